@@ -1,0 +1,1 @@
+//! The command line: flags to API calls to tables, progress and templates.

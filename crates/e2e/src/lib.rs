@@ -1,0 +1,1 @@
+//! Black-box tests: the real binaries on the real kernel, judged from outside.

@@ -1,0 +1,1 @@
+//! What a container is: lifecycle, exec, logs, volumes, health, restart, events, recovery.

@@ -1,0 +1,1 @@
+//! The kernel, safely: mounts, namespaces, processes, descriptors, netlink.

@@ -1,0 +1,1 @@
+//! Networks of one host: bridge, addresses, published ports.

@@ -1,0 +1,3 @@
+//! The binary: picks a role by name or verb, wires the parts, owns exit codes.
+
+fn main() {}

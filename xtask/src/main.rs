@@ -1,0 +1,3 @@
+//! Project tasks: check, e2e, bench, tidy.
+
+fn main() {}
