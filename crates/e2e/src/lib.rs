@@ -1,1 +1,18 @@
 //! Black-box tests: the real binaries on the real kernel, judged from outside.
+//!
+//! Knows no crate of the product. A [`Host`] is one running daemon with its own roots, socket
+//! and bridge; a [`Client`] is a command line pointed at it (`teu` or the stock `docker`); a
+//! [`Pty`] is a person at a terminal. Nothing here asserts on the inside of the product.
+
+mod client;
+mod host;
+pub mod http;
+mod pty;
+mod wait;
+mod walkthrough;
+
+pub use client::{Client, Program, Ran};
+pub use host::{Host, HostOptions, bin_dir, is_root};
+pub use pty::Pty;
+pub use wait::{DEADLINE, eventually};
+pub use walkthrough::{Walkthrough, base_image};

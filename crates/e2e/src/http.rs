@@ -1,0 +1,47 @@
+//! The smallest HTTP client that can fetch a page: one request, one connection, whole body.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Fetches `http://ADDRESS/`; anything but a 200 is an error.
+pub fn get(address: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    page(&mut stream, "/")
+}
+
+/// Fetches `path` from the server behind a Unix socket; anything but a 200 is an error.
+pub fn get_unix(socket: &Path, path: &str) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    page(&mut stream, path)
+}
+
+/// Sends `request` verbatim to a Unix socket and returns everything until the server closes.
+pub fn raw_unix(socket: &Path, request: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+fn page(stream: &mut (impl Read + Write), path: &str) -> Result<String> {
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP header came back")?;
+    if !head.lines().next().is_some_and(|line| line.contains(" 200 ")) {
+        bail!("answered {head}");
+    }
+    Ok(body.to_owned())
+}
