@@ -1,0 +1,46 @@
+//! Namespaces, entered only on threads made for it.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Runs `work` on a new thread that has joined the namespace `namespace`, and waits for it.
+///
+/// The calling thread stays where it is. Works for every namespace a thread can enter (network,
+/// UTS, IPC, cgroup, and mount since the thread gets its own fs_struct), not for pid and user.
+///
+/// # Errors
+/// If the thread cannot be started or setns(2) fails; `work` does not run then.
+///
+/// # Panics
+/// Resumes a panic of `work`.
+pub fn in_namespace<T, F>(namespace: BorrowedFd<'_>, work: F) -> io::Result<T>
+where
+    T: Send,
+    F: FnOnce() -> T + Send,
+{
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("namespace".to_owned()).spawn_scoped(
+            scope,
+            move || {
+                enter(namespace)?;
+                Ok(work())
+            },
+        )?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // A mount namespace is refused to a task that shares its root and cwd with others.
+    // SAFETY: unshare takes no pointers; it affects the calling thread, which was made for this.
+    let unshared = unsafe { libc::unshare(libc::CLONE_FS) };
+    if unshared != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: setns takes no pointers; the descriptor is borrowed and thus open.
+    let entered = unsafe { libc::setns(namespace.as_raw_fd(), 0) };
+    if entered == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
