@@ -1,1 +1,7 @@
 //! From an OCI config to a process, and the shim that looks after it.
+//!
+//! [`shim::protocol`] is what the engine speaks with `teu-shim`; everything else is the shim's own
+//! work: namespaces, mounts, cgroups, seccomp, stdio, logs, exit status. No tokio, no HTTP.
+
+pub mod seccomp;
+pub mod shim;

@@ -1,0 +1,1 @@
+//! Seccomp profiles: Docker's default, user-supplied ones, compiled once and cached.
