@@ -1,0 +1,58 @@
+//! What a daemon decides once about its networks. Flags and files are resolved above this crate.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::record::Cidr;
+
+/// Addresses from which networks without a given subnet take theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressPool {
+    pub base: Cidr,
+    /// Prefix length of each network cut out of `base`.
+    pub size: u8,
+}
+
+/// The resolved settings of [`crate::Network::open`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data_root: PathBuf,
+    pub exec_root: PathBuf,
+    /// Name of the default bridge; also names the nftables table, so that daemons with different
+    /// bridges live beside each other.
+    pub bridge_name: String,
+    /// Address and prefix of the default bridge. `None`: the first pool that clashes with no route
+    /// of the host, chosen once and remembered.
+    pub bip: Option<Cidr>,
+    /// Empty means Docker's pools: 172.17.0.0/16 onwards, then 192.168.0.0/16 in /20.
+    pub default_address_pools: Vec<AddressPool>,
+    pub mtu: u32,
+    /// Turns on `net.ipv4.ip_forward` where it is off.
+    pub ip_forward: bool,
+    pub ip_masquerade: bool,
+    /// Containers of the default bridge may talk to each other without publishing.
+    pub icc: bool,
+    /// Host address of ports published without one.
+    pub default_host_ip: Ipv4Addr,
+    /// Network namespaces kept ready. Zero: each is made when asked for.
+    pub ready_sandboxes: usize,
+}
+
+impl Config {
+    /// The defaults of a daemon with these two directories.
+    pub fn new(data_root: impl Into<PathBuf>, exec_root: impl Into<PathBuf>) -> Self {
+        Self {
+            data_root: data_root.into(),
+            exec_root: exec_root.into(),
+            bridge_name: "teu0".to_owned(),
+            bip: None,
+            default_address_pools: Vec::new(),
+            mtu: 1500,
+            ip_forward: true,
+            ip_masquerade: true,
+            icc: true,
+            default_host_ip: Ipv4Addr::UNSPECIFIED,
+            ready_sandboxes: 4,
+        }
+    }
+}

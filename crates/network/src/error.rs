@@ -1,0 +1,117 @@
+//! The errors of this crate, worded as Docker words them where Docker has the case.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::port::Protocol;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The class of an error, from which the edge derives its status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    NotFound,
+    Conflict,
+    InvalidParameter,
+    Forbidden,
+    Unavailable,
+    Internal,
+}
+
+/// Who holds a port that somebody else asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortOwner {
+    /// Another container of ours; its name, or its id where it has none.
+    Container(String),
+    Process {
+        name: String,
+        pid: u32,
+    },
+    /// A socket of no process that can be seen: the kernel's own, or another pid namespace's.
+    Unknown,
+}
+
+impl fmt::Display for PortOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(name) => write!(f, "by container {name}"),
+            Self::Process { name, pid } => write!(f, "by process {name}, pid {pid}"),
+            Self::Unknown => f.write_str("by a socket whose process cannot be seen"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("network {0} not found")]
+    NetworkNotFound(String),
+    #[error("network {0} is ambiguous ({1} matches found on name or id prefix)")]
+    NetworkAmbiguous(String, usize),
+    #[error("{0} is a pre-defined network and cannot be removed")]
+    Predefined(String),
+    #[error("container {container_id} has no sandbox")]
+    NoSandbox { container_id: String },
+    #[error("container {container_id} is not connected to the network {network}")]
+    NotConnected { container_id: String, network: String },
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected { container: String, network: String },
+    #[error("Bind for {host_ip}:{port} failed: port is already allocated ({owner})")]
+    PortAllocated { host_ip: IpAddr, port: u16, protocol: Protocol, owner: PortOwner },
+    #[error(
+        "Bind for {host_ip}:{first}-{last} failed: all ports are allocated; \
+         publish to another range or free a port of this one"
+    )]
+    PortsExhausted { host_ip: IpAddr, first: u16, last: u16 },
+    #[error("cannot bind {host_ip}:{port}/{protocol}: {source}")]
+    PortUnusable { host_ip: IpAddr, port: u16, protocol: Protocol, source: std::io::Error },
+    #[error(
+        "no available IPv4 addresses on this network's address pools: {network} ({subnet}); \
+         remove containers or give the network a larger subnet"
+    )]
+    AddressesExhausted { network: String, subnet: String },
+    #[error("Address already in use: {0}")]
+    AddressInUse(IpAddr),
+    #[error("no configured subnet contains IP address {0}")]
+    AddressOutside(IpAddr),
+    #[error(
+        "all predefined address pools overlap routes of this host; \
+         choose a free range with --bip or --default-address-pool"
+    )]
+    PoolsExhausted,
+    #[error("bridge {bridge} belongs to the daemon of {owner}; choose another with --bridge")]
+    BridgeOwned { bridge: String, owner: String },
+    #[error("{0} is a network interface, but not a bridge; choose another name with --bridge")]
+    NotABridge(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    #[error("network: {action}: {source}")]
+    Kernel { action: String, source: std::io::Error },
+    #[error("network state {path}: {message}")]
+    State { path: String, message: String },
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NetworkNotFound(_) | Self::NotConnected { .. } => ErrorKind::NotFound,
+            Self::Predefined(_) | Self::AlreadyConnected { .. } => ErrorKind::Forbidden,
+            Self::NetworkAmbiguous(..)
+            | Self::AddressOutside(_)
+            | Self::Invalid(_)
+            | Self::Unsupported(_) => ErrorKind::InvalidParameter,
+            // Docker answers 500 to a taken port; the text is what its clients look at.
+            Self::PortAllocated { .. }
+            | Self::PortsExhausted { .. }
+            | Self::PortUnusable { .. }
+            | Self::NoSandbox { .. }
+            | Self::BridgeOwned { .. }
+            | Self::NotABridge(_)
+            | Self::Kernel { .. }
+            | Self::State { .. } => ErrorKind::Internal,
+            Self::AddressInUse(_) => ErrorKind::Forbidden,
+            Self::AddressesExhausted { .. } | Self::PoolsExhausted => ErrorKind::Unavailable,
+        }
+    }
+}
