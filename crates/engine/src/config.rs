@@ -1,0 +1,106 @@
+//! The engine's resolved configuration: plain values, defaults already applied.
+//!
+//! Reading flags and daemon.json is the daemon's work; nothing here reads the environment.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::container::{LogConfig, Ulimit};
+
+/// How containers' processes are started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeEntry {
+    /// The runtime inside `teu-shim`.
+    Builtin,
+    /// An OCI runtime binary, called as runc is.
+    External {
+        /// The binary, absolute or found in the daemon's PATH.
+        path: PathBuf,
+        /// Arguments put before the OCI command.
+        args: Vec<String>,
+    },
+}
+
+/// Everything the engine needs to know from outside.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Durable state: `/var/lib/teu`.
+    pub data_root: PathBuf,
+    /// State of this boot: `/run/teu`.
+    pub exec_root: PathBuf,
+    /// The `teu-shim` binary.
+    pub shim_path: PathBuf,
+    /// The name in `runtimes` used when a container names none.
+    pub default_runtime: String,
+    /// Runtimes by name; `teu` is the builtin one.
+    pub runtimes: BTreeMap<String, RuntimeEntry>,
+    /// The cgroup under which containers' cgroups are made, for example `/teu`.
+    pub cgroup_parent: String,
+    /// The default bridge and address pools.
+    pub network: NetworkConfig,
+    /// Log driver and options of containers that name none.
+    pub default_log: LogConfig,
+    /// Limits of containers that do not set them; clamped to the daemon's own hard limits.
+    pub default_ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in bytes when a container names none.
+    pub default_shm_size_bytes: u64,
+    /// Name servers of containers that name none; empty: the host's.
+    pub dns: Vec<IpAddr>,
+    /// Resolver options of containers that name none.
+    pub dns_options: Vec<String>,
+    /// Search domains of containers that name none.
+    pub dns_search: Vec<String>,
+    /// What `host-gateway` in an extra host stands for; empty: the bridge's gateway.
+    pub host_gateway_ips: Vec<IpAddr>,
+    /// Whether containers get a reaping process 1 when they do not say.
+    pub init: bool,
+    /// The reaping process 1; `None`: the one in `shim_path`.
+    pub init_path: Option<PathBuf>,
+    /// Labels of this daemon (`key=value`).
+    pub labels: Vec<String>,
+}
+
+/// Settings of the default bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// Name of the bridge; empty: `teu0`; `none`: no bridge at all.
+    pub bridge: String,
+    /// Address and prefix of the bridge (`10.1.0.1/24`); `None`: from the pools.
+    pub bip: Option<String>,
+    /// Sub-range of the bridge's subnet for containers.
+    pub fixed_cidr: Option<String>,
+    /// Pools new networks are cut from, as (`base/prefix`, size).
+    pub default_address_pools: Vec<(String, u8)>,
+    /// MTU of the bridge and its containers; `None`: the kernel's default.
+    pub mtu: Option<u32>,
+    /// Address published ports bind to when none is given.
+    pub default_host_ip: Option<IpAddr>,
+}
+
+impl Config {
+    /// Defaults for everything but the three places.
+    #[must_use]
+    pub fn new(data_root: PathBuf, exec_root: PathBuf, shim_path: PathBuf) -> Self {
+        let default_runtime = "teu".to_owned();
+        Self {
+            data_root,
+            exec_root,
+            shim_path,
+            runtimes: BTreeMap::from([(default_runtime.clone(), RuntimeEntry::Builtin)]),
+            default_runtime,
+            cgroup_parent: "/teu".to_owned(),
+            network: NetworkConfig::default(),
+            default_log: LogConfig::default(),
+            default_ulimits: Vec::new(),
+            default_shm_size_bytes: 64 << 20,
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            host_gateway_ips: Vec::new(),
+            init: false,
+            init_path: None,
+            labels: Vec::new(),
+        }
+    }
+}
