@@ -1,7 +1,14 @@
 //! What the engine and `teu-shim` say to each other, version 1.
 //!
 //! The engine writes `config.json` (OCI) and `shim.json` ([`ShimConfig`]) into the bundle and runs
-//! `teu-shim --bundle DIR` with a pipe as stdout. The shim creates and starts the container, prints
+//! `teu-shim --bundle DIR` with a pipe as stdout. Its stdin is the socket at `<bundle>/shim.sock`,
+//! bound and listening already (inetd's `wait` style); a shim whose stdin is not a listening socket
+//! binds it itself. Connections may wait in its backlog with their request line written: the shim
+//! accepts them all and reads their requests **before** it starts the process, so that whoever
+//! attached before the start misses no output. Their replies come when there is something to
+//! reply: after the start, or never when it fails (the connection is closed).
+//!
+//! The shim creates and starts the container, prints
 //! one line of JSON, a [`Reply`] of [`Started`], and closes stdout. From then on it answers on
 //! `<bundle>/shim.sock`: each connection carries one JSON line ([`Request`], at most
 //! [`MAX_REQUEST_BYTES`]), one JSON line back (a [`Reply`] of the type named at the request), and
@@ -10,7 +17,7 @@
 //! ```text
 //! <bundle>/config.json   OCI config                  written by the engine
 //! <bundle>/shim.json     ShimConfig                  written by the engine
-//! <bundle>/shim.sock     the socket                  made and removed by the shim
+//! <bundle>/shim.sock     the socket                  made by the engine, removed by the shim
 //! <bundle>/init.json     InitRecord                  written by the shim once init exists
 //! <container_dir>/exit.json   ExitInfo, durable      written by the shim once init is gone
 //! ```
