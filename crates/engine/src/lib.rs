@@ -18,6 +18,7 @@ pub mod event;
 pub mod exec;
 pub mod filter;
 mod ids;
+pub mod logs;
 
 use std::sync::Arc;
 
