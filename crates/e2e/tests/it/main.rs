@@ -1,3 +1,48 @@
 //! What a user sees: real binaries, real kernel, `teu` and the stock docker CLI.
 
+/// Runs each test once with `teu` and once with the stock `docker` command line.
+macro_rules! both_clients {
+    ($($test:ident),* $(,)?) => {
+        mod teu {
+            $(#[test] fn $test() -> anyhow::Result<()> { super::with(e2e::Program::Teu, super::$test) })*
+        }
+        mod docker {
+            $(#[test] fn $test() -> anyhow::Result<()> { super::with(e2e::Program::Docker, super::$test) })*
+        }
+    };
+}
+
+mod bad_input;
+mod containers;
+mod files;
+mod images;
+mod lifecycle;
+mod network;
+mod recovery;
+mod streams;
 mod walkthrough;
+
+use anyhow::Result;
+use e2e::{Client, Host, Program, is_root};
+
+/// One test's world: a daemon with a busybox image, and the client under test.
+struct World {
+    host: Host,
+    client: Client,
+}
+
+impl World {
+    fn new(program: Program) -> Result<Self> {
+        let host = Host::start()?;
+        host.load_busybox()?;
+        let client = host.client(program);
+        Ok(Self { host, client })
+    }
+}
+
+fn with(program: Program, test: fn(&World) -> Result<()>) -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    test(&World::new(program)?)
+}

@@ -1,0 +1,232 @@
+//! Images: commit, tag, remove, save, load, a real registry.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use e2e::eventually;
+
+use crate::{World, with};
+
+both_clients!(
+    commit_in_all_its_options,
+    tags_and_removal,
+    listing_options,
+    save_and_load_keep_ids,
+    history_tells_the_layers,
+    push_and_pull_through_a_registry,
+    df_counts,
+);
+
+fn commit_in_all_its_options(world: &World) -> Result<()> {
+    world.client.run(&[
+        "run",
+        "--name",
+        "c",
+        "-e",
+        "KEPT=1",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /x",
+    ])?;
+    let id = world.client.run(&[
+        "commit",
+        "-a",
+        "Someone",
+        "-m",
+        "why",
+        "-c",
+        "CMD [\"cat\", \"/x\"]",
+        "-c",
+        "ENV ADDED=two words",
+        "-c",
+        "LABEL a=b",
+        "-c",
+        "WORKDIR /tmp",
+        "-c",
+        "EXPOSE 80",
+        "-c",
+        "USER user",
+        "c",
+        "made:v1",
+    ])?;
+    let image = world.client.run(&["image", "inspect", "made:v1"])?;
+    let image: serde_json::Value = serde_json::from_str(&image)?;
+    let image = &image[0];
+    ensure!(image["Id"] == id.trim(), "{image}");
+    ensure!(image["Author"] == "Someone" && image["Comment"] == "why", "{image}");
+    ensure!(image["Config"]["Cmd"] == serde_json::json!(["cat", "/x"]), "{image}");
+    ensure!(image["Config"]["Labels"]["a"] == "b" && image["Config"]["User"] == "user", "{image}");
+    ensure!(world.client.run(&["run", "--rm", "made:v1"])? == "x\n");
+    let env =
+        world.client.run(&["run", "--rm", "made:v1", "sh", "-c", "echo $KEPT $ADDED $PWD"])?;
+    ensure!(env == "1 two words /tmp\n" || env == "1 two /tmp\n", "{env:?}");
+    let bad = world.client.try_run(&["commit", "-c", "RUN ls", "c"])?;
+    ensure!(bad.code == 1 && bad.stderr.contains("run is not a valid change command"), "{bad:?}");
+    Ok(())
+}
+
+fn tags_and_removal(world: &World) -> Result<()> {
+    world.client.run(&["tag", "busybox", "other/name:1"])?;
+    let id = world.client.run(&["images", "-q", "--no-trunc", "busybox"])?;
+    let refused = world.client.try_run(&["rmi", id.trim()])?;
+    ensure!(
+        refused.code == 1 && refused.stderr.contains("referenced in multiple repositories"),
+        "{refused:?}"
+    );
+    ensure!(world.client.run(&["rmi", "other/name:1"])? == "Untagged: other/name:1\n");
+    world.client.run(&["create", "--name", "c", "busybox"])?;
+    let refused = world.client.try_run(&["rmi", "busybox"])?;
+    ensure!(
+        refused.code == 1 && refused.stderr.contains("is using its referenced image"),
+        "{refused:?}"
+    );
+    world.client.run(&["rm", "c"])?;
+    let removed = world.client.run(&["rmi", "busybox"])?;
+    ensure!(
+        removed.contains("Untagged: busybox:latest") && removed.contains("Deleted: sha256:"),
+        "{removed}"
+    );
+    ensure!(world.client.run(&["images", "-q"])?.is_empty());
+    let layers = world.host.data_root().join("layers");
+    ensure!(std::fs::read_dir(&layers)?.next().is_none(), "{layers:?} is not empty");
+    Ok(())
+}
+
+fn listing_options(world: &World) -> Result<()> {
+    let table = world.client.run(&["images"])?;
+    let mut lines = table.lines();
+    ensure!(
+        lines.next().is_some_and(|l| l.split_whitespace().eq([
+            "REPOSITORY",
+            "TAG",
+            "IMAGE",
+            "ID",
+            "CREATED",
+            "SIZE"
+        ])),
+        "{table}"
+    );
+    ensure!(lines.next().is_some_and(|l| l.starts_with("busybox      latest ")), "{table}");
+    world.client.run(&["tag", "busybox", "lib/box:2"])?;
+    for (filter, count) in [("reference=lib/*", 1), ("dangling=true", 0), ("since=busybox", 0)] {
+        let found = world.client.run(&["images", "-q", "--filter", filter])?;
+        ensure!(found.lines().count() == count, "{filter}: {found:?}");
+    }
+    let ids = world.client.run(&["images", "-q", "--no-trunc"])?;
+    ensure!(ids.lines().all(|id| id.len() == 71), "{ids:?}");
+    ensure!(world.client.run(&["images", "--digests"])?.contains("DIGEST"));
+    Ok(())
+}
+
+fn save_and_load_keep_ids(world: &World) -> Result<()> {
+    world.client.run(&[
+        "run",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /x; rm /etc/group",
+    ])?;
+    let id = world.client.run(&["commit", "c", "made:v1"])?;
+    world.client.run(&["rm", "c"])?;
+    let tar = world.host.scratch().join("images.tar").display().to_string();
+    world.client.run(&["save", "-o", &tar, "made:v1", "busybox"])?;
+    world.client.run(&["rmi", "made:v1", "busybox"])?;
+    let loaded = world.client.run(&["load", "-i", &tar])?;
+    ensure!(
+        loaded.contains("Loaded image: made:v1") && loaded.contains("Loaded image: busybox:latest"),
+        "{loaded}"
+    );
+    ensure!(world.client.run(&["images", "-q", "--no-trunc", "made:v1"])? == id);
+    let ran =
+        world.client.run(&["run", "--rm", "made:v1", "sh", "-c", "cat /x; ls /etc/group 2>&1"])?;
+    ensure!(ran.starts_with("x\nls: "), "{ran:?}");
+    Ok(())
+}
+
+fn history_tells_the_layers(world: &World) -> Result<()> {
+    world.client.run(&["run", "--name", "c", "busybox", "touch", "/x"])?;
+    world.client.run(&["commit", "-m", "a touch", "c", "made:v1"])?;
+    let told =
+        world.client.run(&["history", "--format", "{{.CreatedBy}}|{{.Comment}}", "made:v1"])?;
+    ensure!(told.lines().next() == Some("touch /x|a touch"), "{told:?}");
+    ensure!(told.lines().count() == 2, "{told:?}");
+    Ok(())
+}
+
+fn push_and_pull_through_a_registry(world: &World) -> Result<()> {
+    let registry = Registry::start(world.host.scratch())?;
+    let name = format!("127.0.0.1:{}/team/box:1", registry.port);
+    world.client.run(&["tag", "busybox", &name])?;
+    let pushed = world.client.run(&["push", &name])?;
+    ensure!(pushed.contains("digest: sha256:"), "{pushed}");
+    let id = world.client.run(&["images", "-q", "--no-trunc", "busybox"])?;
+    world.client.run(&["rmi", "busybox", &name])?;
+    let pulled = world.client.run(&["pull", &name])?;
+    ensure!(pulled.contains(&format!("Status: Downloaded newer image for {name}")), "{pulled}");
+    ensure!(world.client.run(&["images", "-q", "--no-trunc", &name])? == id, "the id changed");
+    let again = world.client.run(&["pull", &name])?;
+    ensure!(again.contains("Image is up to date"), "{again}");
+    ensure!(world.client.run(&["run", "--rm", &name, "echo", "pulled"])? == "pulled\n");
+    let missing =
+        world.client.try_run(&["pull", &format!("127.0.0.1:{}/no/such", registry.port)])?;
+    ensure!(missing.code == 1 && missing.stderr.contains("not found"), "{missing:?}");
+    Ok(())
+}
+
+fn df_counts(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "-v", "v:/v", "busybox", "sleep", "600"])?;
+    let df =
+        world.client.run(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"])?;
+    ensure!(
+        df.contains("Images 1 1")
+            && df.contains("Containers 1 1")
+            && df.contains("Local Volumes 1 1"),
+        "{df}"
+    );
+    Ok(())
+}
+
+/// Debian's docker-registry on a free port of the loopback.
+struct Registry {
+    process: Child,
+    port: u16,
+}
+
+impl Registry {
+    fn start(dir: &std::path::Path) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let config = dir.join("registry.yml");
+        let storage = dir.join("registry");
+        std::fs::write(
+            &config,
+            format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+                storage.display()
+            ),
+        )?;
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start docker-registry (package docker-registry)")?;
+        let registry = Self { process, port };
+        eventually("the registry listens", || {
+            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).map(drop)?)
+        })?;
+        Ok(registry)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is fine too.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,211 @@
+//! start, stop, restart, kill, pause, wait, restart policies, health.
+
+use anyhow::{Result, ensure};
+use e2e::eventually;
+
+use crate::{World, with};
+
+both_clients!(
+    stop_is_graceful_then_forced,
+    kill_sends_the_signal,
+    pause_freezes,
+    restart_and_wait,
+    restart_policy_counts,
+    always_restarts_until_stopped,
+    health_is_checked,
+    prune_removes_what_is_stopped,
+    top_and_stats,
+    events_tell_the_story,
+);
+
+fn state(world: &World, template: &str) -> Result<String> {
+    Ok(world.client.run(&["inspect", "-f", template, "c"])?.trim().to_owned())
+}
+
+fn stop_is_graceful_then_forced(world: &World) -> Result<()> {
+    let script = "trap 'exit 11' TERM; echo ready; while :; do sleep 0.05; done";
+    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script])?;
+    eventually("the trap is set", || {
+        ensure!(world.client.run(&["logs", "c"])? == "ready\n");
+        Ok(())
+    })?;
+    ensure!(world.client.run(&["stop", "c"])? == "c\n");
+    ensure!(state(world, "{{.State.Status}} {{.State.ExitCode}}")? == "exited 11");
+    world.client.run(&["stop", "c"])?;
+    world.client.run(&["rm", "c"])?;
+    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
+    world.client.run(&["stop", "-t", "0", "c"])?;
+    ensure!(state(world, "{{.State.ExitCode}} {{.State.OOMKilled}}")? == "137 false");
+    Ok(())
+}
+
+fn kill_sends_the_signal(world: &World) -> Result<()> {
+    let script = "trap 'echo got-hup' HUP; echo ready; while :; do sleep 0.05; done";
+    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script])?;
+    let logs = |text: &str| {
+        eventually("the log has it", || {
+            ensure!(world.client.run(&["logs", "c"])?.contains(text));
+            Ok(())
+        })
+    };
+    logs("ready")?;
+    world.client.run(&["kill", "-s", "HUP", "c"])?;
+    logs("got-hup")?;
+    world.client.run(&["kill", "c"])?;
+    eventually("it ends", || {
+        ensure!(state(world, "{{.State.Status}} {{.State.ExitCode}}")? == "exited 137");
+        Ok(())
+    })?;
+    let again = world.client.try_run(&["kill", "c"])?;
+    ensure!(again.code == 1 && again.stderr.contains("is not running"), "{again:?}");
+    Ok(())
+}
+
+fn pause_freezes(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
+    world.client.run(&["pause", "c"])?;
+    ensure!(state(world, "{{.State.Status}} {{.State.Paused}}")? == "paused true");
+    let listed = world.client.run(&["ps", "--format", "{{.Status}}"])?;
+    ensure!(listed.contains("(Paused)"), "{listed:?}");
+    let refused = world.client.try_run(&["exec", "c", "true"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("is paused"), "{refused:?}");
+    world.client.run(&["unpause", "c"])?;
+    world.client.run(&["exec", "c", "true"])?;
+    let refused = world.client.try_run(&["unpause", "c"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("is not paused"), "{refused:?}");
+    Ok(())
+}
+
+fn restart_and_wait(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", "echo up; sleep 600"])?;
+    let first = state(world, "{{.State.Pid}}")?;
+    world.client.run(&["restart", "-t", "0", "c"])?;
+    ensure!(state(world, "{{.State.Pid}}")? != first);
+    let mut waiting = world.client.terminal(&["wait", "c"])?;
+    world.client.run(&["kill", "c"])?;
+    waiting.expect("137", e2e::DEADLINE)?;
+    ensure!(world.client.run(&["wait", "c"])? == "137\n");
+    world.client.run(&["start", "c"])?;
+    world.client.run(&["start", "c"])?;
+    ensure!(state(world, "{{.State.Running}}")? == "true");
+    Ok(())
+}
+
+fn restart_policy_counts(world: &World) -> Result<()> {
+    world.client.run(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--restart",
+        "on-failure:2",
+        "busybox",
+        "false",
+    ])?;
+    eventually("two restarts, then the end", || {
+        let state = state(world, "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}")?;
+        ensure!(state == "2 exited 1", "{state}");
+        Ok(())
+    })
+}
+
+fn always_restarts_until_stopped(world: &World) -> Result<()> {
+    world.client.run(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--restart",
+        "always",
+        "busybox",
+        "sleep",
+        "0.1",
+    ])?;
+    eventually("it restarts", || {
+        ensure!(state(world, "{{.RestartCount}}")?.parse::<u32>()? >= 1);
+        Ok(())
+    })?;
+    world.client.run(&["stop", "-t", "0", "c"])?;
+    ensure!(state(world, "{{.State.Running}} {{.State.Restarting}}")? == "false false");
+    Ok(())
+}
+
+fn health_is_checked(world: &World) -> Result<()> {
+    world.client.run(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--health-cmd",
+        "test -e /well",
+        "--health-interval",
+        "100ms",
+        "--health-retries",
+        "2",
+        "busybox",
+        "sleep",
+        "600",
+    ])?;
+    let becomes = |status: &str| {
+        eventually("the health changes", || {
+            let now = state(world, "{{.State.Health.Status}}")?;
+            ensure!(now == status, "{now}");
+            Ok(())
+        })
+    };
+    becomes("unhealthy")?;
+    world.client.run(&["exec", "c", "touch", "/well"])?;
+    becomes("healthy")?;
+    let listed =
+        world.client.run(&["ps", "--format", "{{.Status}}", "--filter", "health=healthy"])?;
+    ensure!(listed.contains("(healthy)"), "{listed:?}");
+    Ok(())
+}
+
+fn prune_removes_what_is_stopped(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "--name", "keep", "busybox", "sleep", "600"])?;
+    world.client.run(&["run", "--name", "drop", "busybox", "true"])?;
+    let pruned = world.client.run(&["container", "prune", "-f"])?;
+    ensure!(pruned.contains("Total reclaimed space"), "{pruned}");
+    ensure!(world.client.run(&["ps", "-a", "--format", "{{.Names}}"])? == "keep\n");
+    Ok(())
+}
+
+fn top_and_stats(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", "sleep 600 & wait"])?;
+    eventually("both processes are listed", || {
+        let top = world.client.run(&["top", "c"])?;
+        ensure!(top.starts_with("UID") && top.lines().count() == 3, "{top}");
+        Ok(())
+    })?;
+    let pids = world.client.run(&["top", "c", "-o", "pid,comm"])?;
+    ensure!(pids.contains("sleep"), "{pids}");
+    let stats = world.client.run(&[
+        "stats",
+        "--no-stream",
+        "--format",
+        "{{.Name}} {{.PIDs}} {{.MemUsage}}",
+    ])?;
+    ensure!(stats.starts_with("c 2 ") && stats.contains("iB / "), "{stats:?}");
+    Ok(())
+}
+
+fn events_tell_the_story(world: &World) -> Result<()> {
+    world.client.run(&["run", "--rm", "--name", "c", "busybox", "true"])?;
+    let told = world.client.run(&[
+        "events",
+        "--since",
+        "1h",
+        "--until",
+        "0s",
+        "--filter",
+        "container=c",
+        "--format",
+        "{{.Action}}",
+    ])?;
+    let actions: Vec<&str> = told.lines().collect();
+    for action in ["create", "start", "die", "destroy"] {
+        ensure!(actions.contains(&action), "{action} is missing: {actions:?}");
+    }
+    Ok(())
+}
