@@ -2,7 +2,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Once;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -39,6 +40,35 @@ pub fn recv_fds(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<O
         }
     }
     Ok((message.bytes, fds))
+}
+
+/// Takes the descriptors `first..first + count` that the process was started with, as a service
+/// manager hands over sockets, and makes them close-on-exec. They can be taken once.
+///
+/// # Errors
+/// When one of them is not open, or they were taken before.
+pub fn take_inherited(first: RawFd, count: u32) -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: Once = Once::new();
+    let mut fresh = false;
+    TAKEN.call_once(|| fresh = true);
+    if !fresh {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let end = i32::try_from(count).ok().and_then(|count| first.checked_add(count));
+    let end = end.ok_or(io::ErrorKind::InvalidInput)?;
+    let set_cloexec = |fd: RawFd| {
+        // SAFETY: the descriptor is only borrowed for one fcntl(2), which answers EBADF if it is
+        // not open; nothing is read, written or closed through it.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)
+    };
+    // All or nothing: no descriptor is owned before every one is known to be open.
+    for fd in first..end {
+        set_cloexec(fd)?;
+    }
+    // SAFETY: each is open (checked above) and was opened by whoever started this process, so no
+    // other owner exists in it; the `Once` keeps it so.
+    Ok((first..end).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
 }
 
 #[cfg(test)]

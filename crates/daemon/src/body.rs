@@ -1,0 +1,67 @@
+//! Request bodies: JSON with a limit and a deadline, or a stream for archives.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, ApiResult};
+use crate::params::printable;
+
+/// Largest JSON body. The largest legitimate one is a create request with a seccomp profile.
+const JSON_LIMIT: usize = 4 << 20;
+
+/// How long a client may take to send a JSON body.
+const JSON_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A JSON request body; `None` if the request had none.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) Option<T>);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_limited(body).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        check_content_type(&parts.headers)?;
+        parse(&bytes).map(Some).map(Self)
+    }
+}
+
+/// Reads a small body whole.
+pub(crate) async fn read_limited(body: Body) -> ApiResult<Bytes> {
+    let collected = tokio::time::timeout(JSON_TIMEOUT, Limited::new(body, JSON_LIMIT).collect());
+    match collected.await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::invalid(format!("request body too large: the limit is {JSON_LIMIT} bytes")))
+        }
+        Ok(Err(error)) => Err(ApiError::invalid(format!("reading the request body: {error}"))),
+        Err(_) => Err(ApiError::invalid("the request body took too long to arrive")),
+    }
+}
+
+/// Parses JSON, answering as Docker does when it is not.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::invalid(format!("invalid JSON: {}", printable(&error.to_string()))))
+}
+
+fn check_content_type(headers: &HeaderMap) -> ApiResult<()> {
+    let value = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
+    let mime = value.split(';').next().unwrap_or("").trim();
+    if mime.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "unsupported Content-Type header ({}): must be 'application/json'",
+        printable(value)
+    )))
+}
