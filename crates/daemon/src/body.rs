@@ -40,9 +40,9 @@ pub(crate) async fn read_limited(body: Body) -> ApiResult<Bytes> {
     let collected = tokio::time::timeout(JSON_TIMEOUT, Limited::new(body, JSON_LIMIT).collect());
     match collected.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(ApiError::invalid(format!("request body too large: the limit is {JSON_LIMIT} bytes")))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::invalid(format!(
+            "request body too large: the limit is {JSON_LIMIT} bytes"
+        ))),
         Ok(Err(error)) => Err(ApiError::invalid(format!("reading the request body: {error}"))),
         Err(_) => Err(ApiError::invalid("the request body took too long to arrive")),
     }
@@ -50,8 +50,9 @@ pub(crate) async fn read_limited(body: Body) -> ApiResult<Bytes> {
 
 /// Parses JSON, answering as Docker does when it is not.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::invalid(format!("invalid JSON: {}", printable(&error.to_string()))))
+    serde_json::from_slice(bytes).map_err(|error| {
+        ApiError::invalid(format!("invalid JSON: {}", printable(&error.to_string())))
+    })
 }
 
 fn check_content_type(headers: &HeaderMap) -> ApiResult<()> {

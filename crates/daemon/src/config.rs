@@ -119,15 +119,15 @@ impl Config {
         {
             return Err(ConfigError::StorageDriver(driver.clone()));
         }
-        let data_root =
-            absolute("data-root", settings.data_root.clone(), "/var/lib/teu".as_ref())?;
+        let data_root = absolute("data-root", settings.data_root.clone(), "/var/lib/teu".as_ref())?;
         let exec_root = absolute("exec-root", settings.exec_root.clone(), "/run/teu".as_ref())?;
         let default_socket = exec_root.join("teu.sock");
         let hosts = match &settings.hosts {
             None => vec![Host::Unix(default_socket)],
-            Some(hosts) => {
-                hosts.iter().map(|host| parse_host(host, &default_socket)).collect::<Result<_, _>>()?
-            }
+            Some(hosts) => hosts
+                .iter()
+                .map(|host| parse_host(host, &default_socket))
+                .collect::<Result<_, _>>()?,
         };
         Ok(Self {
             pidfile: settings.pidfile.clone().unwrap_or_else(|| exec_root.join("teu.pid")),
@@ -190,7 +190,9 @@ fn parse_host(host: &str, default_socket: &std::path::Path) -> Result<Host, Conf
         Some(("unix", path)) if path.starts_with('/') => Ok(Host::Unix(path.into())),
         Some(("unix", _)) => Err(invalid("the path of a unix socket must be absolute")),
         Some(("fd", _)) => Ok(Host::Fd),
-        Some(("tcp", address)) => tcp_address(address).ok_or_else(|| invalid("bad address or port")),
+        Some(("tcp", address)) => {
+            tcp_address(address).ok_or_else(|| invalid("bad address or port"))
+        }
         Some(_) => Err(invalid("the scheme should be unix, tcp or fd")),
         None if host.starts_with('/') => Ok(Host::Unix(host.into())),
         None => tcp_address(host).ok_or_else(|| invalid("bad address or port")),

@@ -1,1 +1,33 @@
-//! Docker Engine API server: configuration, listeners, routes.
+//! Docker Engine API server: configuration, listeners, routes. It decides nothing about containers:
+//! requests become calls of `engine`, answers become JSON, in `convert` and nowhere else.
+//!
+//! ```text
+//! flags -> settings -> config     what the command line and daemon.json say
+//! listen, tls -> serve            sockets, connections
+//! version, api                    the prefix, common headers
+//! routes/<noun>                   one handler per operation
+//! convert/<noun>                  wire types <-> engine types
+//! error                           kinds of errors -> status codes
+//! ```
+
+mod api;
+mod body;
+mod config;
+mod convert;
+mod error;
+mod flags;
+mod listen;
+mod notify;
+mod params;
+mod routes;
+mod run;
+mod serve;
+mod settings;
+mod tls;
+mod version;
+
+pub use config::{Config, ConfigError, Host, LogLevel, Tls};
+pub use listen::ListenError;
+pub use run::{main, run};
+pub use settings::{AddressPool, RuntimeSetting, Settings, SettingsError, Size, Ulimit};
+pub use tls::TlsError;

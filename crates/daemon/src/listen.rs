@@ -21,7 +21,8 @@ const FIRST_INHERITED_FD: i32 = 3;
 /// A bound socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Unix(UnixListener, Option<SocketFile>),
+    /// The file is only held, to be removed with the listener.
+    Unix(UnixListener, #[expect(dead_code, reason = "dropped, never read")] Option<SocketFile>),
     Tcp(TcpListener),
     Tls(TcpListener, Box<Acceptor>),
 }

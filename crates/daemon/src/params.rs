@@ -179,8 +179,7 @@ mod tests {
 
     #[test]
     fn filters_come_in_both_shapes() {
-        let expected =
-            Filters(BTreeMap::from([("label".into(), vec!["a=b".into(), "c".into()])]));
+        let expected = Filters(BTreeMap::from([("label".into(), vec!["a=b".into(), "c".into()])]));
         for text in [r#"{"label":{"a=b":true,"c":true,"d":false}}"#, r#"{"label":["a=b","c"]}"#] {
             assert_eq!(Filters::parse(text).unwrap(), expected);
         }

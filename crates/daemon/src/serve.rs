@@ -81,7 +81,8 @@ async fn accept<H: Handler + Sync>(
             (Socket::Tcp(stream), Listener::Tls(_, acceptor)) => {
                 let acceptor = acceptor.0.clone();
                 connections.spawn(async move {
-                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+                    let handshake =
+                        tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
                     match handshake.await {
                         Ok(Ok(stream)) => connection(stream, handler, stop).await,
                         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),

@@ -36,25 +36,20 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(unusable)?;
             }
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .build()
-                    .map_err(|source| TlsError::Ca { path: path.clone(), source })?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|source| TlsError::Ca { path: path.clone(), source })?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let key = PrivateKeyDer::from_pem_file(&tls.key)
         .map_err(|source| TlsError::Read { path: tls.key.clone(), source })?;
-    let mut config =
-        builder.with_single_cert(certificates(&tls.cert)?, key).map_err(unusable)?;
+    let mut config = builder.with_single_cert(certificates(&tls.cert)?, key).map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = |source| TlsError::Read { path: path.to_owned(), source };
-    CertificateDer::pem_file_iter(path)
-        .map_err(read)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(read)
+    CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)
 }

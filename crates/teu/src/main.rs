@@ -1,3 +1,22 @@
 //! The binary: picks a role by name or verb, wires the parts, owns exit codes.
 
-fn main() {}
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if invoked_as(&args, "dockerd") {
+        return daemon::main(args);
+    }
+    if args.get(1).is_some_and(|verb| verb == "daemon") {
+        let name = OsString::from("teu daemon");
+        return daemon::main(std::iter::once(name).chain(args.into_iter().skip(2)));
+    }
+    eprintln!("teu: the only command yet is 'daemon'");
+    ExitCode::from(125)
+}
+
+fn invoked_as(args: &[OsString], name: &str) -> bool {
+    args.first().is_some_and(|program| Path::new(program).file_name() == Some(name.as_ref()))
+}

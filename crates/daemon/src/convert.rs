@@ -1,0 +1,5 @@
+//! Where wire types and engine types meet: one file per noun, pure functions.
+
+mod config;
+
+pub(crate) use config::engine_config;
