@@ -167,23 +167,17 @@ fn limits_reach_the_cgroup(world: &World) -> Result<()> {
         "600",
     ])?;
     let pid = world.client.run(&["inspect", "-f", "{{.State.Pid}}", "c"])?;
-    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.trim()))?;
-    let file = |controller: &str, name: &str| -> Result<String> {
-        let path = groups
-            .lines()
-            .find_map(|line| {
-                line.splitn(3, ':').nth(2).filter(|_| line.contains(&format!(":{controller}:")))
-            })
-            .unwrap_or("/");
-        Ok(std::fs::read_to_string(format!("/sys/fs/cgroup/{controller}{path}/{name}"))?
-            .trim()
-            .to_owned())
-    };
-    ensure!(file("memory", "memory.limit_in_bytes")? == "67108864");
-    ensure!(file("cpu", "cpu.shares")? == "512");
-    ensure!(file("cpu", "cpu.cfs_quota_us")? == "50000");
-    ensure!(file("pids", "pids.max")? == "20");
-    ensure!(file("cpuset", "cpuset.cpus")? == "0");
+    let cgroup = Cgroup::of(pid.trim())?;
+    for (old, new, value) in [
+        ("memory/memory.limit_in_bytes", "memory.max", "67108864"),
+        ("cpu/cpu.cfs_quota_us", "cpu.max", "50000"),
+        ("pids/pids.max", "pids.max", "20"),
+        ("cpuset/cpuset.cpus", "cpuset.cpus", "0"),
+        ("cpu/cpu.shares", "cpu.weight", if cgroup.unified() { "59" } else { "512" }),
+    ] {
+        let shown = cgroup.read(old, new)?;
+        ensure!(shown.split(' ').next() == Some(value), "{old}, {new}: {shown:?}");
+    }
     world.client.run(&[
         "update",
         "--pids-limit",
@@ -194,13 +188,38 @@ fn limits_reach_the_cgroup(world: &World) -> Result<()> {
         "160m",
         "c",
     ])?;
-    ensure!(file("pids", "pids.max")? == "30");
-    ensure!(file("memory", "memory.limit_in_bytes")? == "83886080");
+    ensure!(cgroup.read("pids/pids.max", "pids.max")? == "30");
+    ensure!(cgroup.read("memory/memory.limit_in_bytes", "memory.max")? == "83886080");
     world.client.run(&["rm", "-f", "c"])?;
-    let cgroup = groups.lines().find(|line| line.contains(":pids:")).unwrap_or_default();
-    let path = format!("/sys/fs/cgroup/pids{}", cgroup.rsplit(':').next().unwrap_or_default());
-    ensure!(!std::path::Path::new(&path).exists(), "{path} is left over");
+    ensure!(cgroup.read("pids/pids.max", "pids.max").is_err(), "the cgroup is left over");
     Ok(())
+}
+
+/// Where a process' limits are: a folder per v1 controller, or one folder of v2.
+struct Cgroup(String);
+
+impl Cgroup {
+    fn of(pid: &str) -> Result<Self> {
+        Ok(Self(std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?))
+    }
+
+    fn unified(&self) -> bool {
+        self.0.lines().count() == 1
+    }
+
+    /// Reads `controller/file` of v1 or `file` of v2.
+    fn read(&self, old: &str, new: &str) -> Result<String> {
+        let (controller, file) = old.split_once('/').unwrap_or_default();
+        let wanted = if self.unified() { "0::".to_owned() } else { format!(":{controller}:") };
+        let line = self.0.lines().find(|line| line.contains(&wanted)).unwrap_or_default();
+        let group = line.rsplit(':').next().unwrap_or_default();
+        let path = if self.unified() {
+            format!("/sys/fs/cgroup{group}/{new}")
+        } else {
+            format!("/sys/fs/cgroup/{controller}{group}/{file}")
+        };
+        Ok(std::fs::read_to_string(path)?.trim().to_owned())
+    }
 }
 
 fn process_is_confined(world: &World) -> Result<()> {

@@ -1,0 +1,183 @@
+//! One engine under measurement, with roots and socket of its own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{output, root};
+
+/// The image every measurement uses, made from the host's static busybox.
+pub(super) const IMAGE: &str = "bench:1";
+
+/// An engine and the way to its command line.
+pub(super) struct Peer {
+    name: &'static str,
+    client: Vec<String>,
+    daemon: Option<Child>,
+    dir: PathBuf,
+}
+
+impl Peer {
+    /// Ours first, then docker and podman where they are installed.
+    pub(super) fn all() -> Result<Vec<Self>> {
+        crate::run(
+            "cargo",
+            &["build", "--release", "--locked", "--quiet", "--bin", "teu", "--bin", "teu-shim"],
+        )?;
+        let mut peers = vec![Self::teu()?];
+        if let Some(docker) = Self::docker()? {
+            peers.push(docker);
+        } else {
+            println!("dockerd is not installed (apt-get install docker.io): not compared");
+        }
+        if let Some(podman) = Self::podman()? {
+            peers.push(podman);
+        } else {
+            println!("podman is not installed (apt-get install podman): not compared");
+        }
+        for peer in &peers {
+            peer.import()?;
+        }
+        Ok(peers)
+    }
+
+    fn teu() -> Result<Self> {
+        let dir = scratch("teu")?;
+        let teu = root().join("target/release/teu").display().to_string();
+        let socket = format!("unix://{}", dir.join("sock").display());
+        let daemon = Command::new(&teu)
+            .args(["daemon", "--bridge", "teubench0", "-H", &socket, "--data-root"])
+            .arg(dir.join("data"))
+            .arg("--exec-root")
+            .arg(dir.join("run"))
+            .arg("--pidfile")
+            .arg(dir.join("pid"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.join("log"))?)
+            .spawn()?;
+        let peer =
+            Self { name: "teu", client: vec![teu, "-H".into(), socket], daemon: Some(daemon), dir };
+        peer.wait()?;
+        Ok(peer)
+    }
+
+    fn docker() -> Result<Option<Self>> {
+        if output("sh", &["-c", "command -v dockerd"]).is_err() {
+            return Ok(None);
+        }
+        let dir = scratch("docker")?;
+        let socket = format!("unix://{}", dir.join("sock").display());
+        let daemon = Command::new("dockerd")
+            .args(["-H", &socket, "--data-root"])
+            .arg(dir.join("data"))
+            .arg("--exec-root")
+            .arg(dir.join("run"))
+            .arg("--pidfile")
+            .arg(dir.join("pid"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.join("log"))?)
+            .spawn()?;
+        let client = vec!["docker".into(), "-H".into(), socket];
+        let peer = Self { name: "docker", client, daemon: Some(daemon), dir };
+        peer.wait()?;
+        Ok(Some(peer))
+    }
+
+    fn podman() -> Result<Option<Self>> {
+        if output("sh", &["-c", "command -v podman"]).is_err() {
+            return Ok(None);
+        }
+        let dir = scratch("podman")?;
+        let mut client: Vec<String> = vec!["podman".into(), "--cgroup-manager=cgroupfs".into()];
+        client.push(format!("--root={}", dir.join("data").display()));
+        client.push(format!("--runroot={}", dir.join("run").display()));
+        Ok(Some(Self { name: "podman", client, daemon: None, dir }))
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A folder of this peer's own.
+    pub(super) fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    pub(super) fn version(&self) -> Result<String> {
+        Ok(self.run(&["--version"])?.trim().to_owned())
+    }
+
+    /// Runs its command line to the end.
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{} {}: {}: {said}", self.name, arguments.join(" "), output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Its command line, not started.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let (program, fixed) = self.client.split_first().expect("a client has a program");
+        let mut command = Command::new(program);
+        command.args(fixed).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Removes its containers, ends its daemon, deletes its roots.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        let ids = self.run(&["ps", "-aq"])?;
+        for id in ids.split_whitespace() {
+            self.run(&["rm", "-f", id])?;
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            let pid = daemon.id().to_string();
+            crate::run("kill", &["-TERM", &pid])?;
+            daemon.wait()?;
+        }
+        if self.name == "teu" {
+            crate::run("sh", &["-c", "ip link del teubench0 2>/dev/null || true"])?;
+        }
+        crate::run(
+            "sh",
+            &["-c", &format!("umount -R '{0}'/* 2>/dev/null; rm -rf '{0}'", self.dir.display())],
+        )
+    }
+
+    fn wait(&self) -> Result<()> {
+        let start = Instant::now();
+        while self.run(&["ps"]).is_err() {
+            if start.elapsed() > Duration::from_secs(30) {
+                let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                bail!("{} does not answer: {log}", self.name);
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn import(&self) -> Result<()> {
+        let make = "d=$(mktemp -d) && mkdir -p $d/bin $d/tmp $d/proc $d/dev $d/sys $d/etc && cp /bin/busybox $d/bin/ && \
+                    for a in sh true sleep cat dd; do ln -s busybox $d/bin/$a; done && tar -C $d -cf - . && rm -rf $d";
+        let mut tar = Command::new("sh").args(["-c", make]).stdout(Stdio::piped()).spawn()?;
+        let pipe = tar.stdout.take().context("tar is piped")?;
+        let status =
+            self.command(&["import", "-", IMAGE]).stdin(pipe).stdout(Stdio::null()).status()?;
+        tar.wait()?;
+        if !status.success() {
+            bail!("{} import ended with {status}", self.name);
+        }
+        Ok(())
+    }
+}
+
+fn scratch(name: &str) -> Result<PathBuf> {
+    let dir = root().join("target/bench").join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
