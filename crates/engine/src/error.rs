@@ -114,3 +114,9 @@ impl Error {
         move |source| Self::Io { operation, path, source }
     }
 }
+
+impl From<crate::filter::FilterError> for Error {
+    fn from(error: crate::filter::FilterError) -> Self {
+        Self::InvalidParameter(error.to_string())
+    }
+}

@@ -93,6 +93,18 @@ impl Filters {
         })
     }
 
+    /// Accepts when the name is absent or one of its values is in `source` as a regular
+    /// expression. A value that is no expression is compared literally.
+    pub fn matches(&self, name: &str, source: &str) -> bool {
+        self.0.get(name).is_none_or(|values| {
+            let matches = |value: &String| {
+                value == source
+                    || regex::Regex::new(value).is_ok_and(|pattern| pattern.is_match(source))
+            };
+            values.is_empty() || values.iter().any(matches)
+        })
+    }
+
     /// Accepts when every `key` or `key=value` of the name holds in `pairs` (labels combine with
     /// and, unlike other values).
     pub fn pairs(&self, name: &str, pairs: &BTreeMap<String, String>) -> bool {

@@ -19,6 +19,7 @@ pub mod exec;
 pub mod filter;
 mod ids;
 pub mod logs;
+pub mod volume;
 
 use std::sync::Arc;
 

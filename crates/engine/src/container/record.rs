@@ -163,6 +163,8 @@ pub struct MountPoint {
     pub anonymous: bool,
     /// Whether an empty volume is not to be filled from the image.
     pub no_copy: bool,
+    /// Whether a missing source directory is made at start, as `-v` does and `--mount` does not.
+    pub create_source: bool,
     /// Leave out mounts below the source.
     pub non_recursive: bool,
     /// Read-only does not reach mounts below the source.

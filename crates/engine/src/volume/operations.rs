@@ -1,0 +1,84 @@
+//! The operations on volumes that a container's life and the API need.
+
+use std::path::PathBuf;
+
+use super::mount::MountPlan;
+use super::{VolumeStore, copy_up};
+use crate::Result;
+use crate::container::{MountPoint, MountType};
+
+/// What a prune removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Names or ids.
+    pub deleted: Vec<String>,
+    /// Bytes that are free now.
+    pub space_reclaimed: u64,
+}
+
+/// The mounts of a new container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreatedMounts {
+    /// All of them, volumes resolved.
+    pub mounts: Vec<MountPoint>,
+    /// Volumes that were made for them; to be removed if the container is not made after all.
+    pub created_volumes: Vec<String>,
+}
+
+impl VolumeStore {
+    /// Makes the volumes a plan needs. Nothing stays behind on an error.
+    ///
+    /// # Errors
+    /// Those of [`VolumeStore::create`].
+    pub fn create_mounts(&self, plans: Vec<MountPlan>) -> Result<CreatedMounts> {
+        let mut created = CreatedMounts::default();
+        for plan in plans {
+            match self.create_mount(plan, &mut created.created_volumes) {
+                Ok(point) => created.mounts.push(point),
+                Err(error) => {
+                    self.remove_all(&created.created_volumes);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(created)
+    }
+
+    fn create_mount(&self, plan: MountPlan, made: &mut Vec<String>) -> Result<MountPoint> {
+        let mut point = plan.point;
+        if let Some(request) = plan.volume {
+            let (volume, new) = self.create(&request)?;
+            if new {
+                made.push(volume.name.clone());
+            }
+            point.name = volume.name;
+            point.source = volume.mountpoint;
+        }
+        Ok(point)
+    }
+
+    /// Removes volumes of a container that was not made; failures are logged.
+    pub fn remove_all(&self, names: &[String]) {
+        for name in names {
+            if let Err(error) = self.remove(name) {
+                tracing::warn!(volume = name, %error, "volume not removed");
+            }
+        }
+    }
+
+    /// Fills the empty volumes among `mounts` from the image with these layers, topmost first.
+    ///
+    /// # Errors
+    /// Those of [`copy_up`] and of mounting a volume.
+    pub fn populate(&self, mounts: &[MountPoint], layers: &[PathBuf]) -> Result<()> {
+        let wanted = |mount: &&MountPoint| {
+            mount.kind == MountType::Volume && !mount.no_copy && mount.subpath.is_empty()
+        };
+        for mount in mounts.iter().filter(wanted) {
+            let content = self.mount(&mount.name)?;
+            let marker = self.get(&mount.name)?.mountpoint.with_file_name("populating");
+            copy_up(layers, &mount.destination, &content, &marker)?;
+        }
+        Ok(())
+    }
+}
