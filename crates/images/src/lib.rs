@@ -17,6 +17,7 @@ mod digest;
 mod error;
 mod progress;
 mod reference;
+pub mod registry;
 mod store;
 mod types;
 
