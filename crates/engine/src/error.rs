@@ -77,6 +77,9 @@ pub enum Error {
     /// The state database refused.
     #[error("state database: {0}")]
     Store(String),
+    /// The image store refused.
+    #[error(transparent)]
+    Images(#[from] images::Error),
     /// Anything else; the text names the operation and the object.
     #[error("{0}")]
     Internal(String),
@@ -94,6 +97,16 @@ impl Error {
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::StartFailed { exit_code: 126 | 127, .. } => ErrorKind::InvalidParameter,
+            Self::Images(error) => match error.kind() {
+                images::ErrorKind::NotFound => ErrorKind::NotFound,
+                images::ErrorKind::Conflict => ErrorKind::Conflict,
+                images::ErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+                images::ErrorKind::Unauthorized | images::ErrorKind::Forbidden => {
+                    ErrorKind::Forbidden
+                }
+                images::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
             Self::StartFailed { .. } | Self::Io { .. } | Self::Store(_) | Self::Internal(_) => {
                 ErrorKind::Internal
             }

@@ -24,6 +24,9 @@ use tokio::sync::mpsc;
 pub use filter::EventFilter;
 use journal::Journal;
 
+use crate::filter::Filters;
+use crate::{Engine, Result};
+
 /// How many events a late subscriber can ask back.
 pub const KEPT_EVENTS: usize = 4096;
 /// How many events a subscriber may leave unread before it is cut off.
@@ -217,6 +220,16 @@ impl EventBus {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Follows what happens. "Engine API SystemEvents".
+    ///
+    /// # Errors
+    /// InvalidParameter for filters that do not exist.
+    pub fn events(&self, filters: Filters, range: EventRange) -> Result<EventStream> {
+        Ok(self.inner.events.subscribe(EventFilter::new(filters)?, range))
     }
 }
 

@@ -11,6 +11,7 @@
 //! recovery     from disk and shim sockets to state
 //! ```
 
+pub mod archive;
 mod config;
 pub mod container;
 mod error;
@@ -18,7 +19,12 @@ pub mod event;
 pub mod exec;
 pub mod filter;
 mod ids;
+pub mod image_ops;
+pub mod info;
 pub mod logs;
+mod prune;
+pub mod stats;
+pub mod top;
 pub mod volume;
 
 use std::sync::Arc;
@@ -36,6 +42,21 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    pub(crate) events: event::EventBus,
+    pub(crate) volumes: volume::VolumeStore,
+}
+
+/// Runs `work`, which blocks, where that holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::Internal(format!("operation was cut off: {error}")))?
+}
+
+/// What an operation answers whose body is not there yet.
+fn pending<T>() -> Result<T> {
+    Err(Error::Unavailable("not available yet".to_owned()))
 }
 
 impl Engine {
@@ -44,7 +65,9 @@ impl Engine {
     /// # Errors
     /// Conflict when another daemon holds the data root.
     pub async fn open(config: Config) -> Result<Self> {
-        Ok(Self { inner: Arc::new(Inner { config }) })
+        let volumes = volume::VolumeStore::open(&config.data_root)?;
+        let events = event::EventBus::open(&config.data_root.join("events.jsonl"));
+        Ok(Self { inner: Arc::new(Inner { config, events, volumes }) })
     }
 
     /// Ends the engine's own tasks. Containers go on.

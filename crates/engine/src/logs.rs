@@ -21,10 +21,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use cursor::LogCursor;
 use watch::LogWatch;
+
+use crate::{Engine, Result};
 
 /// Which of its two outputs the container wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,46 @@ pub fn read(
         state.finished |= item.is_err();
         Some((item, state))
     })
+}
+
+/// The log of a container.
+pub struct Logs {
+    /// Whether the container has a terminal: its lines go out raw, without frames.
+    pub tty: bool,
+    /// The lines.
+    pub lines: BoxStream<'static, io::Result<LogLine>>,
+}
+
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logs").field("tty", &self.tty).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Reads a container's log; with `follow` until it stops. "Engine API ContainerLogs".
+    ///
+    /// # Errors
+    /// NotFound; InvalidParameter for a log driver that cannot be read.
+    pub async fn container_logs(
+        &self,
+        name: &str,
+        options: LogOptions,
+        follow: Follow,
+    ) -> Result<Logs> {
+        let _ = (name, options, follow);
+        crate::pending()
+    }
+}
+
+/// Whether to go on at the end of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// End there.
+    #[default]
+    No,
+    /// Wait for more until the container stops.
+    UntilStopped,
 }
 
 struct Reading {

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 pub use copy_up::copy_up;
 pub use mount::{MountPlan, VolumeRequest, plan_mounts};
-pub use operations::{CreatedMounts, Pruned};
+pub use operations::{CreatedMounts, Pruned, VolumeRemoveOptions};
 pub use prepare::{PreparedMount, prepare_mounts};
 pub use store::VolumeStore;
 pub use tmpfs::tmpfs_options;

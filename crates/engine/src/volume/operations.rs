@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::mount::MountPlan;
-use super::{VolumeStore, copy_up};
-use crate::Result;
+use super::{Volume, VolumeRequest, VolumeStore, copy_up};
 use crate::container::{MountPoint, MountType};
+use crate::event::{Event, EventType};
+use crate::filter::Filters;
+use crate::{Engine, Result};
 
 /// What a prune removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,5 +82,61 @@ impl VolumeStore {
             copy_up(layers, &mount.destination, &content, &marker)?;
         }
         Ok(())
+    }
+}
+
+/// How to remove a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VolumeRemoveOptions {
+    /// No error when there is none.
+    pub force: bool,
+}
+
+impl Engine {
+    /// Makes a volume, or gives the one that has the name already.
+    ///
+    /// # Errors
+    /// InvalidParameter for a bad name or option, NotFound for another driver.
+    pub async fn volume_create(&self, request: VolumeRequest) -> Result<Volume> {
+        let engine = self.clone();
+        crate::blocking(move || {
+            let (volume, made) = engine.inner.volumes.create(&request)?;
+            if made {
+                engine.volume_event("create", &volume.name);
+            }
+            Ok(volume)
+        })
+        .await
+    }
+
+    fn volume_event(&self, action: &str, name: &str) {
+        let event = Event::new(EventType::Volume, action, name).with("driver", Volume::DRIVER);
+        self.inner.events.publish(event);
+    }
+
+    /// Finds a volume by its name.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn volume_inspect(&self, name: &str) -> Result<Volume> {
+        self.inner.volumes.get(name)
+    }
+
+    /// Lists volumes. Filters: `name`, `label`, `label!`, `driver`, `dangling`.
+    ///
+    /// # Errors
+    /// InvalidParameter for other filters.
+    pub async fn volume_list(&self, filters: Filters) -> Result<Vec<Volume>> {
+        let _ = filters;
+        crate::pending()
+    }
+
+    /// Removes a volume that no container mounts.
+    ///
+    /// # Errors
+    /// NotFound; Conflict when it is in use.
+    pub async fn volume_remove(&self, name: &str, options: VolumeRemoveOptions) -> Result<()> {
+        let _ = (name, options);
+        crate::pending()
     }
 }
