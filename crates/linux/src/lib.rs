@@ -8,5 +8,6 @@
 pub mod fs;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod socket;

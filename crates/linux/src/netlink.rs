@@ -1,0 +1,12 @@
+//! Netlink, synchronously: links, addresses and routes ([`Route`]), and nftables ([`nft`]).
+//!
+//! A handle belongs to the network namespace of the thread that opened it, for as long as it is
+//! open, wherever it is used afterwards.
+
+mod namespace;
+pub mod nft;
+mod route;
+mod socket;
+
+pub use namespace::{make_network_namespace, network_namespace_of};
+pub use route::{Address, Link, Request, Route, RouteEntry, Veth};

@@ -1,0 +1,383 @@
+//! Transactions of nftables objects, and what is read back of them.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, HookNumber, InetHookNumber,
+    ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
+    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+
+use super::Expression;
+use crate::netlink::socket::{Reply, Socket, append};
+
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+/// 10,000 elements of a map take about 600 KB.
+const SEND_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// An attribute's length has 16 bits; an element takes at most 60 bytes.
+const ELEMENTS_PER_MESSAGE: usize = 1000;
+
+/// Where a base chain hooks in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    Prerouting,
+    Forward,
+    Output,
+    Postrouting,
+}
+
+/// What a base chain may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainKind {
+    Filter,
+    Nat,
+}
+
+/// How a chain is called by the kernel. Its policy is always to accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseChain {
+    pub kind: ChainKind,
+    pub hook: Hook,
+    pub priority: i32,
+}
+
+/// A map from concatenated keys to an address and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Map<'a> {
+    pub name: &'a str,
+    /// Data type numbers of the `nft` tool, for its listing: six bits for each part.
+    pub key_type: u32,
+    pub key_bytes: u32,
+    pub data_type: u32,
+    pub data_bytes: u32,
+}
+
+/// Whether elements come or go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElementChange {
+    Add,
+    Delete,
+}
+
+/// Changes to one table of the `inet` family, to be committed together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    table: String,
+    messages: Vec<(NfTablesMessage, u16)>,
+    maps: u32,
+}
+
+impl Batch {
+    pub fn new(table: &str) -> Self {
+        Self { table: table.to_owned(), messages: Vec::new(), maps: 0 }
+    }
+
+    /// Adds the table, unless it is there.
+    pub fn add_table(&mut self) {
+        let attributes = vec![TableAttribute::Name(self.table.clone())];
+        self.push(NfTablesMessage::NewTable(TableMessage { attributes }), NLM_F_CREATE);
+    }
+
+    /// Deletes the table with all in it; ENOENT when there is none.
+    pub fn delete_table(&mut self) {
+        let attributes = vec![TableAttribute::Name(self.table.clone())];
+        self.push(NfTablesMessage::DeleteTable(TableMessage { attributes }), 0);
+    }
+
+    /// Adds a chain, unless it is there; without a base it is only jumped to.
+    pub fn add_chain(&mut self, name: &str, base: Option<BaseChain>) {
+        let mut attributes =
+            vec![ChainAttribute::Table(self.table.clone()), ChainAttribute::Name(name.to_owned())];
+        if let Some(base) = base {
+            let hook = match base.hook {
+                Hook::Prerouting => InetHookNumber::PreRouting,
+                Hook::Forward => InetHookNumber::Forward,
+                Hook::Output => InetHookNumber::LocalOut,
+                Hook::Postrouting => InetHookNumber::PostRouting,
+            };
+            attributes.push(ChainAttribute::Hook(vec![
+                HookAttribute::Number(HookNumber::Inet(hook)),
+                HookAttribute::Priority(base.priority.cast_unsigned()),
+            ]));
+            let kind = match base.kind {
+                ChainKind::Filter => "filter",
+                ChainKind::Nat => "nat",
+            };
+            attributes.push(ChainAttribute::Type(kind.to_owned()));
+        }
+        self.push(NfTablesMessage::NewChain(ChainMessage { attributes }), NLM_F_CREATE);
+    }
+
+    /// Removes every rule of a chain.
+    pub fn flush_chain(&mut self, name: &str) {
+        let attributes =
+            vec![RuleAttribute::Table(self.table.clone()), RuleAttribute::Chain(name.to_owned())];
+        self.push(NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0);
+    }
+
+    /// Appends a rule to a chain.
+    pub fn add_rule(&mut self, chain: &str, expressions: impl IntoIterator<Item = Expression>) {
+        let expressions = expressions.into_iter().map(|expression| expression.0).collect();
+        let attributes = vec![
+            RuleAttribute::Table(self.table.clone()),
+            RuleAttribute::Chain(chain.to_owned()),
+            RuleAttribute::Expressions(expressions),
+        ];
+        let message = NfTablesMessage::NewRule(RuleMessage { attributes });
+        self.push(message, NLM_F_CREATE | NLM_F_APPEND);
+    }
+
+    /// Adds a map, unless it is there.
+    pub fn add_map(&mut self, map: &Map<'_>) {
+        self.maps += 1;
+        let attributes = vec![
+            SetAttribute::Table(self.table.clone()),
+            SetAttribute::Name(map.name.to_owned()),
+            SetAttribute::Flags(SetFlags::Map),
+            SetAttribute::KeyType(map.key_type),
+            SetAttribute::KeyLen(map.key_bytes),
+            SetAttribute::DataType(map.data_type),
+            SetAttribute::DataLen(map.data_bytes),
+            SetAttribute::Id(self.maps),
+        ];
+        self.push(NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE);
+    }
+
+    /// Removes every element of a map.
+    pub fn flush_map(&mut self, name: &str) {
+        let attributes =
+            vec![SetElementList::Table(self.table.clone()), SetElementList::Set(name.to_owned())];
+        self.push(NfTablesMessage::DeleteSetElement(SetElementMessage { attributes }), 0);
+    }
+
+    /// Adds or deletes elements. Adding one that is there with other data (EEXIST) or deleting one
+    /// that is not (ENOENT) fails the whole batch.
+    pub fn change_elements<'a>(
+        &mut self,
+        change: ElementChange,
+        map: &str,
+        elements: impl IntoIterator<Item = &'a (Vec<u8>, Vec<u8>)>,
+    ) {
+        let elements: Vec<_> = elements.into_iter().map(|(key, data)| element(key, data)).collect();
+        for elements in elements.chunks(ELEMENTS_PER_MESSAGE) {
+            let attributes = vec![
+                SetElementList::Table(self.table.clone()),
+                SetElementList::Set(map.to_owned()),
+                SetElementList::Elements(elements.to_vec()),
+            ];
+            let message = SetElementMessage { attributes };
+            match change {
+                ElementChange::Add => {
+                    self.push(NfTablesMessage::NewSetElement(message), NLM_F_CREATE);
+                }
+                ElementChange::Delete => self.push(NfTablesMessage::DeleteSetElement(message), 0),
+            }
+        }
+    }
+
+    fn push(&mut self, message: NfTablesMessage, flags: u16) {
+        self.messages.push((message, flags));
+    }
+}
+
+fn element(key: &[u8], data: &[u8]) -> ListAttribute<SetElementAttribute> {
+    ListAttribute::Element(vec![
+        SetElementAttribute::Key(DataAttribute::Value(key.to_vec())),
+        SetElementAttribute::Data(DataAttribute::Value(data.to_vec())),
+    ])
+}
+
+/// A handle on the nftables of the namespace it was opened in.
+#[derive(Debug)]
+pub struct Nftables {
+    socket: Socket,
+}
+
+impl Nftables {
+    /// Opens the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses the socket.
+    pub fn open() -> io::Result<Self> {
+        let socket = Socket::open(netlink_sys::protocols::NETLINK_NETFILTER)?;
+        // Without CAP_NET_ADMIN in the first namespace the buffer stays small, and so do batches.
+        let _ = socket.allow_large_sends(SEND_BUFFER_BYTES);
+        Ok(Self { socket })
+    }
+
+    /// Commits a batch: all of it, or nothing.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn commit(&mut self, batch: &Batch) -> io::Result<()> {
+        let Some(last) = batch.messages.len().checked_sub(1) else {
+            return Ok(());
+        };
+        let mut bytes = Vec::new();
+        let begin = self.socket.next_sequence();
+        append(&mut bytes, control(ControlMessage::BatchBegin), NLM_F_REQUEST, begin);
+        let mut end = begin;
+        for (at, (message, flags)) in batch.messages.iter().enumerate() {
+            end = self.socket.next_sequence();
+            // One acknowledgement for all: a refusal is always reported.
+            let ack = if at == last { NLM_F_ACK } else { 0 };
+            append(&mut bytes, inet(message.clone()), flags | NLM_F_REQUEST | ack, end);
+        }
+        let sequence = self.socket.next_sequence();
+        append(&mut bytes, control(ControlMessage::BatchEnd), NLM_F_REQUEST, sequence);
+        self.socket.send(&bytes)?;
+        let (mut result, mut done) = (Ok(()), false);
+        while !done {
+            self.socket.receive(|header, reply| {
+                let position = header.sequence_number.wrapping_sub(begin);
+                if position > end.wrapping_sub(begin) {
+                    return; // left over from an earlier batch
+                }
+                if let Reply::Acknowledged(outcome) = reply {
+                    // A refused commit is reported for the first message, and then no other is.
+                    done |= header.sequence_number == end || position == 0;
+                    if result.is_ok() {
+                        result = outcome;
+                    }
+                }
+            })?;
+        }
+        result
+    }
+
+    /// Names of the base chains at the forward hook that drop what no rule of theirs accepts,
+    /// as `family table chain`.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn dropping_forward_chains(&mut self) -> io::Result<Vec<String>> {
+        let message = NfTablesMessage::GetChain(ChainMessage { attributes: vec![] });
+        let chains = self.socket.dump(unspecified(message))?;
+        Ok(chains.into_iter().filter_map(|message| dropping_forward_chain(&message)).collect())
+    }
+
+    /// Names of the chains of a table, empty when there is no such table.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn chains(&mut self, table: &str) -> io::Result<Vec<String>> {
+        let message = NfTablesMessage::GetChain(ChainMessage { attributes: vec![] });
+        let chains = self.socket.dump(inet(message))?;
+        Ok(chains.iter().filter_map(|message| chain_name(message, table)).collect())
+    }
+
+    /// Number of rules in each chain of a table.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn rule_counts(&mut self, table: &str) -> io::Result<Vec<(String, usize)>> {
+        let attributes = vec![RuleAttribute::Table(table.to_owned())];
+        let rules = self.socket.dump(inet(NfTablesMessage::GetRule(RuleMessage { attributes })))?;
+        let mut counts: Vec<(String, usize)> = Vec::new();
+        for message in &rules {
+            let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = &message.inner
+            else {
+                continue;
+            };
+            let (mut ours, mut name) = (false, None);
+            for attribute in &rule.attributes {
+                match attribute {
+                    RuleAttribute::Table(found) => ours = found == table,
+                    RuleAttribute::Chain(chain) => name = Some(chain),
+                    _ => {}
+                }
+            }
+            let Some(name) = name.filter(|_| ours) else { continue };
+            match counts.iter_mut().find(|(chain, _)| chain == name) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((name.clone(), 1)),
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Keys of a map's elements.
+    ///
+    /// # Errors
+    /// ENOENT without the table or the map.
+    pub fn keys(&mut self, table: &str, map: &str) -> io::Result<Vec<Vec<u8>>> {
+        let attributes =
+            vec![SetElementList::Table(table.to_owned()), SetElementList::Set(map.to_owned())];
+        let message = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
+        let lists = self.socket.dump(inet(message))?;
+        Ok(lists.into_iter().flat_map(keys_of).collect())
+    }
+}
+
+fn dropping_forward_chain(message: &NetfilterMessage) -> Option<String> {
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else {
+        return None;
+    };
+    let family = match message.header.family {
+        NetfilterProtoFamily::Inet => "inet",
+        NetfilterProtoFamily::IPv4 => "ip",
+        _ => return None,
+    };
+    let (mut table, mut name, mut forward, mut drops) = ("", "", false, false);
+    for attribute in &chain.attributes {
+        match attribute {
+            ChainAttribute::Table(text) => table = text,
+            ChainAttribute::Name(text) => name = text,
+            ChainAttribute::Policy(policy) => drops = *policy == 0,
+            ChainAttribute::Hook(hooks) => {
+                forward = hooks
+                    .contains(&HookAttribute::Number(HookNumber::Inet(InetHookNumber::Forward)));
+            }
+            _ => {}
+        }
+    }
+    (forward && drops).then(|| format!("{family} {table} {name}"))
+}
+
+fn chain_name(message: &NetfilterMessage, table: &str) -> Option<String> {
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else {
+        return None;
+    };
+    chain.attributes.contains(&ChainAttribute::Table(table.to_owned())).then_some(())?;
+    chain.attributes.iter().find_map(|attribute| match attribute {
+        ChainAttribute::Name(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+fn keys_of(message: NetfilterMessage) -> Vec<Vec<u8>> {
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(list)) = message.inner
+    else {
+        return Vec::new();
+    };
+    let elements = list.attributes.into_iter().flat_map(|attribute| match attribute {
+        SetElementList::Elements(elements) => elements,
+        _ => Vec::new(),
+    });
+    let key = |element| match element {
+        ListAttribute::Element(parts) => parts.into_iter().find_map(|part| match part {
+            SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key),
+            _ => None,
+        }),
+        _ => None,
+    };
+    elements.filter_map(key).collect()
+}
+
+fn control(message: ControlMessage) -> NetfilterMessage {
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES);
+    NetfilterMessage::new(header, message)
+}
+
+fn inet(message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+}
+
+fn unspecified(message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0), message)
+}

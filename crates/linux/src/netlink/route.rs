@@ -1,0 +1,316 @@
+//! Links, addresses and routes of one network namespace.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::socket::Socket;
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub is_bridge: bool,
+    pub is_up: bool,
+    /// Index of the bridge it is a port of.
+    pub master: Option<u32>,
+    /// Free text of at most 255 bytes, kept by the kernel: `ip link set … alias`.
+    pub alias: Option<String>,
+    pub mac: Vec<u8>,
+}
+
+/// An IPv4 address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub link: u32,
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+/// An IPv4 route of any table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// 0.0.0.0 with prefix 0 is a default route.
+    pub destination: Ipv4Addr,
+    pub prefix: u8,
+    pub link: Option<u32>,
+}
+
+/// A veth pair whose other end is born in another namespace, where it costs no move.
+#[derive(Debug, Clone, Copy)]
+pub struct Veth<'a> {
+    pub name: &'a str,
+    /// Index of the bridge that this end joins.
+    pub master: u32,
+    pub mtu: u32,
+    pub peer_name: &'a str,
+    pub peer_mac: [u8; 6],
+    pub peer_namespace: BorrowedFd<'a>,
+}
+
+/// One change, to be executed alone or with others in one system call.
+#[derive(Debug, Clone)]
+pub struct Request {
+    message: RouteNetlinkMessage,
+    flags: u16,
+}
+
+impl Request {
+    /// Creates a bridge; refused with EEXIST when the name is taken.
+    pub fn create_bridge(name: &str, mac: [u8; 6], mtu: u32) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(mac.to_vec()),
+            LinkAttribute::Mtu(mtu),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        ];
+        Self::create(RouteNetlinkMessage::NewLink(link))
+    }
+
+    /// Creates a veth pair, this end down and in its bridge, the other down in its namespace.
+    pub fn create_veth(veth: &Veth<'_>) -> Self {
+        let mut peer = LinkMessage::default();
+        peer.attributes = vec![
+            LinkAttribute::IfName(veth.peer_name.to_owned()),
+            LinkAttribute::Address(veth.peer_mac.to_vec()),
+            LinkAttribute::Mtu(veth.mtu),
+            LinkAttribute::NetNsFd(veth.peer_namespace.as_raw_fd()),
+        ];
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(veth.name.to_owned()),
+            LinkAttribute::Mtu(veth.mtu),
+            LinkAttribute::Controller(veth.master),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+            ]),
+        ];
+        Self::create(RouteNetlinkMessage::NewLink(link))
+    }
+
+    /// Brings a bridge port up, with an alias, and lets it send packets back where they came from:
+    /// with bridge-nf-call-iptables a container reaches its own published port that way.
+    pub fn raise_port(name: &str, alias: &str) -> Self {
+        let mut link = Self::up(LinkMessage::default());
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::IfAlias(alias.to_owned()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
+                    true,
+                )])),
+            ]),
+        ];
+        Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
+    }
+
+    /// Brings an interface up.
+    pub fn raise(link: u32) -> Self {
+        let mut message = Self::up(LinkMessage::default());
+        message.header.index = link;
+        Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+    }
+
+    pub fn set_alias(link: u32, alias: &str) -> Self {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+        Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+    }
+
+    pub fn set_mtu(link: u32, mtu: u32) -> Self {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+    }
+
+    /// Makes an interface a port of a bridge.
+    pub fn set_master(link: u32, master: u32) -> Self {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message.attributes.push(LinkAttribute::Controller(master));
+        Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+    }
+
+    /// Deletes an interface; ENODEV when there is none of that name.
+    pub fn delete_link(name: &str) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        Self { message: RouteNetlinkMessage::DelLink(link), flags: 0 }
+    }
+
+    pub fn add_address(address: Address) -> Self {
+        Self::create(RouteNetlinkMessage::NewAddress(address_message(address)))
+    }
+
+    pub fn delete_address(address: Address) -> Self {
+        Self { message: RouteNetlinkMessage::DelAddress(address_message(address)), flags: 0 }
+    }
+
+    /// Adds a default route over `gateway`.
+    pub fn add_default_route(link: u32, gateway: Ipv4Addr) -> Self {
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet;
+        route.header.table = RouteHeader::RT_TABLE_MAIN;
+        route.header.protocol = RouteProtocol::Boot;
+        route.header.scope = RouteScope::Universe;
+        route.header.kind = RouteType::Unicast;
+        route.attributes =
+            vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(link)];
+        Self::create(RouteNetlinkMessage::NewRoute(route))
+    }
+
+    fn create(message: RouteNetlinkMessage) -> Self {
+        Self { message, flags: NLM_F_CREATE | NLM_F_EXCL }
+    }
+
+    fn up(mut link: LinkMessage) -> LinkMessage {
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        link
+    }
+}
+
+/// A handle on the links, addresses and routes of the namespace it was opened in.
+#[derive(Debug)]
+pub struct Route {
+    socket: Socket,
+}
+
+impl Route {
+    /// Opens the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses the socket.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(netlink_sys::protocols::NETLINK_ROUTE)? })
+    }
+
+    /// Executes changes in order, in one system call. They are no transaction: those after a
+    /// refused one are tried as well.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn execute(&mut self, requests: impl IntoIterator<Item = Request>) -> io::Result<()> {
+        self.socket.execute(requests.into_iter().map(|request| (request.message, request.flags)))
+    }
+
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let links = self.socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        Ok(links.into_iter().filter_map(link_of).collect())
+    }
+
+    /// The interface of that name, if there is one.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let link = self.socket.get(RouteNetlinkMessage::GetLink(message))?;
+        Ok(link.and_then(link_of))
+    }
+
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        let addresses = self.socket.dump(RouteNetlinkMessage::GetAddress(message))?;
+        Ok(addresses.into_iter().filter_map(address_of).collect())
+    }
+
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn routes(&mut self) -> io::Result<Vec<RouteEntry>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        let routes = self.socket.dump(RouteNetlinkMessage::GetRoute(message))?;
+        Ok(routes.into_iter().filter_map(route_of).collect())
+    }
+}
+
+fn address_message(address: Address) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = address.prefix;
+    message.header.index = address.link;
+    let host = u32::MAX.checked_shr(u32::from(address.prefix)).unwrap_or(0);
+    message.attributes = vec![
+        AddressAttribute::Address(IpAddr::V4(address.address)),
+        AddressAttribute::Local(IpAddr::V4(address.address)),
+        AddressAttribute::Broadcast(Ipv4Addr::from_bits(address.address.to_bits() | host)),
+    ];
+    message
+}
+
+fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        is_bridge: false,
+        is_up: message.header.flags.contains(LinkFlags::Up),
+        master: None,
+        alias: None,
+        mac: Vec::new(),
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Controller(master) => link.master = Some(master),
+            LinkAttribute::Address(mac) => link.mac = mac,
+            LinkAttribute::LinkInfo(infos) => {
+                link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn address_of(message: RouteNetlinkMessage) -> Option<Address> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    // Local is the interface's own; Address is the other end of a point-to-point link.
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })?;
+    Some(Address { link: message.header.index, address, prefix: message.header.prefix_len })
+}
+
+fn route_of(message: RouteNetlinkMessage) -> Option<RouteEntry> {
+    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
+    let mut route = RouteEntry {
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix: message.header.destination_prefix_length,
+        link: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => route.destination = address,
+            RouteAttribute::Oif(link) => route.link = Some(link),
+            _ => {}
+        }
+    }
+    Some(route)
+}
