@@ -82,6 +82,8 @@ pub enum Error {
     BridgeOwned { bridge: String, owner: String },
     #[error("{0} is a network interface, but not a bridge; choose another name with --bridge")]
     NotABridge(String),
+    #[error("bridge {0} is gone; it comes back with the next repair or restart of the daemon")]
+    BridgeMissing(String),
     #[error("{0}")]
     Invalid(String),
     #[error("{0} is not supported yet")]
@@ -108,10 +110,21 @@ impl Error {
             | Self::NoSandbox { .. }
             | Self::BridgeOwned { .. }
             | Self::NotABridge(_)
+            | Self::BridgeMissing(_)
             | Self::Kernel { .. }
             | Self::State { .. } => ErrorKind::Internal,
             Self::AddressInUse(_) => ErrorKind::Forbidden,
             Self::AddressesExhausted { .. } | Self::PoolsExhausted => ErrorKind::Unavailable,
         }
+    }
+}
+/// Names what was being done when the kernel refused.
+pub(crate) trait Context<T> {
+    fn context(self, action: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, action: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Kernel { action: action(), source: source.into() })
     }
 }

@@ -14,20 +14,29 @@
 //! A sandbox is a network namespace that only descriptors and processes keep alive. Whatever dies,
 //! the daemon or the container, no mount and no namespace is left behind by it.
 
+mod bridge;
+mod claim;
 mod config;
 mod endpoint;
 mod error;
 mod files;
+mod ipam;
 mod name;
 mod network;
+mod owner;
 mod port;
 mod record;
+mod recovery;
+mod rules;
+mod sandbox;
+mod store;
 
 pub use config::{AddressPool, Config};
 pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox};
 pub use error::{Error, ErrorKind, PortOwner, Result};
 pub use files::{DnsOptions, ExtraHost, HostsOptions, hostname_file, hosts_file, resolv_conf};
 pub use name::{validate_domain, validate_hostname};
-pub use network::{Network, Reconciled};
+pub use network::Network;
 pub use port::{PortBinding, PortRequest, Protocol};
 pub use record::{Cidr, Driver, IpamConfig, NetworkInfo, NetworkRecord};
+pub use recovery::Reconciled;

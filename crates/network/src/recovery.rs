@@ -1,0 +1,138 @@
+//! Back to what should be: after a crash ([`Network::reconcile`]), and after somebody else's
+//! changes ([`Network::repair`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use linux::netlink::{Link, Request};
+
+use crate::endpoint::{Endpoint, Live};
+use crate::error::{Context as _, Result};
+use crate::network::{Inner, Kernel, Network, lock};
+use crate::rules;
+
+/// What a reconciliation removed, for the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reconciled {
+    /// Containers whose endpoints were removed.
+    pub endpoints: Vec<String>,
+    /// Host interfaces that belonged to no endpoint.
+    pub interfaces: Vec<String>,
+    /// Published ports that nobody stands behind any more.
+    pub ports: usize,
+}
+
+impl Network {
+    /// Keeps what belongs to `live` and removes everything else that is ours: interfaces, rules,
+    /// addresses, records. Called once after the engine's recovery, before the first start.
+    ///
+    /// # Errors
+    /// The first failure, after everything was tried.
+    pub fn reconcile(&self, live: &[Live]) -> Result<Reconciled> {
+        let inner = &self.inner;
+        let mut reconciled = Reconciled::default();
+        let mut result = Ok(());
+        for container in live {
+            if inner.sandboxes.get(&container.container_id).is_none() {
+                result = result.and(inner.sandboxes.adopt(&container.container_id, container.pid));
+            }
+        }
+        let ids: BTreeSet<&str> = live.iter().map(|live| live.container_id.as_str()).collect();
+        let endpoints: Vec<Endpoint> = lock(&inner.state).endpoints.values().cloned().collect();
+        for endpoint in endpoints.iter().filter(|e| !ids.contains(e.container_id.as_str())) {
+            reconciled.ports += endpoint.ports.len();
+            reconciled.endpoints.push(endpoint.container_id.clone());
+            result = result.and(inner.remove_endpoint(endpoint));
+        }
+        result = result.and(inner.remove_stray_interfaces(&mut reconciled));
+        result.and_then(|()| self.repair()).map(|_| reconciled)
+    }
+
+    /// Puts back what somebody else deleted: the bridge, its ports, the rules. Cheap when nothing
+    /// is missing. Answers whether something was.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn repair(&self) -> Result<bool> {
+        let inner = &self.inner;
+        let lost = {
+            let mut kernel = lock(&inner.kernel);
+            inner.ensure_bridges(&mut kernel)?;
+            inner.restore_ports(&mut kernel)?
+        };
+        let mut repaired = lost.reattached;
+        for endpoint in lost.without_interface {
+            // The container may have ended since; then its teardown is under way.
+            match inner.attach(&endpoint) {
+                Ok(()) => repaired = true,
+                Err(error) => tracing::warn!(
+                    container_id = endpoint.container_id, %error, "cannot restore an interface"
+                ),
+            }
+        }
+        let mut kernel = lock(&inner.kernel);
+        let (bridges, endpoints) = inner.expected_rules();
+        let intact = rules::is_intact(&mut kernel.nftables, &inner.table, &bridges, &endpoints)
+            .unwrap_or(false);
+        if !intact {
+            inner.apply_rules(&mut kernel)?;
+        }
+        Ok(repaired || !intact)
+    }
+}
+
+struct Lost {
+    reattached: bool,
+    without_interface: Vec<Endpoint>,
+}
+
+impl Inner {
+    fn remove_stray_interfaces(&self, reconciled: &mut Reconciled) -> Result<()> {
+        let mut kernel = lock(&self.kernel);
+        let links = kernel.route.links().context(|| "list interfaces".to_owned())?;
+        let prefix = self.port_alias_prefix();
+        let mut result = Ok(());
+        for link in links {
+            let Some(endpoint) = link.alias.as_deref().and_then(|a| a.strip_prefix(&prefix)) else {
+                continue;
+            };
+            if lock(&self.state).endpoints.contains_key(endpoint) {
+                continue;
+            }
+            let deleted = kernel.route.execute([Request::delete_link(&link.name)]);
+            result = result.and(deleted.context(|| format!("delete interface {}", link.name)));
+            reconciled.interfaces.push(link.name);
+        }
+        result
+    }
+
+    /// Puts interfaces that lost their bridge back into it, and finds endpoints without one.
+    fn restore_ports(&self, kernel: &mut Kernel) -> Result<Lost> {
+        let action = || "restore bridge ports".to_owned();
+        let links = kernel.route.links().context(action)?;
+        let links: BTreeMap<&str, &Link> =
+            links.iter().map(|link| (link.name.as_str(), link)).collect();
+        let endpoints: Vec<Endpoint> = lock(&self.state).endpoints.values().cloned().collect();
+        let mut lost = Lost { reattached: false, without_interface: Vec::new() };
+        for endpoint in endpoints {
+            let Some(name) = endpoint.host_interface.as_deref() else { continue };
+            let bridge = self.bridge_of(&endpoint)?;
+            let Some(master) = links.get(bridge.as_str()).map(|link| link.index) else { continue };
+            match links.get(name) {
+                Some(link) if link.master == Some(master) && link.is_up => {}
+                Some(link) => {
+                    let requests = [
+                        Request::set_master(link.index, master),
+                        Request::raise_port(name, &self.port_alias(&endpoint)),
+                    ];
+                    kernel.route.execute(requests).context(action)?;
+                    lost.reattached = true;
+                }
+                None if self.sandboxes.get(&endpoint.container_id).is_some() => {
+                    lost.without_interface.push(endpoint);
+                }
+                None => {}
+            }
+        }
+        Ok(lost)
+    }
+}

@@ -1,0 +1,133 @@
+//! What is kept on disk: networks for good, endpoints as long as the host runs.
+//!
+//! An endpoint describes kernel objects that end with the boot, so its file lies in the exec-root
+//! and needs no fsync; a start pays for none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
+use crate::error::{Context as _, Error, Result};
+use crate::record::NetworkRecord;
+
+const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    #[serde(flatten)]
+    value: T,
+}
+
+pub(crate) struct Store {
+    database: Database,
+    path: PathBuf,
+    endpoints: PathBuf,
+}
+
+impl Store {
+    pub(crate) fn open(data_root: &Path, exec_root: &Path) -> Result<Self> {
+        let endpoints = exec_root.join("network");
+        for directory in [data_root, &endpoints] {
+            fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
+        }
+        let path = data_root.join("network.redb");
+        let database =
+            Database::create(&path).map_err(|error| state_error(&path, error.to_string()))?;
+        Ok(Self { database, path, endpoints })
+    }
+
+    /// All networks, in the order of their ids.
+    pub(crate) fn networks(&self) -> Result<Vec<NetworkRecord>> {
+        let read = || -> Result<Vec<Vec<u8>>, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let table = match transaction.open_table(NETWORKS) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            table.iter()?.map(|entry| Ok(entry?.1.value().to_vec())).collect()
+        };
+        let records = read().map_err(|error| state_error(&self.path, error.to_string()))?;
+        records.iter().map(|bytes| decode(&self.path, bytes)).collect()
+    }
+
+    pub(crate) fn put_network(&self, record: &NetworkRecord) -> Result<()> {
+        let bytes = encode(&self.path, record)?;
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(NETWORKS)?.insert(record.id.as_str(), bytes.as_slice())?;
+            Ok(transaction.commit()?)
+        };
+        write().map_err(|error| state_error(&self.path, error.to_string()))
+    }
+
+    /// Endpoints of this and earlier processes since the boot. A file that cannot be read is one
+    /// that was never finished; it goes.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>> {
+        let list = || format!("list {}", self.endpoints.display());
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for entry in fs::read_dir(&self.endpoints).context(list)? {
+            let path = entry.context(list)?.path();
+            match fs::read(&path).context(list).and_then(|bytes| decode(&path, &bytes)) {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "dropping endpoint record");
+                    // It describes nothing; if it stays, the next start says so again.
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+        Ok(endpoints)
+    }
+
+    pub(crate) fn put_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        let path = self.endpoint_path(&endpoint.id);
+        let temporary = path.with_extension("tmp");
+        let bytes = encode(&path, endpoint)?;
+        fs::write(&temporary, bytes)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .context(|| format!("write {}", path.display()))
+    }
+
+    pub(crate) fn remove_endpoint(&self, id: &str) -> Result<()> {
+        let path = self.endpoint_path(id);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn endpoint_path(&self, id: &str) -> PathBuf {
+        self.endpoints.join(format!("{id}.json"))
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn encode<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(&Versioned { version: VERSION, value })
+        .map_err(|error| state_error(path, error.to_string()))
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(path: &Path, bytes: &[u8]) -> Result<T> {
+    let decoded: Versioned<T> =
+        serde_json::from_slice(bytes).map_err(|error| state_error(path, error.to_string()))?;
+    if decoded.version == VERSION {
+        return Ok(decoded.value);
+    }
+    Err(state_error(path, format!("written by another version ({})", decoded.version)))
+}
+
+fn state_error(path: &Path, message: String) -> Error {
+    Error::State { path: path.display().to_string(), message }
+}
