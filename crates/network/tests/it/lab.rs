@@ -1,0 +1,192 @@
+//! A host with one uplink, and a neighbour on the wire.
+//!
+//! The test's thread *is* on the host: its sockets, the tools it runs and the `Network` it opens
+//! live in a namespace that ends with the test.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::process::Command;
+use std::time::Duration;
+
+use linux::namespace::in_namespace;
+use linux::netlink::make_network_namespace;
+use network::{Cidr, Config, Endpoint, EndpointRequest, Network, PortRequest, Protocol};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// Long enough for any answer on a loaded machine.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long silence has to last to count as a drop; the kernel repeats a SYN after one second.
+const SILENCE: Duration = Duration::from_millis(1200);
+
+pub(crate) struct Lab {
+    pub(crate) outside: OwnedFd,
+    directory: tempfile::TempDir,
+}
+
+impl Lab {
+    /// `None`, with the reason printed, where namespaces cannot be made.
+    pub(crate) fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: network namespaces need root");
+            return None;
+        }
+        let (host, ()) = make_network_namespace(|| Ok(())).unwrap();
+        let (outside, ()) = make_network_namespace(|| Ok(())).unwrap();
+        move_into_link_name_space(host.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        let lab = Self { outside, directory: tempfile::tempdir().unwrap() };
+        let peer = lab.outside_path();
+        run("ip", &["link", "set", "lo", "up"]);
+        run("ip", &["link", "add", "wan0", "type", "veth", "peer", "name", "eth0", "netns", &peer]);
+        run("ip", &["address", "add", "198.51.100.1/24", "dev", "wan0"]);
+        run("ip", &["link", "set", "wan0", "up"]);
+        lab.run_outside("ip", &["address", "add", "198.51.100.2/24", "dev", "eth0"]);
+        lab.run_outside("ip", &["link", "set", "eth0", "up"]);
+        Some(lab)
+    }
+
+    fn outside_path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.outside.as_raw_fd())
+    }
+
+    pub(crate) fn run_outside(&self, tool: &str, arguments: &[&str]) -> String {
+        let namespace = format!("--net={}", self.outside_path());
+        run("nsenter", &[&[namespace.as_str(), tool], arguments].concat())
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let path = self.directory.path();
+        Config { ready_sandboxes: 1, ..Config::new(path.join("data"), path.join("exec")) }
+    }
+
+    pub(crate) fn open(&self) -> Network {
+        Network::open(self.config()).unwrap()
+    }
+}
+
+/// A container as far as networks go: a namespace.
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) namespace: OwnedFd,
+}
+
+impl Container {
+    /// Starts one in the default network with these ports, in the words of `-p`.
+    pub(crate) fn start(network: &Network, id: &str, ports: &[&str]) -> Self {
+        Self::try_start(network, id, ports).unwrap()
+    }
+
+    pub(crate) fn try_start(
+        network: &Network,
+        id: &str,
+        ports: &[&str],
+    ) -> Result<Self, network::Error> {
+        let sandbox = network.create_sandbox(id)?;
+        let namespace = std::fs::File::open(&sandbox.netns_path).unwrap().into();
+        let endpoint = network.connect(id, "bridge", &request(id, ports))?;
+        Ok(Self { id: id.to_owned(), endpoint, namespace })
+    }
+
+    pub(crate) fn ip(&self) -> Ipv4Addr {
+        self.endpoint.ip.unwrap()
+    }
+
+    pub(crate) fn listen(&self, port: u16) -> TcpListener {
+        listen(&self.namespace, port)
+    }
+
+    pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> String {
+        let path = format!("--net=/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd());
+        run("nsenter", &[&[path.as_str(), tool], arguments].concat())
+    }
+}
+
+pub(crate) fn request(name: &str, ports: &[&str]) -> EndpointRequest {
+    EndpointRequest {
+        container_name: format!("name-of-{name}"),
+        ports: ports.iter().map(|port| port_request(port)).collect(),
+        ..EndpointRequest::default()
+    }
+}
+
+/// Reads `[ip:][host[-host]:]container[/protocol]`.
+fn port_request(text: &str) -> PortRequest {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let parts: Vec<&str> = ports.split(':').collect();
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        first.parse().unwrap()..=last.parse().unwrap()
+    };
+    let (host_ip, host_ports, container) = match parts.as_slice() {
+        [container] => (None, None, container),
+        [host, container] => (None, Some(range(host)), container),
+        [ip, host, container] => (Some(ip.parse().unwrap()), Some(range(host)), container),
+        _ => panic!("not a port: {text}"),
+    };
+    PortRequest {
+        container_port: container.parse().unwrap(),
+        protocol: protocol.parse::<Protocol>().unwrap(),
+        host_ip,
+        host_ports,
+    }
+}
+
+pub(crate) fn listen(namespace: &OwnedFd, port: u16) -> TcpListener {
+    in_namespace(namespace.as_fd(), || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+        .unwrap()
+        .unwrap()
+}
+
+pub(crate) fn udp(namespace: &OwnedFd, port: u16) -> UdpSocket {
+    let socket = in_namespace(namespace.as_fd(), || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))
+        .unwrap()
+        .unwrap();
+    socket.set_read_timeout(Some(ANSWER)).unwrap();
+    socket
+}
+
+pub(crate) fn connect_from(namespace: &OwnedFd, ip: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let to = SocketAddr::V4(SocketAddrV4::new(ip, port));
+    in_namespace(namespace.as_fd(), || TcpStream::connect_timeout(&to, ANSWER)).unwrap()
+}
+
+/// Whether a connection attempt gets no answer at all, or an immediate refusal.
+pub(crate) fn is_unreachable(namespace: &OwnedFd, ip: Ipv4Addr, port: u16) -> bool {
+    let to = SocketAddr::V4(SocketAddrV4::new(ip, port));
+    in_namespace(namespace.as_fd(), || TcpStream::connect_timeout(&to, SILENCE)).unwrap().is_err()
+}
+
+/// Accepts the connection that `client` made, checks that bytes pass both ways, and answers whom
+/// the server saw.
+pub(crate) fn peer_of(server: &TcpListener, mut client: TcpStream) -> IpAddr {
+    let (mut accepted, peer) = server.accept().unwrap();
+    for stream in [&client, &accepted] {
+        stream.set_read_timeout(Some(ANSWER)).unwrap();
+    }
+    let mut byte = [0];
+    client.write_all(b"?").unwrap();
+    accepted.read_exact(&mut byte).unwrap();
+    accepted.write_all(b"!").unwrap();
+    client.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"!");
+    peer.ip()
+}
+
+pub(crate) fn connect(ip: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::V4(SocketAddrV4::new(ip, port)), ANSWER)
+}
+
+/// Runs a tool on the host and answers its output; panics when it fails.
+pub(crate) fn run(tool: &str, arguments: &[&str]) -> String {
+    let output = Command::new(tool).args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn cidr(text: &str) -> Cidr {
+    text.parse().unwrap()
+}

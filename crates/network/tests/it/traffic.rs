@@ -1,0 +1,185 @@
+//! Packets: who reaches whom, and as whom.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::lab::{
+    Container, HOST, Lab, OUTSIDE, connect, connect_from, is_unreachable, listen, peer_of, run, udp,
+};
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+
+#[test]
+fn outside_reaches_a_published_port_with_its_own_address() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    let client = connect_from(&lab.outside, HOST, 8080).unwrap();
+    assert_eq!(peer_of(&server, client), IpAddr::V4(OUTSIDE));
+}
+
+#[test]
+fn the_host_reaches_a_published_port_by_every_address_of_its_own() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    assert_eq!(peer_of(&server, connect(HOST, 8080).unwrap()), IpAddr::V4(HOST));
+    peer_of(&server, connect(Ipv4Addr::LOCALHOST, 8080).unwrap());
+    peer_of(&server, connect(GATEWAY, 8080).unwrap());
+    peer_of(&server, connect(web.ip(), 80).unwrap());
+}
+
+#[test]
+fn a_port_on_loopback_is_for_the_host_alone() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["127.0.0.1:8080:80"]);
+    let server = web.listen(80);
+    peer_of(&server, connect(Ipv4Addr::LOCALHOST, 8080).unwrap());
+    assert!(connect(HOST, 8080).is_err());
+    assert!(is_unreachable(&lab.outside, HOST, 8080));
+    // A neighbour on the wire can put any destination into its packets.
+    lab.run_outside("sysctl", &["-qw", "net.ipv4.conf.eth0.route_localnet=1"]);
+    lab.run_outside("ip", &["route", "add", "127.0.0.0/8", "via", "198.51.100.1"]);
+    assert!(is_unreachable(&lab.outside, Ipv4Addr::LOCALHOST, 8080));
+    server.set_nonblocking(true).unwrap();
+    assert!(server.accept().is_err());
+}
+
+#[test]
+fn a_port_on_one_address_answers_there_only() {
+    let Some(lab) = Lab::new() else { return };
+    run("ip", &["address", "add", "198.51.100.9/24", "dev", "wan0"]);
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["198.51.100.9:8080:80"]);
+    let other = Container::start(&network, "other", &["198.51.100.1:8080:80"]);
+    let (server, other_server) = (web.listen(80), other.listen(80));
+    let nine = Ipv4Addr::new(198, 51, 100, 9);
+    peer_of(&server, connect_from(&lab.outside, nine, 8080).unwrap());
+    peer_of(&other_server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    assert!(connect(Ipv4Addr::LOCALHOST, 8080).is_err());
+}
+
+#[test]
+fn a_container_reaches_outside_as_the_host() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let client = Container::start(&network, "client", &[]);
+    let server = listen(&lab.outside, 9000);
+    let stream = connect_from(&client.namespace, OUTSIDE, 9000).unwrap();
+    assert_eq!(peer_of(&server, stream), IpAddr::V4(HOST));
+}
+
+#[test]
+fn containers_reach_published_ports_by_the_hosts_addresses() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let neighbour = Container::start(&network, "neighbour", &[]);
+    let server = web.listen(80);
+    for bridge_calls_filters in ["1", "0"] {
+        run(
+            "sysctl",
+            &["-qw", &format!("net.bridge.bridge-nf-call-iptables={bridge_calls_filters}")],
+        );
+        for client in [&web, &neighbour] {
+            for address in [HOST, GATEWAY] {
+                peer_of(&server, connect_from(&client.namespace, address, 8080).unwrap());
+            }
+        }
+        let direct = connect_from(&neighbour.namespace, web.ip(), 80).unwrap();
+        assert_eq!(peer_of(&server, direct), IpAddr::V4(neighbour.ip()));
+    }
+}
+
+#[test]
+fn udp_ports_are_published_too() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let dns = Container::start(&network, "dns", &["5353:53/udp"]);
+    let server = udp(&dns.namespace, 53);
+    let outside = udp(&lab.outside, 0);
+    let here = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    here.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    for (client, to) in [(&outside, HOST), (&here, Ipv4Addr::LOCALHOST)] {
+        client.send_to(b"?", (to, 5353)).unwrap();
+        let mut byte = [0];
+        let (_, from) = server.recv_from(&mut byte).unwrap();
+        server.send_to(b"!", from).unwrap();
+        let (_, answered) = client.recv_from(&mut byte).unwrap();
+        assert_eq!((answered.ip(), answered.port()), (IpAddr::V4(to), 5353));
+    }
+}
+
+#[test]
+fn what_is_not_published_is_not_reachable() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    lab.run_outside("ip", &["route", "add", "172.17.0.0/16", "via", "198.51.100.1"]);
+    assert!(is_unreachable(&lab.outside, web.ip(), 80));
+    server.set_nonblocking(true).unwrap();
+    assert!(server.accept().is_err());
+}
+
+#[test]
+fn containers_do_not_reach_the_hosts_loopback() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let evil = Container::start(&network, "evil", &[]);
+    let private = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = private.local_addr().unwrap().port();
+    evil.run("ip", &["address", "flush", "dev", "lo"]);
+    evil.run("ip", &["route", "add", "127.0.0.0/8", "via", "172.17.0.1"]);
+    evil.run("sysctl", &["-qw", "net.ipv4.conf.eth0.route_localnet=1"]);
+    assert!(is_unreachable(&evil.namespace, Ipv4Addr::LOCALHOST, port));
+    private.set_nonblocking(true).unwrap();
+    assert!(private.accept().is_err());
+}
+
+#[test]
+fn without_icc_neighbours_meet_through_published_ports_only() {
+    let Some(lab) = Lab::new() else { return };
+    run("sysctl", &["-qw", "net.bridge.bridge-nf-call-iptables=1"]);
+    let config = network::Config { icc: false, ..lab.config() };
+    let network = network::Network::open(config).unwrap();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let neighbour = Container::start(&network, "neighbour", &[]);
+    let server = web.listen(80);
+    assert!(is_unreachable(&neighbour.namespace, web.ip(), 80));
+    peer_of(&server, connect_from(&neighbour.namespace, HOST, 8080).unwrap());
+}
+
+#[test]
+fn the_administrators_chain_decides_first_and_stays() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    run(
+        "nft",
+        &[
+            "add",
+            "rule",
+            "inet",
+            "teu",
+            "TEU-USER",
+            "tcp",
+            "dport",
+            "80",
+            "ct",
+            "original",
+            "proto-dst",
+            "8080",
+            "drop",
+        ],
+    );
+    assert!(is_unreachable(&lab.outside, HOST, 8080));
+    drop(network);
+    let _network = lab.open();
+    assert!(is_unreachable(&lab.outside, HOST, 8080));
+    run("nft", &["flush", "chain", "inet", "teu", "TEU-USER"]);
+    peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+}
