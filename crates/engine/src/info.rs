@@ -145,3 +145,11 @@ impl Engine {
         crate::pending()
     }
 }
+
+/// Bytes of memory of the machine.
+pub(crate) fn memory_total() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}

@@ -1,11 +1,22 @@
 //! What a container uses: CPU, memory, processes, block devices, network.
+//!
+//! Everything is read from the cgroups and the network namespace of process 1, which the kernel
+//! names in /proc; nothing is kept between two samples but the CPU figures.
+
+mod cgroup;
+mod sample;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
+use crate::container::NetworkMode;
 use crate::{Engine, Result};
+
+pub(crate) use cgroup::Cgroups;
 
 /// One sample, with the one before it so that rates can be computed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -138,7 +149,81 @@ impl Engine {
         name: &str,
         mode: StatsMode,
     ) -> Result<BoxStream<'static, Stats>> {
-        let _ = (name, mode);
-        crate::pending()
+        let snapshot = self.container_inspect(name).await?;
+        let sampling = Sampling {
+            engine: self.clone(),
+            id: snapshot.record.id.to_string(),
+            mode,
+            previous: None,
+            done: false,
+        };
+        let stream = futures_util::stream::unfold(sampling, |mut sampling| async move {
+            let stats = sampling.next().await?;
+            Some((stats, sampling))
+        });
+        Ok(stream.boxed())
+    }
+}
+
+/// Between the samples of one stream.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+struct Sampling {
+    engine: Engine,
+    id: String,
+    mode: StatsMode,
+    previous: Option<(Timestamp, CpuStats)>,
+    done: bool,
+}
+
+impl Sampling {
+    async fn next(&mut self) -> Option<Stats> {
+        if self.done {
+            return None;
+        }
+        if self.previous.is_some() {
+            tokio::time::sleep(INTERVAL).await;
+        }
+        let mut stats = self.sample().await?;
+        if self.mode == StatsMode::Once && stats.read_at.is_some() {
+            // A rate needs two samples.
+            tokio::time::sleep(INTERVAL).await;
+            stats = self.sample().await?;
+        }
+        if stats.read_at.is_none() {
+            // Not running: keep the pace of the stream anyway.
+            self.previous.get_or_insert_with(|| (Timestamp::now(), CpuStats::default()));
+        }
+        self.done = self.mode != StatsMode::Stream;
+        Some(stats)
+    }
+
+    /// `None` once the container is gone.
+    async fn sample(&mut self) -> Option<Stats> {
+        let record = self.engine.container_inspect(&self.id).await.ok()?.record;
+        let mut stats =
+            Stats { container_id: self.id.clone(), name: record.name.clone(), ..Stats::default() };
+        if !record.state.status.has_process() {
+            return Some(stats);
+        }
+        let pid = u32::try_from(record.state.pid).ok()?;
+        let start_ticks = record.state.pid_start_ticks;
+        let own_network = record.host_config.network_mode != NetworkMode::Host;
+        let read = move || Ok(sample::read(pid, start_ticks, own_network).ok());
+        // Ended since we looked: as if it did not run.
+        let Some(sample) = crate::blocking(read).await.ok()? else { return Some(stats) };
+        let now = Timestamp::now();
+        if let Some((at, cpu)) = self.previous.replace((now, sample.cpu.clone()))
+            && cpu.system_nanos > 0
+        {
+            (stats.previous_read_at, stats.previous_cpu) = (Some(at), cpu);
+        }
+        stats.read_at = Some(now);
+        stats.cpu = sample.cpu;
+        stats.memory = sample.memory;
+        stats.pids = sample.pids;
+        stats.block_io = sample.block_io;
+        stats.networks = sample.networks;
+        Some(stats)
     }
 }
