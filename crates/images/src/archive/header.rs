@@ -1,0 +1,112 @@
+//! The 512-byte header block: where its fields are and how numbers are written in them.
+
+use super::BLOCK;
+use crate::{Error, Result};
+
+pub(crate) type Block = [u8; BLOCK];
+type Field = (usize, usize);
+
+pub(crate) const NAME: Field = (0, 100);
+pub(crate) const MODE: Field = (100, 8);
+pub(crate) const UID: Field = (108, 8);
+pub(crate) const GID: Field = (116, 8);
+pub(crate) const SIZE: Field = (124, 12);
+pub(crate) const MTIME: Field = (136, 12);
+const CHECKSUM: Field = (148, 8);
+pub(crate) const TYPE: usize = 156;
+pub(crate) const LINK: Field = (157, 100);
+pub(crate) const MAGIC: Field = (257, 8);
+pub(crate) const MAJOR: Field = (329, 8);
+pub(crate) const MINOR: Field = (337, 8);
+pub(crate) const PREFIX: Field = (345, 155);
+pub(crate) const SPARSE: usize = 386;
+pub(crate) const SPARSE_MORE: usize = 482;
+pub(crate) const SPARSE_SIZE: Field = (483, 12);
+
+/// Returns the bytes of a field.
+pub(crate) fn field(block: &Block, (start, length): Field) -> &[u8] {
+    &block[start..start + length]
+}
+
+/// Returns a text field up to its first NUL.
+pub(crate) fn text(block: &Block, at: Field) -> &[u8] {
+    let bytes = field(block, at);
+    &bytes[..bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len())]
+}
+
+/// Reads a number: octal digits, or big-endian binary marked by the high bit (GNU).
+pub(crate) fn number(bytes: &[u8]) -> Option<i64> {
+    let first = *bytes.first()?;
+    if first & 0x80 != 0 {
+        // Two's complement with the marker bit in place of the sign's copy.
+        let negative = first & 0x40 != 0;
+        let start = if negative { i128::from(first) - 256 } else { i128::from(first & 0x3f) };
+        let mut value = start;
+        for byte in &bytes[1..] {
+            value = (value << 8) | i128::from(*byte);
+            if value.unsigned_abs() > 1 << 80 {
+                return None;
+            }
+        }
+        return i64::try_from(value).ok();
+    }
+    let digits = bytes.trim_ascii_start();
+    let end = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
+    if !digits[end..].iter().all(|b| *b == 0 || *b == b' ') {
+        // Anything may stand after a NUL.
+        if digits[end] != 0 {
+            return None;
+        }
+    }
+    let mut value: i64 = 0;
+    for digit in &digits[..end] {
+        if *digit > b'7' {
+            return None;
+        }
+        value = value.checked_mul(8)?.checked_add(i64::from(digit - b'0'))?;
+    }
+    Some(value)
+}
+
+/// Reads a number that cannot be negative.
+pub(crate) fn unsigned(bytes: &[u8]) -> Option<u64> {
+    number(bytes).and_then(|value| u64::try_from(value).ok())
+}
+
+/// Sums the header as its checksum field wants it; old writers used signed bytes.
+fn checksums(block: &Block) -> (i64, i64) {
+    let mut sums = (0, 0);
+    for (index, byte) in block.iter().enumerate() {
+        let in_field = (CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1).contains(&index);
+        let byte = if in_field { b' ' } else { *byte };
+        sums.0 += i64::from(byte);
+        sums.1 += i64::from(byte.cast_signed());
+    }
+    sums
+}
+
+/// Refuses a block whose checksum is wrong.
+pub(crate) fn verify(block: &Block) -> Result<()> {
+    let stored = number(field(block, CHECKSUM));
+    let (unsigned, signed) = checksums(block);
+    if stored == Some(unsigned) || stored == Some(signed) {
+        return Ok(());
+    }
+    Err(Error::InvalidArchive("a header's checksum is wrong: not a tar archive, or damaged".into()))
+}
+
+/// Writes octal digits and a NUL, or nothing at all if they do not fit.
+pub(crate) fn put_octal(block: &mut Block, (start, length): Field, value: u64) -> bool {
+    let text = format!("{value:0width$o}", width = length - 1);
+    if text.len() > length - 1 {
+        return false;
+    }
+    block[start..start + text.len()].copy_from_slice(text.as_bytes());
+    true
+}
+
+/// Fills the checksum in, last of all.
+pub(crate) fn seal(block: &mut Block) {
+    let text = format!("{:06o}\0 ", checksums(block).0);
+    block[CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1].copy_from_slice(text.as_bytes());
+}

@@ -1,0 +1,6 @@
+//! Layers: archives to directories and back.
+
+pub(crate) mod pipeline;
+pub(crate) mod recipe;
+pub(crate) mod tree;
+pub(crate) mod unpack;
