@@ -173,7 +173,6 @@ pub enum Error {
     Internal(String),
 }
 
-#[allow(dead_code, reason = "signatures come before bodies")]
 impl Error {
     /// Returns the class of this error.
     pub fn kind(&self) -> ErrorKind {

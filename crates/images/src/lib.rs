@@ -12,9 +12,14 @@
 //! Nothing is visible before its digest is verified. Removal takes metadata first, bytes later; what
 //! metadata does not name is garbage and goes at the next open.
 
+#[allow(dead_code, reason = "commit and save follow")]
+mod archive;
 mod config;
 mod digest;
 mod error;
+mod glob;
+mod import;
+mod layer;
 mod progress;
 mod reference;
 pub mod registry;
@@ -26,5 +31,5 @@ pub use digest::{Digest, Hasher, ImageId};
 pub use error::{Error, ErrorKind, Result};
 pub use progress::{LayerState, Progress};
 pub use reference::Reference;
-pub use store::{Ingest, Store, UnpackedLayer};
+pub use store::{Fault, Ingest, Store, UnpackedLayer};
 pub use types::*;

@@ -1,0 +1,156 @@
+//! Writable layers of containers.
+//!
+//! Which layers a container stands on is in a small file beside them rather than in the database:
+//! creating a container then waits for no disk, and the file survives a kill of the daemon. The layers
+//! stay as long as the file names them, even when the image is removed by force.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::database::Read as _;
+use super::{Paths, Store, delete};
+use crate::{Digest, Error, ImageId, Result, RwLayer};
+
+/// The prefix of writable layers on their way out.
+const REMOVING: &str = ".removing-";
+
+impl Store {
+    /// Makes a container's writable layer.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for an id that is no file name, `NoSuchImage`, `Conflict` when the container
+    /// has one already, `Io`.
+    pub fn create_rw(&self, container_id: &str, id: &ImageId) -> Result<RwLayer> {
+        check_id(container_id)?;
+        let record = {
+            // Removal looks at containers' layers under the same lock: either it sees this container
+            // or this call sees that the image is gone.
+            let mut state = self.state();
+            let record = self.read()?.image(id)?;
+            let record = record.ok_or_else(|| Error::NoSuchImage(id.to_string()))?;
+            if state.rw.contains_key(container_id) {
+                return Err(Error::Conflict(format!(
+                    "container {container_id} has a writable layer already"
+                )));
+            }
+            state.rw.insert(container_id.to_owned(), record.diff_ids.clone());
+            record
+        };
+        let made = self.make_rw(container_id, &record.diff_ids);
+        if made.is_err() {
+            let _ = self.remove_rw(container_id); // The first error is the one to tell.
+        }
+        made
+    }
+
+    fn make_rw(&self, container_id: &str, diff_ids: &[Digest]) -> Result<RwLayer> {
+        let dir = self.paths().rw.join(container_id);
+        let fail = |source| Error::io("create", &dir, source);
+        let list: String = diff_ids.iter().map(|diff_id| format!("{diff_id}\n")).collect();
+        std::fs::create_dir(&dir).map_err(fail)?;
+        std::fs::create_dir(dir.join("work")).map_err(fail)?;
+        std::fs::create_dir(dir.join("upper")).map_err(fail)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.join("upper"), mode).map_err(fail)?;
+        let lowers = self.chain(diff_ids)?;
+        // The container's root directory looks like the image's.
+        if let Some(top) = lowers.first() {
+            copy_root(top, &dir.join("upper")).map_err(fail)?;
+        }
+        // Named last: without it the directory is garbage.
+        std::fs::write(dir.join("layers.new"), list).map_err(fail)?;
+        std::fs::rename(dir.join("layers.new"), dir.join("layers")).map_err(fail)?;
+        Ok(RwLayer { upper: dir.join("upper"), work: dir.join("work"), lowers })
+    }
+
+    /// Returns a container's writable layer.
+    ///
+    /// # Errors
+    /// `NoSuchRwLayer`, `NoSuchContent` when a layer is gone.
+    pub fn rw_layer(&self, container_id: &str) -> Result<RwLayer> {
+        let diff_ids = self.rw_diff_ids(container_id)?;
+        let dir = self.paths().rw.join(container_id);
+        let lowers = self.chain(&diff_ids)?;
+        Ok(RwLayer { upper: dir.join("upper"), work: dir.join("work"), lowers })
+    }
+
+    pub(crate) fn rw_diff_ids(&self, container_id: &str) -> Result<Vec<Digest>> {
+        let found = self.state().rw.get(container_id).cloned();
+        found.ok_or_else(|| Error::NoSuchRwLayer(container_id.to_owned()))
+    }
+
+    /// Removes a container's writable layer, and layers that only it still held; fine if there is
+    /// none.
+    ///
+    /// # Errors
+    /// `Io`; then the next open of the store completes it.
+    pub fn remove_rw(&self, container_id: &str) -> Result<()> {
+        check_id(container_id)?;
+        let paths = self.paths();
+        let dir = paths.rw.join(container_id);
+        let aside = paths.rw.join(format!("{REMOVING}{container_id}"));
+        delete::delete(&aside)?;
+        match std::fs::rename(&dir, &aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("rename", dir, error));
+            }
+            _ => {}
+        }
+        let diff_ids = self.state().rw.remove(container_id).unwrap_or_default();
+        delete::delete(&aside)?;
+        self.release_layers(&diff_ids)
+    }
+}
+
+fn copy_root(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(from)?;
+    std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    std::fs::set_permissions(to, metadata.permissions())
+}
+
+/// Container ids become file names.
+fn check_id(container_id: &str) -> Result<()> {
+    let fine = !container_id.is_empty()
+        && container_id.len() <= 128
+        && container_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if fine {
+        return Ok(());
+    }
+    Err(Error::InvalidParameter(format!("{container_id:?} is not a container id")))
+}
+
+/// Reads which layers each container has, and removes writable layers that are not whole.
+pub(crate) fn recorded(paths: &Paths) -> Result<HashMap<String, Vec<Digest>>> {
+    let mut recorded = HashMap::new();
+    for dir in entries(&paths.rw)? {
+        let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let list = std::fs::read_to_string(dir.join("layers"));
+        let parsed = list.ok().and_then(|list| {
+            list.lines().map(|line| line.parse::<Digest>().ok()).collect::<Option<Vec<_>>>()
+        });
+        match parsed {
+            Some(diff_ids) if !name.starts_with(REMOVING) => {
+                recorded.insert(name, diff_ids);
+            }
+            // A power cut may take the small file and leave the data; that is not ours to delete.
+            _ if !name.starts_with(REMOVING) && has_data(&dir.join("upper")) => {
+                tracing::warn!(path = %dir.display(), "writable layer without its list of layers");
+            }
+            _ => delete::delete(&dir)?,
+        }
+    }
+    Ok(recorded)
+}
+
+fn has_data(upper: &std::path::Path) -> bool {
+    std::fs::read_dir(upper).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Lists a directory of ours.
+pub(crate) fn entries(dir: &std::path::Path) -> Result<Vec<PathBuf>> {
+    let fail = |source| Error::io("read", dir, source);
+    let listed = std::fs::read_dir(dir).map_err(fail)?;
+    listed.map(|entry| entry.map(|entry| entry.path()).map_err(fail)).collect()
+}

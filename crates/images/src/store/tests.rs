@@ -1,0 +1,199 @@
+//! The store as a whole: import, names, writable layers, what an open cleans up.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+use crate::*;
+
+/// Device files and trusted attributes need root.
+macro_rules! root_only {
+    () => {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+    };
+}
+
+pub(crate) fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+#[track_caller]
+pub(crate) fn sh(dir: &Path, script: &str) {
+    let status = Command::new("sh").arg("-ec").arg(script).current_dir(dir).status().unwrap();
+    assert!(status.success(), "{script}");
+}
+
+/// Archives what a script makes in an empty directory.
+#[track_caller]
+pub(crate) fn tar(script: &str, options: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    sh(dir.path(), &format!("mkdir root; cd root; {script}"));
+    sh(dir.path(), &format!("tar {options} -cf out.tar -C root ."));
+    fs::read(dir.path().join("out.tar")).unwrap()
+}
+
+pub(crate) fn import(store: &Store, archive: &[u8], tag: &str) -> Result<ImageId> {
+    let tag = Some(Reference::parse(tag).unwrap());
+    store.import(archive, &ImportRequest { tag, ..ImportRequest::default() })
+}
+
+#[test]
+fn import_unpacks_and_can_rebuild_the_archive() {
+    root_only!();
+    let (_dir, store) = store();
+    let archive = tar(
+        "mkdir -p etc usr/bin tmp; chmod 1777 tmp; echo hi > etc/f; ln etc/f etc/hard; ln -s /etc/f l
+         cp /bin/true usr/bin/t; chmod 4755 usr/bin/t; mkfifo fifo; mknod null c 1 3
+         truncate -s 10M sparse; printf x | dd of=sparse seek=5000000 bs=1 conv=notrunc status=none
+         setfattr -n user.note -v val etc/f 2>/dev/null || true
+         chown 12345:54321 etc/f; touch -d '2001-02-03 04:05:06.789' etc; touch -h -d 1999-01-01 l",
+        "--sparse --format=posix --xattrs",
+    );
+    let id = import(&store, &archive, "base:1").unwrap();
+    let chain = store.layer_chain(&id).unwrap();
+    let root = &chain[0];
+    assert_eq!(fs::read(root.join("etc/f")).unwrap(), b"hi\n");
+    let f = fs::metadata(root.join("etc/f")).unwrap();
+    assert_eq!((f.uid(), f.gid(), f.nlink()), (12345, 54321, 2));
+    assert_eq!(fs::metadata(root.join("etc")).unwrap().mtime_nsec(), 789_000_000);
+    assert_eq!(fs::metadata(root.join("tmp")).unwrap().permissions().mode() & 0o7777, 0o1777);
+    assert_eq!(fs::metadata(root.join("usr/bin/t")).unwrap().permissions().mode() & 0o7777, 0o4755);
+    assert_eq!(fs::read_link(root.join("l")).unwrap(), Path::new("/etc/f"));
+    assert!(fs::metadata(root.join("fifo")).unwrap().file_type().is_fifo());
+    let null = fs::metadata(root.join("null")).unwrap();
+    assert!(null.file_type().is_char_device() && null.rdev() == 0x103);
+    let sparse = fs::metadata(root.join("sparse")).unwrap();
+    assert!(sparse.len() == 10 << 20 && sparse.blocks() < 100, "{}", sparse.blocks());
+    assert_eq!(store.inspect(&id).unwrap().layers, [Digest::of(&archive)]);
+    assert_eq!(store.verify().unwrap(), []);
+    assert_eq!(store.inspect(&id).unwrap().repo_tags, ["base:1"]);
+}
+
+#[test]
+fn compressed_archives_have_the_same_layer() {
+    root_only!();
+    let (dir, store) = store();
+    let archive = tar("seq 1 100000 > f", "");
+    fs::write(dir.path().join("a.tar"), &archive).unwrap();
+    sh(dir.path(), "gzip -k a.tar; zstd -q a.tar 2>/dev/null || true; xz -k a.tar");
+    for name in ["a.tar", "a.tar.gz", "a.tar.zst"] {
+        let Ok(bytes) = fs::read(dir.path().join(name)) else { continue };
+        let id = import(&store, &bytes, "x").unwrap();
+        assert_eq!(store.inspect(&id).unwrap().layers, [Digest::of(&archive)], "{name}");
+    }
+    assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 1);
+    let xz = fs::read(dir.path().join("a.tar.xz")).unwrap();
+    assert!(import(&store, &xz, "x").unwrap_err().to_string().contains("xz"));
+    let gz = fs::read(dir.path().join("a.tar.gz")).unwrap();
+    let error = import(&store, &gz[..gz.len() / 2], "x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{error}");
+    assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 1);
+}
+
+#[test]
+fn names_move_and_ids_resolve() {
+    root_only!();
+    let (_dir, store) = store();
+    let first = import(&store, &tar("echo 1 > f", ""), "a:1").unwrap();
+    let second = import(&store, &tar("echo 2 > f", ""), "a").unwrap();
+    for name in ["a:1", "docker.io/library/a:1", &first.to_string(), &first.hex(), &first.short()] {
+        assert_eq!(store.resolve(name).unwrap(), first, "{name}");
+    }
+    assert_eq!(store.resolve("a").unwrap(), second);
+    store.tag(&second, &Reference::parse("a:1").unwrap()).unwrap();
+    assert_eq!(store.resolve("a:1").unwrap(), second);
+    for (name, expected) in [
+        ("nope", "No such image: nope:latest"),
+        ("a:2", "No such image: a:2"),
+        ("UP", "invalid reference format: repository name (library/UP) must be lowercase"),
+    ] {
+        assert_eq!(store.resolve(name).unwrap_err().to_string(), expected);
+    }
+    let ids: Vec<_> =
+        store.list(&ListFilter::default()).unwrap().into_iter().map(|i| i.id).collect();
+    assert_eq!(ids.len(), 2);
+    let dangling = ListFilter { dangling: Some(true), ..ListFilter::default() };
+    assert_eq!(store.list(&dangling).unwrap()[0].id, first);
+    let named = ListFilter { references: vec!["a:l*".into()], ..ListFilter::default() };
+    assert_eq!(store.list(&named).unwrap()[0].repo_tags, ["a:latest"]);
+}
+
+#[test]
+fn writable_layers_survive_and_leftovers_do_not() {
+    root_only!();
+    let (dir, store) = store();
+    let id = import(&store, &tar("echo 1 > f", ""), "a").unwrap();
+    let rw = store.create_rw("c1", &id).unwrap();
+    assert!(rw.upper.is_dir() && rw.work.is_dir());
+    assert_eq!(rw.lowers, store.layer_chain(&id).unwrap());
+    assert_eq!(store.create_rw("c1", &id).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(store.create_rw("../x", &id).unwrap_err().kind(), ErrorKind::InvalidParameter);
+    drop(store);
+    for leftover in ["layers/.staging-1/diff", "layers/0123/diff", "rw/half/upper"] {
+        fs::create_dir_all(dir.path().join(leftover)).unwrap();
+    }
+    fs::write(dir.path().join("content/ingest/young"), "x").unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.rw_layer("c1").unwrap(), rw);
+    assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 1);
+    assert!(!dir.path().join("rw/half").exists());
+    assert!(dir.path().join("content/ingest/young").exists());
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(4 * 24 * 3600);
+    store.give_up_downloads(later).unwrap();
+    assert!(!dir.path().join("content/ingest/young").exists());
+    store.remove_rw("c1").unwrap();
+    store.remove_rw("c1").unwrap();
+    assert!(!rw.upper.exists());
+    assert_eq!(store.rw_layer("c1").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn ingest_resumes_and_verifies() {
+    let (_dir, store) = store();
+    let digest = Digest::of(b"hello world");
+    let mut ingest = store.ingest(&digest, 11).unwrap();
+    assert!(matches!(store.ingest(&digest, 11), Err(Error::IngestBusy(_))));
+    ingest.append(b"hello").unwrap();
+    drop(ingest);
+    let mut ingest = store.ingest(&digest, 11).unwrap();
+    assert_eq!(ingest.offset(), 5);
+    assert!(!store.blob_exists(&digest));
+    ingest.append(b" world").unwrap();
+    assert!(matches!(ingest.append(b"!"), Err(Error::SizeMismatch { .. })));
+    ingest.commit().unwrap();
+    assert!(store.blob_exists(&digest));
+    let other = Digest::of(b"other");
+    let mut ingest = store.ingest(&other, 5).unwrap();
+    ingest.append(b"lying").unwrap();
+    let error = ingest.commit().unwrap_err().to_string();
+    assert!(
+        error.contains(&other.to_string()) && error.contains(&Digest::of(b"lying").to_string())
+    );
+    assert_eq!(store.ingest(&other, 5).unwrap().offset(), 0);
+}
+
+#[test]
+fn deep_trees_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("deep");
+    fs::create_dir(&top).unwrap();
+    let open = |path: &Path| fs::File::open(path).unwrap();
+    let mut at: std::os::fd::OwnedFd = open(&top).into();
+    for _ in 0..3000 {
+        let mode = rustix::fs::Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&at, "directory", mode).unwrap();
+        rustix::fs::mkdirat(&at, "other", mode).unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY;
+        at = rustix::fs::openat(&at, "directory", flags, mode).unwrap();
+    }
+    drop(at);
+    delete::delete(&top).unwrap();
+    assert!(!top.exists());
+}
