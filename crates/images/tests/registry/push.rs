@@ -1,0 +1,162 @@
+//! Pushes to Debian's docker-registry.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use images::registry::{AuthConfig, PullOptions};
+use images::{Digest, ErrorKind};
+
+use crate::auth::HTPASSWD;
+use crate::content::{Format, Memory, TestImage, noise};
+use crate::harness::{DockerRegistry, Fixture, credentials, is_root};
+use crate::server::{Reply, Server};
+
+/// Pulls `image` into a new store from a registry in memory.
+async fn with_pulled(image: &TestImage) -> (Fixture, Server) {
+    let memory = Memory::of("1", image);
+    let server = Server::start(move |request| memory.reply(request)).await;
+    let fixture = Fixture::new();
+    fixture.pull(&format!("{}/source:1", server.host())).await.unwrap();
+    fixture.lines();
+    (fixture, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pulled_image_keeps_its_digest_when_pushed() {
+    if !is_root() {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(None) else { return };
+    for (format, seed) in [(Format::DockerGzip, 1), (Format::OciZstd, 10), (Format::OciTar, 20)] {
+        let image = TestImage::new(format, "amd64", seed, &[40_000, 300]);
+        let (fixture, _source) = with_pulled(&image).await;
+        let name = format!("{}/pushed/app:{seed}", registry.host());
+        fixture.tag(&image.id(), &name);
+        let pushed = fixture.push(&name, AuthConfig::default()).await.unwrap();
+        assert_eq!(
+            (pushed[0].digest, pushed[0].size),
+            (image.digest(), image.manifest.len() as u64)
+        );
+        let lines = fixture.lines();
+        assert_eq!(
+            lines[0],
+            format!("The push refers to repository [{}/pushed/app]", registry.host())
+        );
+        for diff_id in &image.diff_ids {
+            for state in ["Preparing", "Pushing", "Pushed"] {
+                let line = format!("{}: {state}", diff_id.short());
+                assert!(lines.contains(&line), "{line}: {lines:?}");
+            }
+        }
+        let (digest, size) = (image.digest(), image.manifest.len());
+        let end = [
+            format!("{seed}: digest: {digest} size: {size}"),
+            format!("aux {seed} {digest} {size}"),
+        ];
+        assert_eq!(lines[lines.len() - 2..], end);
+        let by_digest = format!("{}/pushed/app@{digest}", registry.host());
+        assert_eq!(fixture.store.resolve(&by_digest).unwrap(), image.id());
+
+        fixture.push(&name, AuthConfig::default()).await.unwrap();
+        let lines = fixture.lines();
+        let there = format!("{}: Layer already exists", image.diff_ids[0].short());
+        assert!(lines.contains(&there), "{lines:?}");
+
+        let elsewhere = Fixture::new();
+        let pulled = elsewhere.pull(&name).await.unwrap();
+        assert_eq!((pulled[0].id, pulled[0].digest), (image.id(), image.digest()));
+        assert_eq!(elsewhere.file(&image.id(), "file-0").unwrap(), noise(seed, 40_000));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_mounted_from_where_they_came() {
+    if !is_root() {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(None) else { return };
+    let image = TestImage::new(Format::DockerGzip, "amd64", 50, &[5000]);
+    let (fixture, _source) = with_pulled(&image).await;
+    let first = format!("{}/first:1", registry.host());
+    fixture.tag(&image.id(), &first);
+    fixture.push(&first, AuthConfig::default()).await.unwrap();
+    fixture.lines();
+    let second = format!("{}/second/place:1", registry.host());
+    fixture.tag(&image.id(), &second);
+    fixture.push(&second, AuthConfig::default()).await.unwrap();
+    let mounted = format!("{}: Mounted from first", image.diff_ids[0].short());
+    let lines = fixture.lines();
+    assert!(lines.contains(&mounted), "{lines:?}");
+    assert_eq!(Fixture::new().pull(&second).await.unwrap()[0].id, image.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_upload_goes_on_where_it_stopped() {
+    if !is_root() {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(None) else { return };
+    let image = TestImage::new(Format::OciTar, "amd64", 60, &[3_000_000]);
+    let (fixture, _source) = with_pulled(&image).await;
+    let patches = AtomicUsize::new(0);
+    let proxy = Server::before(Some(registry.address), move |request| {
+        if request.method == "PATCH" && patches.fetch_add(1, Ordering::Relaxed) < 2 {
+            return Reply::ForwardCut(1_000_000);
+        }
+        Reply::Forward
+    })
+    .await;
+    let name = format!("{}/app:1", proxy.host());
+    fixture.tag(&image.id(), &name);
+    let pushed = fixture.push(&name, AuthConfig::default()).await.unwrap();
+    assert_eq!(pushed[0].digest, image.digest());
+    let patches = proxy.seen("PATCH ");
+    assert!(patches.len() >= 3, "{patches:?}");
+    let name = format!("{}/app:1", registry.host());
+    assert_eq!(Fixture::new().pull(&name).await.unwrap()[0].id, image.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_asked_for() {
+    if !is_root() {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(Some(HTPASSWD)) else { return };
+    let image = TestImage::new(Format::DockerGzip, "amd64", 70, &[500]);
+    let (fixture, _source) = with_pulled(&image).await;
+    let name = format!("{}/private/app:1", registry.host());
+    fixture.tag(&image.id(), &name);
+    let host = registry.host();
+    for auth in [AuthConfig::default(), credentials("alice", "wrong")] {
+        let failure = fixture.push(&name, auth).await.unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::Unauthorized);
+        assert_eq!(
+            failure.to_string(),
+            format!(
+                "push access denied for {host}/private/app, it may be protected or require 'teu login {host}': \
+                 unauthorized: authentication required"
+            )
+        );
+    }
+    let auth = credentials("alice", "secret");
+    fixture.push(&name, auth.clone()).await.unwrap();
+
+    let elsewhere = Fixture::new();
+    let failure = elsewhere.pull(&name).await.unwrap_err().to_string();
+    assert!(failure.contains("may require 'teu login'"), "{failure}");
+    let options = PullOptions { auth, ..Default::default() };
+    assert_eq!(elsewhere.pull_with(&name, &options).await.unwrap()[0].id, image.id());
+}
+
+#[tokio::test]
+async fn what_is_not_here_cannot_be_pushed() {
+    let fixture = Fixture::new();
+    let failure = fixture.push("127.0.0.1:9/app:1", AuthConfig::default()).await.unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::NotFound);
+    assert_eq!(
+        failure.to_string(),
+        "An image does not exist locally with the tag: 127.0.0.1:9/app"
+    );
+    let name = format!("app@{}", Digest::of(b""));
+    let failure = fixture.push(&name, AuthConfig::default()).await.unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::InvalidParameter);
+}
