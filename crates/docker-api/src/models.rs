@@ -4,6 +4,8 @@
 //! `null` or `[]`, where a field comes and goes with the API version, or where a request may hold
 //! either of two JSON types.
 
+pub mod exact;
+
 pub use bollard_stubs::models::*;
 
 /// Highest API version spoken.

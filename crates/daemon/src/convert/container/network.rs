@@ -1,0 +1,130 @@
+//! Endpoints and published ports both ways.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use docker_api::models::exact;
+use engine::container::{ContainerRecord, EndpointSettings, PublishedPort};
+
+use crate::error::{ApiError, ApiResult};
+
+/// The network whose endpoint the top level of `NetworkSettings` repeats.
+const DEFAULT_NETWORK: &str = "bridge";
+
+/// Reads what a client asks of an endpoint; what the endpoint has is ours to say.
+pub(crate) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<EndpointSettings> {
+    let ipam = wire.ipam_config.unwrap_or_default();
+    Ok(EndpointSettings {
+        ipv4_address: address(&ipam.ipv4_address)?,
+        ipv6_address: address(&ipam.ipv6_address)?,
+        link_local_ips: ipam
+            .link_local_ips
+            .iter()
+            .filter_map(|ip| address(ip).transpose())
+            .collect::<ApiResult<_>>()?,
+        mac_address: Some(wire.mac_address).filter(|mac| !mac.is_empty()),
+        aliases: wire.aliases.unwrap_or_default(),
+        links: wire.links.unwrap_or_default(),
+        driver_opts: wire.driver_opts.unwrap_or_default(),
+        gw_priority: wire.gw_priority,
+        ..EndpointSettings::default()
+    })
+}
+
+fn address(text: &str) -> ApiResult<Option<IpAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.parse().map_err(|_| {
+        ApiError::invalid(format!("invalid endpoint settings: invalid IP address: {text}"))
+    })?;
+    Ok(Some(parsed))
+}
+
+/// `NetworkSettings` of an inspect.
+pub(super) fn settings(record: &ContainerRecord) -> exact::NetworkSettings {
+    let networks = endpoints(record);
+    let default = networks.get(DEFAULT_NETWORK).cloned().unwrap_or_default();
+    let runs = record.state.status.has_process();
+    exact::NetworkSettings {
+        sandbox_id: if runs { record.id.to_string() } else { String::new() },
+        sandbox_key: if runs {
+            format!("/proc/{}/ns/net", record.state.pid)
+        } else {
+            String::new()
+        },
+        ports: if runs { ports(record) } else { BTreeMap::new() },
+        endpoint_id: default.endpoint_id,
+        gateway: default.gateway,
+        ip_address: default.ip_address,
+        ip_prefix_len: default.ip_prefix_len,
+        mac_address: default.mac_address,
+        networks,
+        ..exact::NetworkSettings::default()
+    }
+}
+
+/// The endpoints by network name. Modes without an endpoint of their own show an empty one.
+pub(super) fn endpoints(record: &ContainerRecord) -> BTreeMap<String, exact::EndpointSettings> {
+    let mut endpoints: BTreeMap<_, _> = record
+        .networks
+        .iter()
+        .map(|(name, endpoint)| (name.clone(), endpoint_to_wire(endpoint)))
+        .collect();
+    if endpoints.is_empty()
+        && let Some(name) = record.host_config.network_mode.network_name()
+    {
+        endpoints.insert(name.to_owned(), exact::EndpointSettings::default());
+    }
+    endpoints
+}
+
+fn endpoint_to_wire(endpoint: &EndpointSettings) -> exact::EndpointSettings {
+    let text = |ip: Option<IpAddr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
+    let ipam = exact::EndpointIpam {
+        ipv4_address: text(endpoint.ipv4_address),
+        ipv6_address: text(endpoint.ipv6_address),
+        link_local_ips: endpoint.link_local_ips.iter().map(IpAddr::to_string).collect(),
+    };
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let mut wire = exact::EndpointSettings {
+        ipam_config: Some(ipam).filter(|ipam| *ipam != exact::EndpointIpam::default()),
+        links: list(&endpoint.links),
+        aliases: list(&endpoint.aliases),
+        driver_opts: Some(endpoint.driver_opts.clone()).filter(|opts| !opts.is_empty()),
+        gw_priority: endpoint.gw_priority,
+        mac_address: endpoint.mac_address.clone().unwrap_or_default(),
+        network_id: endpoint.network_id.clone(),
+        ..exact::EndpointSettings::default()
+    };
+    if let Some(live) = &endpoint.live {
+        wire.endpoint_id.clone_from(&live.endpoint_id);
+        wire.gateway = text(live.gateway);
+        wire.ip_address = text(live.ip_address);
+        wire.ip_prefix_len = live.ip_prefix_len.into();
+        wire.mac_address.clone_from(&live.mac_address);
+    }
+    wire
+}
+
+/// Published ports of all endpoints.
+pub(super) fn published(record: &ContainerRecord) -> impl Iterator<Item = &PublishedPort> {
+    record.networks.values().filter_map(|endpoint| endpoint.live.as_ref()).flat_map(|l| &l.ports)
+}
+
+fn ports(record: &ContainerRecord) -> BTreeMap<String, Option<Vec<exact::PortBinding>>> {
+    if !record.host_config.network_mode.has_endpoint() {
+        return BTreeMap::new();
+    }
+    let mut ports: BTreeMap<String, Option<Vec<exact::PortBinding>>> =
+        record.config.exposed_ports.iter().map(|port| (port.to_string(), None)).collect();
+    for port in published(record) {
+        let binding = exact::PortBinding {
+            host_ip: port.host_ip.to_string(),
+            host_port: port.host_port.to_string(),
+        };
+        let bindings = ports.entry(port.container_port.to_string()).or_default();
+        bindings.get_or_insert_default().push(binding);
+    }
+    ports
+}
