@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::container::{LogConfig, Ulimit};
+use crate::error::{Error, Result};
 
 /// How containers' processes are started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,5 +103,24 @@ impl Config {
             init_path: None,
             labels: Vec::new(),
         }
+    }
+
+    /// The same for the networks.
+    pub(crate) fn network_config(&self) -> Result<network::Config> {
+        let invalid = |error: network::Error| Error::InvalidParameter(error.to_string());
+        let mut built = network::Config::new(&self.data_root, &self.exec_root);
+        if !self.network.bridge.is_empty() {
+            built.bridge_name.clone_from(&self.network.bridge);
+        }
+        built.bip = self.network.bip.as_deref().map(str::parse).transpose().map_err(invalid)?;
+        for (base, size) in &self.network.default_address_pools {
+            let base = base.parse().map_err(invalid)?;
+            built.default_address_pools.push(network::AddressPool { base, size: *size });
+        }
+        built.mtu = self.network.mtu.unwrap_or(built.mtu);
+        if let Some(IpAddr::V4(ip)) = self.network.default_host_ip {
+            built.default_host_ip = ip;
+        }
+        Ok(built)
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) events: event::EventBus,
     pub(crate) volumes: volume::VolumeStore,
+    pub(crate) images: images::Store,
+    pub(crate) network: network::Network,
 }
 
 /// Runs `work`, which blocks, where that holds up nobody.
@@ -67,11 +69,32 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Self> {
         let volumes = volume::VolumeStore::open(&config.data_root)?;
         let events = event::EventBus::open(&config.data_root.join("events.jsonl"));
-        Ok(Self { inner: Arc::new(Inner { config, events, volumes }) })
+        let (data_root, network) = (config.data_root.clone(), config.network_config()?);
+        let (images, network) = blocking(move || {
+            let images = images::Store::open(&data_root)
+                .map_err(|error| Error::Internal(format!("open the image store: {error}")))?;
+            let network = network::Network::open(network)
+                .map_err(|error| Error::Internal(format!("open the networks: {error}")))?;
+            Ok((images, network))
+        })
+        .await?;
+        Ok(Self { inner: Arc::new(Inner { config, events, volumes, images, network }) })
     }
 
     /// Ends the engine's own tasks. Containers go on.
     pub async fn shutdown(&self) {}
+
+    /// The images. Its calls block.
+    #[must_use]
+    pub fn images(&self) -> &images::Store {
+        &self.inner.images
+    }
+
+    /// The networks. Its calls block.
+    #[must_use]
+    pub fn network(&self) -> &network::Network {
+        &self.inner.network
+    }
 
     /// The configuration it was opened with.
     #[must_use]
