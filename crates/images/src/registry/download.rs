@@ -225,7 +225,13 @@ impl Download<'_> {
         };
         drop(pieces);
         let (partial, result) = written(writer).await?;
-        result?;
+        if let Err(error) = result {
+            // Half a blob on a full disk is in everybody's way.
+            if matches!(error, Error::DiskFull { .. }) {
+                blocking(move || partial.ingest.discard()).await?;
+            }
+            return Err(error.into());
+        }
         partial.turn.report(partial.ingest.offset());
         let tried = match broken {
             _ if partial.ingest.offset() == self.blob.size => Tried::Complete,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesUnordered, TryStreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 
 use super::download::Download;
@@ -181,8 +181,9 @@ impl Registry {
         report: Report<'_>,
     ) -> Result<Vec<UnpackedLayer>, RegistryError> {
         let downloads = Semaphore::new(self.config.max_concurrent_downloads.max(1));
-        let unpacks =
-            Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
+        let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(64));
+        let unpacks = Arc::new(Semaphore::new(threads));
+        let threads = u32::try_from(threads).unwrap_or(1);
         let mut ready: Vec<Option<UnpackedLayer>> = Vec::new();
         for (descriptor, diff_id) in image.layers.iter().zip(diff_ids) {
             let (store, diff_id) = (self.store.clone(), *diff_id);
@@ -195,7 +196,7 @@ impl Registry {
             report(Progress::Layer { id: descriptor.digest.short(), state });
             ready.push(layer);
         }
-        let fetched: Vec<(usize, UnpackedLayer)> = image
+        let mut missing: FuturesUnordered<_> = image
             .layers
             .iter()
             .zip(diff_ids)
@@ -207,33 +208,53 @@ impl Registry {
                     size: descriptor.size,
                     media_type: descriptor.media_type.clone(),
                 };
-                let (downloads, unpacks) = (&downloads, Arc::clone(&unpacks));
+                let turns = (&downloads, Arc::clone(&unpacks));
                 async move {
-                    let id = blob.digest.short();
-                    let report = |state| report(Progress::Layer { id: id.clone(), state });
-                    if downloads.available_permits() == 0 {
-                        report(LayerState::Waiting);
-                    }
-                    let permit = downloads.acquire().await.expect("never closed");
-                    let (store, slots) = (&self.store, &*self.slots);
-                    Download { store, slots, repository, blob: &blob, report: &report }
-                        .run()
-                        .await?;
-                    drop(permit);
-                    report(LayerState::DownloadComplete);
-                    let permit = unpacks.acquire_owned().await.expect("never closed");
-                    let layer = unpack(&self.store, &blob, *diff_id, &report, permit).await?;
-                    report(LayerState::PullComplete);
+                    let layer = self.layer(repository, &blob, *diff_id, turns, report).await?;
                     Ok::<_, RegistryError>((at, layer))
                 }
             })
-            .collect::<FuturesUnordered<_>>()
-            .try_collect()
-            .await?;
-        for (at, layer) in fetched {
-            ready[at] = Some(layer);
+            .collect();
+        while let Some(result) = missing.next().await {
+            match result {
+                Ok((at, layer)) => ready[at] = Some(layer),
+                Err(error) => {
+                    drop(missing);
+                    // What other threads unpack goes again before the answer.
+                    let _all = unpacks.acquire_many(threads).await;
+                    // Only a panic of that thread would be an error, and removing is tried again at the next start.
+                    let _ = tokio::task::spawn_blocking(move || drop(ready)).await;
+                    return Err(error);
+                }
+            }
         }
+        drop(missing);
         Ok(ready.into_iter().map(|layer| layer.expect("each was here or was fetched")).collect())
+    }
+
+    /// Fetches and unpacks one layer, each when it is its turn.
+    async fn layer(
+        &self,
+        repository: &Repository,
+        blob: &BlobDescriptor,
+        diff_id: Digest,
+        (downloads, unpacks): (&Semaphore, Arc<Semaphore>),
+        report: Report<'_>,
+    ) -> Result<UnpackedLayer, RegistryError> {
+        let id = blob.digest.short();
+        let report = |state| report(Progress::Layer { id: id.clone(), state });
+        if downloads.available_permits() == 0 {
+            report(LayerState::Waiting);
+        }
+        let permit = downloads.acquire().await.expect("never closed");
+        let (store, slots) = (&self.store, &*self.slots);
+        Download { store, slots, repository, blob, report: &report }.run().await?;
+        drop(permit);
+        report(LayerState::DownloadComplete);
+        let permit = unpacks.acquire_owned().await.expect("never closed");
+        let layer = unpack(store, blob, diff_id, &report, permit).await?;
+        report(LayerState::PullComplete);
+        Ok(layer)
     }
 
     /// Makes the image and its names visible. Returns whether that changed what the reference means.
@@ -279,11 +300,11 @@ async fn unpack(
     let (store, blob) = (store.clone(), blob.clone());
     let (sender, mut current) = tokio::sync::watch::channel(0);
     let work = blocking(move || {
-        // Held by the thread: dropping the pull does not stop it.
-        let _permit = permit;
-        store.unpack_layer(&blob, &diff_id, &|current| {
+        let layer = store.unpack_layer(&blob, &diff_id, &|current| {
             sender.send_replace(current);
-        })
+        })?;
+        // When the pull is dropped the thread goes on; then the layer goes, after it the permit.
+        Ok((layer, permit))
     });
     tokio::pin!(work);
     report(LayerState::Extracting { current: 0, total });
@@ -291,7 +312,7 @@ async fn unpack(
     loop {
         tokio::select! {
             biased;
-            layer = &mut work => return layer,
+            layer = &mut work => return layer.map(|(layer, _)| layer),
             _ = every.tick() => {
                 if current.has_changed().unwrap_or(false) {
                     report(LayerState::Extracting { current: *current.borrow_and_update(), total });
