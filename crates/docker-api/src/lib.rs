@@ -9,9 +9,7 @@ pub mod client;
 pub mod models;
 pub mod stream;
 
-pub use client::{Body, Client, Error, Hijacked, Host, Ping, Request, Response, Result, TlsFiles};
-
-/// The newest API version that this client speaks.
-pub const API_VERSION: &str = "1.51";
-/// The oldest API version that this client falls back to.
-pub const MIN_API_VERSION: &str = "1.24";
+pub use client::{
+    Body, Client, Error, Hijacked, Host, Ping, Request, Response, Result, TlsFiles, encode_path,
+};
+pub use models::{API_VERSION, MIN_API_VERSION};

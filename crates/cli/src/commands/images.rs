@@ -1,0 +1,187 @@
+//! The commands for images.
+
+use crate::bootstrap;
+use crate::container::flags::{FILTERS, PLATFORMS};
+use crate::grammar::{Action, Args, Command, Flag, LIST, ON, STRING, SWITCH, action, flag, short};
+use crate::image::{import, list, pull, remove};
+use crate::system::inspect;
+
+const PLATFORM: Flag = flag("platform", STRING, "Platform of the image (os/arch)");
+const CHANGE: Flag =
+    short('c', "change", LIST, "Apply a Dockerfile instruction to the image's configuration");
+const CONTENT_TRUST: Flag = flag("disable-content-trust", ON, "");
+
+pub(super) const PULL: Command = Command {
+    name: "pull",
+    usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
+    about: "Get an image from a registry",
+    paths: &["image pull", "pull"],
+    flags: &[&[
+        short('a', "all-tags", SWITCH, "Get all tags of the repository"),
+        CONTENT_TRUST,
+        PLATFORM,
+        short('q', "quiet", SWITCH, "Show no progress"),
+    ]],
+    args: Args::Exactly(1),
+    action: action!(pull::command),
+    ..Command::BASE
+};
+
+pub(super) const PUSH: Command = Command {
+    name: "push",
+    usage: "[OPTIONS] NAME[:TAG]",
+    about: "Bring an image to a registry",
+    paths: &["image push", "push"],
+    flags: &[&[
+        short('a', "all-tags", SWITCH, "Bring all tags of the image"),
+        CONTENT_TRUST,
+        PLATFORM,
+        short('q', "quiet", SWITCH, "Show no progress"),
+    ]],
+    args: Args::Exactly(1),
+    action: action!(pull::push),
+    ..Command::BASE
+};
+
+pub(super) const IMAGES: Command = Command {
+    name: "images",
+    usage: "[OPTIONS] [REPOSITORY[:TAG]]",
+    about: "List images",
+    paths: &["image ls", "image list", "images"],
+    flags: &[&[
+        short('a', "all", SWITCH, "Show intermediate images as well"),
+        flag("digests", SWITCH, "Show digests"),
+        FILTERS,
+        flag(
+            "format",
+            STRING,
+            "Show each image by a Go template, as 'json', or as 'table TEMPLATE'",
+        ),
+        flag("no-trunc", SWITCH, "Do not shorten anything"),
+        short('q', "quiet", SWITCH, "Show ids only"),
+    ]],
+    args: Args::AtMost(1),
+    action: action!(list::list),
+    ..Command::BASE
+};
+
+const LS: Command = Command { name: "ls", aliases: &["list"], ..IMAGES };
+
+pub(super) const HISTORY: Command = Command {
+    name: "history",
+    usage: "[OPTIONS] IMAGE",
+    about: "Show how an image was made",
+    paths: &["image history", "history"],
+    flags: &[&[
+        flag(
+            "format",
+            STRING,
+            "Show each step by a Go template, as 'json', or as 'table TEMPLATE'",
+        ),
+        short('H', "human", ON, "Show sizes and dates for people"),
+        flag("no-trunc", SWITCH, "Do not shorten anything"),
+        PLATFORM,
+        short('q', "quiet", SWITCH, "Show ids only"),
+    ]],
+    args: Args::Exactly(1),
+    action: action!(list::history),
+    ..Command::BASE
+};
+
+pub(super) const IMPORT: Command = Command {
+    name: "import",
+    usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+    about: "Make an image of the files in a tar",
+    paths: &["image import", "import"],
+    flags: &[&[CHANGE, short('m', "message", STRING, "Comment in the image's history"), PLATFORM]],
+    args: Args::Between(1, 2),
+    action: action!(import::import),
+    ..Command::BASE
+};
+
+pub(super) const LOAD: Command = Command {
+    name: "load",
+    usage: "[OPTIONS]",
+    about: "Take images out of a tar, from a file or STDIN",
+    paths: &["image load", "load"],
+    flags: &[&[
+        short('i', "input", STRING, "Read this file instead of STDIN"),
+        PLATFORMS,
+        short('q', "quiet", SWITCH, "Show no progress"),
+    ]],
+    action: action!(import::load),
+    ..Command::BASE
+};
+
+pub(super) const SAVE: Command = Command {
+    name: "save",
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    about: "Put images into a tar, to a file or STDOUT",
+    paths: &["image save", "save"],
+    flags: &[&[short('o', "output", STRING, "Write this file instead of STDOUT"), PLATFORMS]],
+    args: Args::AtLeast(1),
+    action: action!(import::save),
+    ..Command::BASE
+};
+
+pub(super) const TAG: Command = Command {
+    name: "tag",
+    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    about: "Give an image another name",
+    paths: &["image tag", "tag"],
+    args: Args::Exactly(2),
+    action: action!(import::tag),
+    ..Command::BASE
+};
+
+pub(super) const RMI: Command = Command {
+    name: "rmi",
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    about: "Remove images",
+    paths: &["image rm", "image remove", "rmi"],
+    flags: &[&[
+        short('f', "force", SWITCH, "Remove images that are in use or have several names"),
+        flag("no-prune", SWITCH, "Keep parents without a name"),
+        PLATFORMS,
+    ]],
+    args: Args::AtLeast(1),
+    action: action!(remove::remove),
+    ..Command::BASE
+};
+
+const RM: Command = Command { name: "rm", aliases: &["remove"], ..RMI };
+
+const INSPECT: Command = Command {
+    name: "inspect",
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    about: "Show everything about images",
+    flags: &[&[short('f', "format", STRING, "Show each by a Go template, or as 'json'"), PLATFORM]],
+    args: Args::AtLeast(1),
+    action: action!(inspect::image),
+    ..Command::BASE
+};
+
+pub(super) const BOOTSTRAP: Command = Command {
+    name: "bootstrap",
+    usage: "[OPTIONS] NAME:SUITE",
+    about: "Make a base image out of a distribution's packages",
+    paths: &["image bootstrap", "bootstrap"],
+    flags: &[&[
+        flag("force", SWITCH, "Make the image even if there is one of that name"),
+        flag("include", LIST, "Packages to install as well, separated by commas"),
+        flag("mirror", STRING, "Package mirror to use instead of this machine's"),
+        flag("variant", STRING.or("minbase"), "Set of packages: minbase, buildd or standard"),
+    ]],
+    args: Args::Exactly(1),
+    action: action!(bootstrap::command),
+    ..Command::BASE
+};
+
+pub(super) const IMAGE: Command = Command {
+    name: "image",
+    about: "Manage images",
+    action: Action::Group(&[
+        &BOOTSTRAP, &HISTORY, &IMPORT, &INSPECT, &LOAD, &LS, &PULL, &PUSH, &RM, &SAVE, &TAG,
+    ]),
+    ..Command::BASE
+};

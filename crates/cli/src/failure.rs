@@ -1,0 +1,99 @@
+//! How a command fails: what is printed, and the exit code.
+
+use std::fmt;
+
+/// The exit code of an engine's or this program's own refusal to run something.
+pub(crate) const REFUSED: u8 = 125;
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// Printed on stderr as it is; nothing when empty.
+    pub(crate) text: String,
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 1 }
+    }
+
+    pub(crate) fn with_code(code: u8, text: impl Into<String>) -> Self {
+        Self { text: text.into(), code }
+    }
+
+    /// A flag that cannot be understood.
+    pub(crate) fn flag(message: String, path: &str, usage: String) -> Self {
+        let text =
+            format!("{message}\n\nUsage:  {usage}\n\nRun '{path} --help' for more information");
+        Self { text, code: REFUSED }
+    }
+
+    /// A wrong number of arguments.
+    pub(crate) fn arguments(message: String, path: &str, usage: String, word: &str) -> Self {
+        let program = path.split(' ').next().unwrap_or(path);
+        let text = format!(
+            "{program}: {message}\n\nUsage:  {usage}\n\n{word} '{path} --help' for more information"
+        );
+        Self { text, code: 1 }
+    }
+
+    /// A refusal of `run`: `teu: MESSAGE` and where to read more.
+    pub(crate) fn run(code: u8, message: &str, path: &str) -> Self {
+        let program = path.split(' ').next().unwrap_or(path);
+        let text = format!("{program}: {message}\n\nRun '{path} --help' for more information");
+        Self { text, code }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<docker_api::Error> for Failure {
+    fn from(error: docker_api::Error) -> Self {
+        Self::new(describe(&error))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// Says what went wrong between this program and the daemon.
+pub(crate) fn describe(error: &docker_api::Error) -> String {
+    use docker_api::Error::Connect;
+    let Connect { host, source } = error else {
+        return error.to_string();
+    };
+    let product = crate::cli::product();
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => format!(
+            "permission denied while trying to connect to the {product} daemon socket at {host}: \
+             be root or a member of the socket's group"
+        ),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            let program = crate::cli::program();
+            format!(
+                "Cannot connect to the {product} daemon at {host}. Is the {program} daemon running?"
+            )
+        }
+        _ => format!("error during connect: {host}: {source}"),
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine itself: version, info, inspect of anything.
+
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod version;
