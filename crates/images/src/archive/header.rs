@@ -3,39 +3,39 @@
 use super::BLOCK;
 use crate::{Error, Result};
 
-pub(crate) type Block = [u8; BLOCK];
+pub type Block = [u8; BLOCK];
 type Field = (usize, usize);
 
-pub(crate) const NAME: Field = (0, 100);
-pub(crate) const MODE: Field = (100, 8);
-pub(crate) const UID: Field = (108, 8);
-pub(crate) const GID: Field = (116, 8);
-pub(crate) const SIZE: Field = (124, 12);
-pub(crate) const MTIME: Field = (136, 12);
+pub const NAME: Field = (0, 100);
+pub const MODE: Field = (100, 8);
+pub const UID: Field = (108, 8);
+pub const GID: Field = (116, 8);
+pub const SIZE: Field = (124, 12);
+pub const MTIME: Field = (136, 12);
 const CHECKSUM: Field = (148, 8);
-pub(crate) const TYPE: usize = 156;
-pub(crate) const LINK: Field = (157, 100);
-pub(crate) const MAGIC: Field = (257, 8);
-pub(crate) const MAJOR: Field = (329, 8);
-pub(crate) const MINOR: Field = (337, 8);
-pub(crate) const PREFIX: Field = (345, 155);
-pub(crate) const SPARSE: usize = 386;
-pub(crate) const SPARSE_MORE: usize = 482;
-pub(crate) const SPARSE_SIZE: Field = (483, 12);
+pub const TYPE: usize = 156;
+pub const LINK: Field = (157, 100);
+pub const MAGIC: Field = (257, 8);
+pub const MAJOR: Field = (329, 8);
+pub const MINOR: Field = (337, 8);
+pub const PREFIX: Field = (345, 155);
+pub const SPARSE: usize = 386;
+pub const SPARSE_MORE: usize = 482;
+pub const SPARSE_SIZE: Field = (483, 12);
 
 /// Returns the bytes of a field.
-pub(crate) fn field(block: &Block, (start, length): Field) -> &[u8] {
+pub fn field(block: &Block, (start, length): Field) -> &[u8] {
     &block[start..start + length]
 }
 
 /// Returns a text field up to its first NUL.
-pub(crate) fn text(block: &Block, at: Field) -> &[u8] {
+pub fn text(block: &Block, at: Field) -> &[u8] {
     let bytes = field(block, at);
     &bytes[..bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len())]
 }
 
 /// Reads a number: octal digits, or big-endian binary marked by the high bit (GNU).
-pub(crate) fn number(bytes: &[u8]) -> Option<i64> {
+pub fn number(bytes: &[u8]) -> Option<i64> {
     let first = *bytes.first()?;
     if first & 0x80 != 0 {
         // Two's complement with the marker bit in place of the sign's copy.
@@ -69,7 +69,7 @@ pub(crate) fn number(bytes: &[u8]) -> Option<i64> {
 }
 
 /// Reads a number that cannot be negative.
-pub(crate) fn unsigned(bytes: &[u8]) -> Option<u64> {
+pub fn unsigned(bytes: &[u8]) -> Option<u64> {
     number(bytes).and_then(|value| u64::try_from(value).ok())
 }
 
@@ -86,7 +86,7 @@ fn checksums(block: &Block) -> (i64, i64) {
 }
 
 /// Refuses a block whose checksum is wrong.
-pub(crate) fn verify(block: &Block) -> Result<()> {
+pub fn verify(block: &Block) -> Result<()> {
     let stored = number(field(block, CHECKSUM));
     let (unsigned, signed) = checksums(block);
     if stored == Some(unsigned) || stored == Some(signed) {
@@ -96,7 +96,7 @@ pub(crate) fn verify(block: &Block) -> Result<()> {
 }
 
 /// Writes octal digits and a NUL, or nothing at all if they do not fit.
-pub(crate) fn put_octal(block: &mut Block, (start, length): Field, value: u64) -> bool {
+pub fn put_octal(block: &mut Block, (start, length): Field, value: u64) -> bool {
     let text = format!("{value:0width$o}", width = length - 1);
     if text.len() > length - 1 {
         return false;
@@ -106,7 +106,7 @@ pub(crate) fn put_octal(block: &mut Block, (start, length): Field, value: u64) -
 }
 
 /// Fills the checksum in, last of all.
-pub(crate) fn seal(block: &mut Block) {
+pub fn seal(block: &mut Block) {
     let text = format!("{:06o}\0 ", checksums(block).0);
     block[CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1].copy_from_slice(text.as_bytes());
 }

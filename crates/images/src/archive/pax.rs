@@ -5,31 +5,31 @@ use crate::{Error, Result};
 
 /// What pax records say about the next entry.
 #[derive(Debug, Default)]
-pub(crate) struct Pax {
-    pub(crate) path: Option<Vec<u8>>,
-    pub(crate) link: Option<Vec<u8>>,
-    pub(crate) size: Option<u64>,
-    pub(crate) uid: Option<u32>,
-    pub(crate) gid: Option<u32>,
-    pub(crate) mtime: Option<Time>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(crate) sparse: PaxSparse,
+pub struct Pax {
+    pub path: Option<Vec<u8>>,
+    pub link: Option<Vec<u8>>,
+    pub size: Option<u64>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mtime: Option<Time>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: PaxSparse,
 }
 
 /// The three generations of GNU's sparse records.
 #[derive(Debug, Default)]
-pub(crate) struct PaxSparse {
+pub struct PaxSparse {
     /// Records of generation 0.0 and 0.1.
-    pub(crate) map: Option<Vec<Extent>>,
+    pub map: Option<Vec<Extent>>,
     /// Generation 1.0: the map is in front of the content.
-    pub(crate) map_in_content: bool,
-    pub(crate) real_size: Option<u64>,
-    pub(crate) name: Option<Vec<u8>>,
+    pub map_in_content: bool,
+    pub real_size: Option<u64>,
+    pub name: Option<Vec<u8>>,
     offset: Option<u64>,
 }
 
 /// Reads all records of one header.
-pub(crate) fn parse(mut bytes: &[u8], limit: usize) -> Result<Pax> {
+pub fn parse(mut bytes: &[u8], limit: usize) -> Result<Pax> {
     let mut pax = Pax::default();
     while !bytes.is_empty() {
         // A padded header ends in NULs with some writers.

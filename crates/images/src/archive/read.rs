@@ -19,12 +19,13 @@ const MAX_PAX: u64 = 4 << 20;
 const MAX_EXTENTS: usize = 1 << 20;
 
 /// Takes the bytes around the files' content.
-pub(crate) trait Recorder {
+pub trait Recorder {
     fn raw(&mut self, bytes: &[u8]) -> Result<()>;
 }
 
 /// Keeps nothing.
-pub(crate) struct NoRecorder;
+#[derive(Debug)]
+pub struct NoRecorder;
 
 impl Recorder for NoRecorder {
     fn raw(&mut self, _bytes: &[u8]) -> Result<()> {
@@ -33,9 +34,10 @@ impl Recorder for NoRecorder {
 }
 
 /// Reads entries one after the other.
-pub(crate) struct ArchiveReader<R, C> {
+#[derive(Debug)]
+pub struct ArchiveReader<R, C> {
     input: R,
-    pub(crate) recorder: C,
+    pub recorder: C,
     /// Content of the present entry not yet read.
     remaining: u64,
     /// Padding after it.
@@ -51,12 +53,12 @@ struct Extensions {
 }
 
 impl<R: BufRead, C: Recorder> ArchiveReader<R, C> {
-    pub(crate) fn new(input: R, recorder: C) -> Self {
+    pub fn new(input: R, recorder: C) -> Self {
         Self { input, recorder, remaining: 0, padding: 0, finished: false }
     }
 
     /// Returns the next entry, `None` at the end. Content not read is skipped.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         self.skip_content()?;
         let mut extensions = Extensions::default();
         loop {
@@ -79,7 +81,7 @@ impl<R: BufRead, C: Recorder> ArchiveReader<R, C> {
     }
 
     /// Returns the next piece of the entry's content, empty at its end.
-    pub(crate) fn content(&mut self) -> Result<&[u8]> {
+    pub fn content(&mut self) -> Result<&[u8]> {
         if self.remaining == 0 {
             return Ok(&[]);
         }
@@ -92,13 +94,13 @@ impl<R: BufRead, C: Recorder> ArchiveReader<R, C> {
     }
 
     /// Takes `length` bytes of the piece last returned by `content` as read.
-    pub(crate) fn consume(&mut self, length: usize) {
+    pub fn consume(&mut self, length: usize) {
         self.input.consume(length);
         self.remaining -= length as u64;
     }
 
     /// Reads all of a small entry's content.
-    pub(crate) fn read_content(&mut self, limit: u64) -> Result<Vec<u8>> {
+    pub fn read_content(&mut self, limit: u64) -> Result<Vec<u8>> {
         if self.remaining > limit {
             return Err(bad(&format!(
                 "a file of {} bytes where at most {limit} are expected",
@@ -118,7 +120,7 @@ impl<R: BufRead, C: Recorder> ArchiveReader<R, C> {
     }
 
     /// Reads to the very end of the stream: padding, and whatever follows the archive.
-    pub(crate) fn finish(mut self) -> Result<C> {
+    pub fn finish(mut self) -> Result<C> {
         self.skip_content()?;
         loop {
             let available = self.input.fill_buf().map_err(read_error)?;

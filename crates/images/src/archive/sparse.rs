@@ -5,7 +5,7 @@ use super::{BLOCK, Extent};
 
 /// Reads extents from a header block (4 of them) or an extension block (21); the first empty one
 /// ends the list.
-pub(crate) fn from_block(block: &Block, start: usize, count: usize) -> Option<Vec<Extent>> {
+pub fn from_block(block: &Block, start: usize, count: usize) -> Option<Vec<Extent>> {
     let mut extents = Vec::new();
     for index in 0..count {
         let at = start + index * 24;
@@ -20,7 +20,7 @@ pub(crate) fn from_block(block: &Block, start: usize, count: usize) -> Option<Ve
 }
 
 /// Tells whether a map is sorted, within the file, and accounts for all of the payload.
-pub(crate) fn is_sound(map: &[Extent], size: u64, payload: u64) -> bool {
+pub fn is_sound(map: &[Extent], size: u64, payload: u64) -> bool {
     let mut end = 0;
     let mut total: u64 = 0;
     for extent in map {
@@ -36,16 +36,16 @@ pub(crate) fn is_sound(map: &[Extent], size: u64, payload: u64) -> bool {
 
 /// Collects the decimal lines of a pax 1.0 map that stands in front of the content.
 #[derive(Debug, Default)]
-pub(crate) struct MapLines {
+pub struct MapLines {
     numbers: Vec<u64>,
     current: Option<u64>,
     /// Bytes of the payload used so far, always whole blocks.
-    pub(crate) used: u64,
+    pub used: u64,
 }
 
 impl MapLines {
     /// Takes one block; `Some(Some(map))` when the map is complete, `None` when it is malformed.
-    pub(crate) fn push(&mut self, block: &Block, limit: usize) -> Option<Option<Vec<Extent>>> {
+    pub fn push(&mut self, block: &Block, limit: usize) -> Option<Option<Vec<Extent>>> {
         self.used += BLOCK as u64;
         for byte in block {
             match byte {
@@ -79,7 +79,7 @@ impl MapLines {
 }
 
 /// Writes a pax 1.0 map, padded to whole blocks.
-pub(crate) fn to_lines(map: &[Extent]) -> Vec<u8> {
+pub fn to_lines(map: &[Extent]) -> Vec<u8> {
     let mut lines = format!("{}\n", map.len());
     for extent in map {
         lines.push_str(&format!("{}\n{}\n", extent.offset, extent.length));

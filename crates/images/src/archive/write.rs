@@ -7,7 +7,7 @@ use super::header::{self, Block};
 use super::{BLOCK, Entry, EntryKind, sparse};
 
 /// Returns everything in front of an entry's content: extensions, header, sparse map.
-pub(crate) fn header(entry: &Entry) -> Vec<u8> {
+pub fn header(entry: &Entry) -> Vec<u8> {
     let map = entry.sparse.as_deref().map(sparse::to_lines).unwrap_or_default();
     let stored = entry.payload + map.len() as u64;
     let mut block = [0; BLOCK];
@@ -57,13 +57,13 @@ pub(crate) fn header(entry: &Entry) -> Vec<u8> {
 }
 
 /// Returns the zeros that follow content of this length.
-pub(crate) fn padding(payload: u64) -> &'static [u8] {
+pub fn padding(payload: u64) -> &'static [u8] {
     let over = usize::try_from(payload % BLOCK as u64).unwrap_or(0);
     if over == 0 { &[] } else { &[0; BLOCK][over..] }
 }
 
 /// The end of every archive.
-pub(crate) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 fn flag(kind: EntryKind) -> u8 {
     match kind {
