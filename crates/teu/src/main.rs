@@ -13,8 +13,7 @@ fn main() -> ExitCode {
         let name = OsString::from("teu daemon");
         return daemon::main(std::iter::once(name).chain(args.into_iter().skip(2)));
     }
-    eprintln!("teu: the only command yet is 'daemon'");
-    ExitCode::from(125)
+    cli::run(args)
 }
 
 fn invoked_as(args: &[OsString], name: &str) -> bool {
