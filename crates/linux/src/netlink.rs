@@ -3,6 +3,7 @@
 //! A handle belongs to the network namespace of the thread that opened it, for as long as it is
 //! open, wherever it is used afterwards.
 
+pub mod conntrack;
 mod namespace;
 pub mod nft;
 mod route;

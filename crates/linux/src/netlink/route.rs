@@ -126,6 +126,40 @@ impl Request {
         Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
     }
 
+    /// Lets a bridge send nothing more to a port and forget who was behind it. (A port in state
+    /// disabled would not stay so: the next notification about its carrier enables it again.)
+    pub fn silence_port(name: &str) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![
+                    InfoBridgePort::Learning(false),
+                    InfoBridgePort::UnicastFlood(false),
+                    InfoBridgePort::BroadcastFlood(false),
+                    InfoBridgePort::MulticastFlood(false),
+                    InfoBridgePort::Flush,
+                ])),
+            ]),
+        ];
+        Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
+    }
+
+    /// Puts an interface into a group.
+    pub fn set_group(name: &str, group: u32) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Group(group)];
+        Self { message: RouteNetlinkMessage::SetLink(link), flags: 0 }
+    }
+
+    /// Deletes all interfaces of a group, with one wait for all; ENODEV when there are none.
+    pub fn delete_group(group: u32) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::Group(group));
+        Self { message: RouteNetlinkMessage::DelLink(link), flags: 0 }
+    }
+
     pub fn set_alias(link: u32, alias: &str) -> Self {
         let mut message = LinkMessage::default();
         message.header.index = link;
