@@ -17,6 +17,7 @@
 mod bridge;
 mod claim;
 mod config;
+mod connection;
 mod endpoint;
 mod error;
 mod files;
@@ -25,10 +26,13 @@ mod name;
 mod network;
 mod owner;
 mod port;
+mod predefined;
+mod reaper;
 mod record;
 mod recovery;
 mod rules;
 mod sandbox;
+mod state;
 mod store;
 
 pub use config::{AddressPool, Config};

@@ -4,23 +4,23 @@
 //! `kernel` is held for a few netlink exchanges, the others for map operations; `claims` also for
 //! binding sockets.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use linux::netlink::nft::{ElementChange, Nftables};
-use linux::netlink::{Address, Request, Route, Veth};
+use linux::netlink::Route;
+use linux::netlink::nft::Nftables;
 
-use crate::claim::{Claimant, Claims};
+use crate::claim::Claims;
 use crate::config::Config;
-use crate::endpoint::{Endpoint, EndpointRequest, MacAddress, Sandbox};
+use crate::connection::{Interface, claimant};
+use crate::endpoint::{Endpoint, EndpointRequest, Sandbox};
 use crate::error::{Context as _, Error, Result};
-use crate::record::{Driver, NetworkInfo, NetworkRecord};
-use crate::rules::{self, BridgeRules};
+use crate::reaper::Reaper;
+use crate::record::NetworkInfo;
 use crate::sandbox::Sandboxes;
+use crate::state::State;
 use crate::store::Store;
-use crate::{bridge, ipam};
+use crate::{predefined, rules};
 
 /// All networks of this host; clones share it.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) table: String,
     pub(crate) store: Store,
     pub(crate) sandboxes: Sandboxes,
+    pub(crate) reaper: Reaper,
     pub(crate) kernel: Mutex<Kernel>,
     pub(crate) state: Mutex<State>,
     pub(crate) claims: Mutex<Claims>,
@@ -44,13 +45,6 @@ pub(crate) struct Inner {
 pub(crate) struct Kernel {
     pub(crate) route: Route,
     pub(crate) nftables: Nftables,
-}
-
-/// Both maps are by id.
-#[derive(Debug, Default)]
-pub(crate) struct State {
-    pub(crate) networks: BTreeMap<String, NetworkRecord>,
-    pub(crate) endpoints: BTreeMap<String, Endpoint>,
 }
 
 impl Network {
@@ -68,7 +62,7 @@ impl Network {
             route: Route::open().context(|| "open a netlink socket".to_owned())?,
             nftables: Nftables::open().context(|| "open an nftables socket".to_owned())?,
         };
-        let networks = predefined_networks(&mut kernel.route, &config, &store)?;
+        let networks = predefined::networks(&mut kernel.route, &config, &store)?;
         let endpoints: BTreeMap<_, _> = store
             .endpoints()?
             .into_iter()
@@ -81,6 +75,7 @@ impl Network {
         let inner = Inner {
             table: rules::table_name(&config.bridge_name),
             sandboxes: Sandboxes::new(config.ready_sandboxes)?,
+            reaper: Reaper::new()?,
             config,
             store,
             kernel: Mutex::new(kernel),
@@ -109,15 +104,29 @@ impl Network {
     /// Removes whatever endpoints the container still has and lets its namespace go. A container
     /// without a sandbox is fine: recovery is running it again.
     ///
+    /// Ports and addresses are free when this returns; the interfaces themselves, cut off from
+    /// their bridge, are deleted in the background ([`Self::settle`] waits for that).
+    ///
     /// # Errors
     /// The first failure, after everything was tried.
     pub fn destroy_sandbox(&self, container_id: &str) -> Result<()> {
         let mut result = Ok(());
+        let mut interfaces = Vec::new();
         for endpoint in self.endpoints(container_id) {
-            result = result.and(self.inner.remove_endpoint(&endpoint));
+            result = result.and(self.inner.remove_endpoint(&endpoint, Interface::CutOff));
+            interfaces.extend(endpoint.host_interface);
         }
-        self.inner.sandboxes.destroy(container_id);
+        let namespace = self.inner.sandboxes.release(container_id);
+        if namespace.is_some() || !interfaces.is_empty() {
+            self.inner.reaper.delete(interfaces, namespace);
+        }
         result
+    }
+
+    /// Waits for what goes on in the background: interfaces of destroyed containers are deleted,
+    /// UDP flows that began before a port was published are sent its way.
+    pub fn settle(&self) {
+        self.inner.reaper.settle();
     }
 
     /// Gives the container an interface in a network (name, id or prefix of an id) and publishes
@@ -142,7 +151,7 @@ impl Network {
         match connected {
             Ok(()) => Ok(endpoint),
             Err(error) => {
-                if let Err(undo) = inner.remove_endpoint(&endpoint) {
+                if let Err(undo) = inner.remove_endpoint(&endpoint, Interface::Delete) {
                     tracing::warn!(container_id, error = %undo, "cannot undo a connection");
                 }
                 Err(error)
@@ -166,7 +175,7 @@ impl Network {
                 network: record.name.clone(),
             })?
         };
-        self.inner.remove_endpoint(&endpoint)
+        self.inner.remove_endpoint(&endpoint, Interface::Delete)
     }
 
     /// Endpoints of a container, in the order of their interfaces.
@@ -240,372 +249,6 @@ impl Network {
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
-}
-
-impl Inner {
-    /// Enters the endpoint with its address, so that nobody else gets it.
-    fn reserve(
-        &self,
-        container_id: &str,
-        network: &str,
-        request: &EndpointRequest,
-    ) -> Result<Endpoint> {
-        let mut state = lock(&self.state);
-        let record = state.resolve(network)?.clone();
-        let mut endpoint = Endpoint {
-            id: new_id(),
-            network_id: record.id.clone(),
-            network_name: record.name.clone(),
-            container_id: container_id.to_owned(),
-            container_name: request.container_name.clone(),
-            interface: None,
-            host_interface: None,
-            ip: None,
-            prefix: 0,
-            gateway: None,
-            mac: None,
-            ports: Vec::new(),
-        };
-        if state.has_endpoint(&record.id, container_id) {
-            let container = request.container_name.clone();
-            return Err(Error::AlreadyConnected { container, network: record.name });
-        }
-        if let Some(ipam) = record.ipam.first() {
-            let used = state.addresses(&record.id);
-            let ip = match request.ip {
-                Some(ip) if !ipam::is_assignable(ipam, ip) => {
-                    return Err(Error::AddressOutside(ip.into()));
-                }
-                Some(ip) if used.contains(&ip) => return Err(Error::AddressInUse(ip.into())),
-                Some(ip) => ip,
-                None => ipam::lowest_free(ipam, &used).ok_or_else(|| {
-                    let subnet = ipam.subnet.to_string();
-                    Error::AddressesExhausted { network: record.name.clone(), subnet }
-                })?,
-            };
-            endpoint.ip = Some(ip);
-            endpoint.prefix = ipam.subnet.prefix();
-            endpoint.gateway = Some(ipam.gateway);
-            endpoint.mac = Some(request.mac.unwrap_or_else(|| MacAddress::from_ip(ip)));
-            endpoint.interface = Some(state.free_interface(container_id));
-            endpoint.host_interface = Some(format!("veth{}", &endpoint.id[..7]));
-        }
-        state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
-        Ok(endpoint)
-    }
-
-    fn claim_ports(&self, endpoint: &mut Endpoint, request: &EndpointRequest) -> Result<()> {
-        if endpoint.ip.is_none() || request.ports.is_empty() {
-            return Ok(());
-        }
-        let claimed = lock(&self.claims).claim_all(
-            claimant(endpoint),
-            &request.ports,
-            self.config.default_host_ip,
-        );
-        endpoint.ports = claimed.map_err(|refusal| {
-            refusal.into_error(|container_id| self.container_name(container_id))
-        })?;
-        lock(&self.state).endpoints.insert(endpoint.id.clone(), endpoint.clone());
-        Ok(())
-    }
-
-    fn container_name(&self, container_id: &str) -> String {
-        let state = lock(&self.state);
-        let endpoint = state.endpoints.values().find(|e| e.container_id == container_id);
-        match endpoint.map(|endpoint| endpoint.container_name.as_str()) {
-            Some("") | None => container_id.to_owned(),
-            Some(name) => name.to_owned(),
-        }
-    }
-
-    /// Makes the veth pair and configures the container's end.
-    pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<()> {
-        let Some(plan) = Attachment::of(endpoint) else { return Ok(()) };
-        let namespace = self.sandboxes.namespace(&endpoint.container_id)?;
-        let bridge = self.bridge_of(endpoint)?;
-        {
-            let mut kernel = lock(&self.kernel);
-            let action = || format!("create interface {}", plan.host_interface);
-            let master = match kernel.route.link(&bridge).context(action)? {
-                Some(link) => link.index,
-                None => return Err(Error::BridgeMissing(bridge)),
-            };
-            let veth = Veth {
-                name: plan.host_interface,
-                master,
-                mtu: self.config.mtu,
-                peer_name: plan.interface,
-                peer_mac: plan.mac.0,
-                peer_namespace: namespace.fd(),
-            };
-            let requests = [
-                Request::create_veth(&veth),
-                Request::raise_port(plan.host_interface, &self.port_alias(endpoint)),
-            ];
-            kernel.route.execute(requests).context(action)?;
-        }
-        let configure = |route: &mut Route| {
-            let link = route.link(plan.interface)?.ok_or(std::io::ErrorKind::NotFound)?.index;
-            let address = Address { link, address: plan.ip, prefix: endpoint.prefix };
-            let mut requests = vec![Request::add_address(address), Request::raise(link)];
-            // The first interface has the way out.
-            if plan.interface == "eth0" {
-                requests.extend(plan.gateway.map(|gw| Request::add_default_route(link, gw)));
-            }
-            route.execute(requests)
-        };
-        namespace.with_route(configure).context(|| format!("configure {}", plan.interface))
-    }
-
-    /// Names the owner of a host interface: the bridge, hence the daemon, and the endpoint.
-    pub(crate) fn port_alias(&self, endpoint: &Endpoint) -> String {
-        format!("{}{}", self.port_alias_prefix(), endpoint.id)
-    }
-
-    pub(crate) fn port_alias_prefix(&self) -> String {
-        format!("teu:{}:", self.config.bridge_name)
-    }
-
-    fn publish(&self, endpoint: &Endpoint) -> Result<()> {
-        if endpoint.ports.is_empty() {
-            return Ok(());
-        }
-        let mut kernel = lock(&self.kernel);
-        let added =
-            rules::change_ports(&mut kernel.nftables, &self.table, ElementChange::Add, endpoint);
-        match added {
-            Ok(()) => Ok(()),
-            // Somebody changed the table: put it right as a whole.
-            Err(error) => {
-                tracing::debug!(%error, table = self.table, "replacing the rules");
-                self.apply_rules(&mut kernel)
-            }
-        }
-    }
-
-    /// Removes everything of an endpoint; each part may be gone already.
-    pub(crate) fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        // The address stays taken until nothing answers to it any more.
-        let mut result = self.withdraw(endpoint);
-        if let Some(name) = &endpoint.host_interface {
-            let deleted = lock(&self.kernel).route.execute([Request::delete_link(name)]);
-            let deleted = match deleted {
-                Err(error)
-                    if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) =>
-                {
-                    Ok(())
-                }
-                deleted => deleted,
-            };
-            result = result.and(deleted.context(|| format!("delete interface {name}")));
-        }
-        lock(&self.claims).release(&endpoint.id, &endpoint.ports);
-        result = result.and(self.store.remove_endpoint(&endpoint.id));
-        lock(&self.state).endpoints.remove(&endpoint.id);
-        result
-    }
-
-    fn withdraw(&self, endpoint: &Endpoint) -> Result<()> {
-        if endpoint.ports.is_empty() {
-            return Ok(());
-        }
-        let mut kernel = lock(&self.kernel);
-        // Not among those that a replacement of the rules publishes.
-        if let Some(known) = lock(&self.state).endpoints.get_mut(&endpoint.id) {
-            known.ports.clear();
-        }
-        let removed =
-            rules::change_ports(&mut kernel.nftables, &self.table, ElementChange::Delete, endpoint);
-        removed.or_else(|_| self.apply_rules(&mut kernel))
-    }
-
-    pub(crate) fn apply_rules(&self, kernel: &mut Kernel) -> Result<()> {
-        let (bridges, endpoints) = self.expected_rules();
-        rules::apply(&mut kernel.nftables, &self.table, &bridges, &endpoints)
-            .context(|| format!("write nftables table inet {}", self.table))
-    }
-
-    pub(crate) fn expected_rules(&self) -> (Vec<BridgeRules>, Vec<Endpoint>) {
-        let state = lock(&self.state);
-        let bridge = |record: &NetworkRecord| {
-            Some(BridgeRules {
-                interface: record.interface.clone()?,
-                subnet: record.ipam.first()?.subnet,
-                masquerade: self.config.ip_masquerade,
-                icc: self.config.icc,
-            })
-        };
-        let bridges = state.networks.values().filter_map(bridge).collect();
-        (bridges, state.endpoints.values().cloned().collect())
-    }
-
-    /// Makes every network's bridge what it should be; answers whether one had to be changed.
-    pub(crate) fn ensure_bridges(&self, kernel: &mut Kernel) -> Result<()> {
-        let records: Vec<_> = lock(&self.state).networks.values().cloned().collect();
-        for record in &records {
-            if let (Some(interface), Some(ipam)) = (&record.interface, record.ipam.first()) {
-                bridge::ensure(&mut kernel.route, &self.config, interface, ipam)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn bridge_of(&self, endpoint: &Endpoint) -> Result<String> {
-        let state = lock(&self.state);
-        let record = state.networks.get(&endpoint.network_id);
-        record
-            .and_then(|record| record.interface.clone())
-            .ok_or_else(|| Error::NetworkNotFound(endpoint.network_name.clone()))
-    }
-}
-
-/// An endpoint that has an interface.
-struct Attachment<'a> {
-    interface: &'a str,
-    host_interface: &'a str,
-    ip: Ipv4Addr,
-    gateway: Option<Ipv4Addr>,
-    mac: MacAddress,
-}
-
-impl<'a> Attachment<'a> {
-    fn of(endpoint: &'a Endpoint) -> Option<Self> {
-        Some(Self {
-            interface: endpoint.interface.as_deref()?,
-            host_interface: endpoint.host_interface.as_deref()?,
-            ip: endpoint.ip?,
-            gateway: endpoint.gateway,
-            mac: endpoint.mac?,
-        })
-    }
-}
-
-impl State {
-    /// Docker's order: the full id, then the name, then a unique prefix of an id.
-    pub(crate) fn resolve(&self, network: &str) -> Result<&NetworkRecord> {
-        // The API's word for the default network.
-        let network = if network == "default" { "bridge" } else { network };
-        if let Some(record) = self.networks.get(network) {
-            return Ok(record);
-        }
-        if let Some(record) = self.networks.values().find(|record| record.name == network) {
-            return Ok(record);
-        }
-        let mut matching = self.networks.values().filter(|record| record.id.starts_with(network));
-        match (matching.next(), matching.count()) {
-            (Some(record), 0) if !network.is_empty() => Ok(record),
-            (Some(_), more) if !network.is_empty() => {
-                Err(Error::NetworkAmbiguous(network.to_owned(), more + 1))
-            }
-            _ => Err(Error::NetworkNotFound(network.escape_default().to_string())),
-        }
-    }
-
-    fn info(&self, record: &NetworkRecord) -> NetworkInfo {
-        let mut endpoints: Vec<_> = self
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.network_id == record.id)
-            .cloned()
-            .collect();
-        endpoints.sort_by(|a, b| a.container_id.cmp(&b.container_id));
-        NetworkInfo { record: record.clone(), endpoints }
-    }
-
-    fn has_endpoint(&self, network_id: &str, container_id: &str) -> bool {
-        self.endpoints.values().any(|endpoint| {
-            endpoint.network_id == network_id && endpoint.container_id == container_id
-        })
-    }
-
-    fn addresses(&self, network_id: &str) -> BTreeSet<Ipv4Addr> {
-        self.endpoints
-            .values()
-            .filter(|endpoint| endpoint.network_id == network_id)
-            .filter_map(|endpoint| endpoint.ip)
-            .collect()
-    }
-
-    fn free_interface(&self, container_id: &str) -> String {
-        let taken: BTreeSet<&str> = self
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.container_id == container_id)
-            .filter_map(|endpoint| endpoint.interface.as_deref())
-            .collect();
-        let mut names = (0_u32..).map(|number| format!("eth{number}"));
-        names.find(|name| !taken.contains(name.as_str())).unwrap_or_default()
-    }
-}
-
-pub(crate) fn claimant(endpoint: &Endpoint) -> Claimant<'_> {
-    Claimant { container_id: &endpoint.container_id, endpoint_id: &endpoint.id }
-}
-
-/// Loads the three networks that always exist, creating those that do not yet.
-fn predefined_networks(
-    route: &mut Route,
-    config: &Config,
-    store: &Store,
-) -> Result<BTreeMap<String, NetworkRecord>> {
-    let mut networks: BTreeMap<_, _> =
-        store.networks()?.into_iter().map(|record| (record.id.clone(), record)).collect();
-    for (name, driver) in
-        [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)]
-    {
-        let known = networks.values().find(|record| record.name == name);
-        let mut record = known.cloned().unwrap_or_else(|| new_record(name, driver));
-        if driver == Driver::Bridge {
-            let ipam = bridge::choose_subnet(route, config, record.ipam.first())?;
-            record.options = bridge_options(config);
-            record.ipam = vec![ipam];
-            record.interface = Some(config.bridge_name.clone());
-        }
-        if known != Some(&record) {
-            store.put_network(&record)?;
-        }
-        networks.insert(record.id.clone(), record);
-    }
-    Ok(networks)
-}
-
-fn new_record(name: &str, driver: Driver) -> NetworkRecord {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    NetworkRecord {
-        id: new_id(),
-        name: name.to_owned(),
-        driver,
-        created_unix_nanos: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-        interface: None,
-        ipam: Vec::new(),
-        internal: false,
-        attachable: false,
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-    }
-}
-
-/// The options Docker shows on its default bridge.
-fn bridge_options(config: &Config) -> BTreeMap<String, String> {
-    let options = [
-        ("com.docker.network.bridge.default_bridge", "true".to_owned()),
-        ("com.docker.network.bridge.enable_icc", config.icc.to_string()),
-        ("com.docker.network.bridge.enable_ip_masquerade", config.ip_masquerade.to_string()),
-        ("com.docker.network.bridge.host_binding_ipv4", config.default_host_ip.to_string()),
-        ("com.docker.network.bridge.name", config.bridge_name.clone()),
-        ("com.docker.network.driver.mtu", config.mtu.to_string()),
-    ];
-    options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-fn new_id() -> String {
-    use std::fmt::Write as _;
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().fold(String::with_capacity(64), |mut id, byte| {
-        let _ = write!(id, "{byte:02x}"); // writing to a String cannot fail
-        id
-    })
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

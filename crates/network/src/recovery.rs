@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use linux::netlink::{Link, Request};
 
+use crate::connection::Interface;
 use crate::endpoint::{Endpoint, Live};
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, Kernel, Network, lock};
@@ -41,7 +42,7 @@ impl Network {
         for endpoint in endpoints.iter().filter(|e| !ids.contains(e.container_id.as_str())) {
             reconciled.ports += endpoint.ports.len();
             reconciled.endpoints.push(endpoint.container_id.clone());
-            result = result.and(inner.remove_endpoint(endpoint));
+            result = result.and(inner.remove_endpoint(endpoint, Interface::Delete));
         }
         result = result.and(inner.remove_stray_interfaces(&mut reconciled));
         result.and_then(|()| self.repair()).map(|_| reconciled)

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use linux::netlink::{Request, Route, make_network_namespace, network_namespace_o
 
 use crate::endpoint::Sandbox;
 use crate::error::{Context as _, Error, Result};
+use crate::network::lock;
 
 /// How long a start waits for a namespace; the kernel makes one in milliseconds.
 const MAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,8 +122,9 @@ impl Sandboxes {
             .ok_or_else(|| Error::NoSandbox { container_id: container_id.to_owned() })
     }
 
-    pub(crate) fn destroy(&self, container_id: &str) {
-        lock(&self.held).remove(container_id);
+    /// Hands the namespace out; it ends with the last who holds it.
+    pub(crate) fn release(&self, container_id: &str) -> Option<Arc<Namespace>> {
+        lock(&self.held).remove(container_id)
     }
 }
 
@@ -212,8 +214,4 @@ fn sandbox_of(container_id: &str, namespace: &Namespace) -> Sandbox {
     let netns_path =
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), namespace.fd().as_raw_fd()));
     Sandbox { container_id: container_id.to_owned(), netns_path }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

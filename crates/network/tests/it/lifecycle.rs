@@ -184,8 +184,63 @@ fn a_new_process_takes_over_without_a_gap_and_removes_leftovers() {
     network.destroy_sandbox(&web.id).unwrap();
     init.kill().unwrap();
     init.wait().unwrap();
+    network.settle();
     assert_eq!(leftovers(), clean);
     assert_eq!(std::fs::read_dir(lab.config().exec_root.join("network")).unwrap().count(), 0);
+}
+
+#[test]
+fn whatever_a_crash_leaves_half_done_goes() {
+    let Some(lab) = Lab::new() else { return };
+    drop(lab.open());
+    let clean = leftovers();
+    // A record without an interface, a file without an end, an interface and a port without a
+    // record.
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let veth = web.endpoint.host_interface.clone().unwrap();
+    drop(network);
+    run("ip", &["link", "delete", &veth]);
+    let records = lab.config().exec_root.join("network");
+    std::fs::write(records.join("0123.json"), "{\"version\":1,").unwrap();
+    run("ip", &["link", "add", "veth1234567", "type", "veth", "peer", "name", "lost0"]);
+    run("ip", &["link", "set", "veth1234567", "alias", "teu:teu0:feed", "master", "teu0"]);
+    run("nft", &["add element inet teu ports { tcp . 8088 : 172.17.0.9 . 80 }"]);
+    let network = lab.open();
+    let reconciled = network.reconcile(&[]).unwrap();
+    assert_eq!(reconciled.endpoints, ["web"]);
+    assert_eq!(reconciled.interfaces, ["veth1234567"]);
+    assert_eq!(leftovers(), clean);
+    assert_eq!(std::fs::read_dir(records).unwrap().count(), 0);
+}
+
+#[test]
+fn many_connect_and_leave_at_once() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let clean = leftovers();
+    let network = &network;
+    let addresses: Vec<Ipv4Addr> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..32)
+            .map(|number| {
+                scope.spawn(move || {
+                    let id = format!("c{number}");
+                    Container::start(network, &id, &["80", "7000-7099:81"]).ip()
+                })
+            })
+            .collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let distinct: std::collections::BTreeSet<_> = addresses.iter().collect();
+    assert_eq!(distinct.len(), 32);
+    assert!(!network.repair().unwrap());
+    std::thread::scope(|scope| {
+        for number in 0..32 {
+            scope.spawn(move || network.destroy_sandbox(&format!("c{number}")).unwrap());
+        }
+    });
+    network.settle();
+    assert_eq!(leftovers(), clean);
 }
 
 #[test]

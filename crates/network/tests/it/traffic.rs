@@ -113,6 +113,50 @@ fn udp_ports_are_published_too() {
 }
 
 #[test]
+fn a_udp_client_that_never_pauses_follows_its_port() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let client = udp(&lab.outside, 0);
+    let mut byte = [0];
+    // Nobody there yet: the flow begins untranslated.
+    client.send_to(b"0", (HOST, 5353)).unwrap();
+    for id in ["first", "second"] {
+        let dns = Container::start(&network, id, &["5353:53/udp"]);
+        let server = udp(&dns.namespace, 53);
+        network.settle();
+        client.send_to(b"?", (HOST, 5353)).unwrap();
+        let (_, from) = server.recv_from(&mut byte).unwrap();
+        assert_eq!(from.ip(), IpAddr::V4(OUTSIDE));
+        network.destroy_sandbox(id).unwrap();
+        network.settle();
+        client.send_to(b"?", (HOST, 5353)).unwrap();
+        // Its successor has its address, but not its port.
+        let heir = Container::start(&network, "heir", &[]);
+        assert_eq!(heir.ip(), dns.ip());
+        let server = udp(&heir.namespace, 53);
+        client.send_to(b"?", (HOST, 5353)).unwrap();
+        server.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+        assert!(server.recv_from(&mut byte).is_err());
+        network.destroy_sandbox("heir").unwrap();
+    }
+}
+
+#[test]
+fn a_successor_answers_at_once_under_the_same_address() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    for _ in 0..10 {
+        let web = Container::start(&network, "web", &["8080:80"]);
+        let server = web.listen(80);
+        peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+        peer_of(&server, connect(web.ip(), 80).unwrap());
+        assert_eq!(web.ip(), Ipv4Addr::new(172, 17, 0, 2));
+        // The old namespace lives on meanwhile: `web` holds it until the end of the round.
+        network.destroy_sandbox("web").unwrap();
+    }
+}
+
+#[test]
 fn what_is_not_published_is_not_reachable() {
     let Some(lab) = Lab::new() else { return };
     let network = lab.open();

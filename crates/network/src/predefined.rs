@@ -1,0 +1,69 @@
+//! The three networks that always exist: bridge, host, none.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use linux::netlink::Route;
+
+use crate::bridge;
+use crate::config::Config;
+use crate::error::Result;
+use crate::record::{Driver, NetworkRecord};
+use crate::state::new_id;
+use crate::store::Store;
+
+/// Loads the three networks that always exist, creating those that do not yet.
+pub(crate) fn networks(
+    route: &mut Route,
+    config: &Config,
+    store: &Store,
+) -> Result<BTreeMap<String, NetworkRecord>> {
+    let mut networks: BTreeMap<_, _> =
+        store.networks()?.into_iter().map(|record| (record.id.clone(), record)).collect();
+    for (name, driver) in
+        [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)]
+    {
+        let known = networks.values().find(|record| record.name == name);
+        let mut record = known.cloned().unwrap_or_else(|| new_record(name, driver));
+        if driver == Driver::Bridge {
+            let ipam = bridge::choose_subnet(route, config, record.ipam.first())?;
+            record.options = bridge_options(config);
+            record.ipam = vec![ipam];
+            record.interface = Some(config.bridge_name.clone());
+        }
+        if known != Some(&record) {
+            store.put_network(&record)?;
+        }
+        networks.insert(record.id.clone(), record);
+    }
+    Ok(networks)
+}
+
+fn new_record(name: &str, driver: Driver) -> NetworkRecord {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    NetworkRecord {
+        id: new_id(),
+        name: name.to_owned(),
+        driver,
+        created_unix_nanos: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        interface: None,
+        ipam: Vec::new(),
+        internal: false,
+        attachable: false,
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// The options Docker shows on its default bridge.
+fn bridge_options(config: &Config) -> BTreeMap<String, String> {
+    let options = [
+        ("com.docker.network.bridge.default_bridge", "true".to_owned()),
+        ("com.docker.network.bridge.enable_icc", config.icc.to_string()),
+        ("com.docker.network.bridge.enable_ip_masquerade", config.ip_masquerade.to_string()),
+        ("com.docker.network.bridge.host_binding_ipv4", config.default_host_ip.to_string()),
+        ("com.docker.network.bridge.name", config.bridge_name.clone()),
+        ("com.docker.network.driver.mtu", config.mtu.to_string()),
+    ];
+    options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
