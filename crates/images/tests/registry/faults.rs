@@ -228,3 +228,49 @@ async fn a_registry_that_always_breaks_is_given_up() {
     assert_eq!(failure.kind(), ErrorKind::Unavailable, "{failure}");
     assert_eq!(server.seen(&layer).len(), 5);
 }
+
+/// Runs itself once more in a mount namespace of its own, where the small filesystem goes with the process.
+#[test]
+fn a_full_disk_is_told_and_left_clean() {
+    const INSIDE: &str = "REGISTRY_TEST_FULL_DISK";
+    if !is_root() {
+        return;
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        let test = "faults::a_full_disk_is_told_and_left_clean";
+        let exe = std::env::current_exe().unwrap();
+        let output = std::process::Command::new("unshare")
+            .arg("--mount")
+            .arg(exe)
+            .args(["--exact", test, "--nocapture"])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let image = TestImage::new(Format::OciTar, "amd64", 9, &[4_000_000]);
+        let memory = Memory::of("1", &image);
+        let server = Server::start(move |request| memory.reply(request)).await;
+        let store = images::Store::open(dir.path()).unwrap();
+        let registry = images::registry::Registry::new(store.clone(), config());
+        let reference = images::Reference::parse(&format!("{}/app:1", server.host())).unwrap();
+        let options = images::registry::PullOptions::default();
+        let failure = registry.pull(&reference, &options, &|_| ()).await.unwrap_err();
+        assert!(failure.to_string().contains("no space left on device"), "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Unavailable);
+        assert_eq!(crate::harness::files_below(&dir.path().join("content"), ""), 0);
+        assert!(store.list(&images::ListFilter::default()).unwrap().is_empty());
+    });
+    drop(runtime);
+    assert!(std::process::Command::new("umount").arg(dir.path()).status().unwrap().success());
+}

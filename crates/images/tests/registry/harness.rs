@@ -1,6 +1,6 @@
 //! A store, a client, and what they said; and a real registry.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -138,22 +138,28 @@ impl Drop for DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one; `htpasswd` is the content of a password file. `None`, with a printed reason, if it is not installed.
+    /// Starts one; `htpasswd` is the content of a password file. `None`, with a printed reason, if it is not
+    /// installed.
     pub fn start(htpasswd: Option<&str>) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
+        let mut auth = String::new();
+        if let Some(htpasswd) = htpasswd {
+            let file = dir.path().join("htpasswd");
+            std::fs::write(&file, htpasswd).unwrap();
+            auth = format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display());
+        }
+        Self::on(dir, IpAddr::from([127, 0, 0, 1]), &auth)
+    }
+
+    /// Starts one on a free port of an address; `http_and_auth` continues the `http` section.
+    pub fn on(dir: tempfile::TempDir, ip: IpAddr, http_and_auth: &str) -> Option<Self> {
         for _ in 0..5 {
-            let address = free_address();
-            let mut config = format!(
+            let address = free_address(ip);
+            let config = format!(
                 "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
-                 delete: {{enabled: true}}\nhttp:\n  addr: {address}\n",
+                 delete: {{enabled: true}}\nhttp:\n  addr: {address}\n{http_and_auth}",
                 dir.path().join("data").display()
             );
-            if let Some(htpasswd) = htpasswd {
-                let file = dir.path().join("htpasswd");
-                std::fs::write(&file, htpasswd).unwrap();
-                config +=
-                    &format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display());
-            }
             let file = dir.path().join("config.yml");
             std::fs::write(&file, config).unwrap();
             let started = Command::new("docker-registry")
@@ -181,8 +187,8 @@ impl DockerRegistry {
     }
 }
 
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+fn free_address(ip: IpAddr) -> SocketAddr {
+    std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 /// Waits until the process listens, or has ended because another took the port first.

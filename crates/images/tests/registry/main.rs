@@ -12,3 +12,4 @@ mod interop;
 mod pull;
 mod push;
 mod server;
+mod tls;
