@@ -16,25 +16,39 @@ pub(crate) enum Trust {
     Anyone,
 }
 
+/// How long a client waits for a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as bytes come, with no pause beyond the idle time.
+    Idle,
+    /// For ever: the reply to an upload comes when all of it was sent. The caller watches over it.
+    Endless,
+}
+
 /// Builds a client for `host[:port]`. Certificates are read each time, so that changed ones count at once.
 pub(crate) async fn client(
     config: &RegistryConfig,
     host: &str,
     trust: Trust,
+    patience: Patience,
 ) -> Result<Client, RegistryError> {
     let (config, host) = (config.clone(), host.to_owned());
-    tokio::task::spawn_blocking(move || build(&config, &host, trust))
+    tokio::task::spawn_blocking(move || build(&config, &host, trust, patience))
         .await
         .map_err(|error| invalid_config(format!("building the client: {error}")))?
 }
 
-fn build(config: &RegistryConfig, host: &str, trust: Trust) -> Result<Client, RegistryError> {
+fn build(
+    config: &RegistryConfig,
+    host: &str,
+    trust: Trust,
+    patience: Patience,
+) -> Result<Client, RegistryError> {
     // Fails when another part of the process has chosen a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .user_agent(concat!("teu/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(config.timeouts.connect)
-        .read_timeout(config.timeouts.idle)
         .redirect(Policy::custom(redirect))
         .retry(reqwest::retry::never())
         .no_proxy();
@@ -46,6 +60,9 @@ fn build(config: &RegistryConfig, host: &str, trust: Trust) -> Result<Client, Re
         let proxy =
             proxy.map_err(|error| invalid_config(format!("proxy: {}", describe(&error))))?;
         builder = builder.proxy(proxy.no_proxy(direct(&config.proxy.no_proxy)));
+    }
+    if patience == Patience::Idle {
+        builder = builder.read_timeout(config.timeouts.idle);
     }
     if trust == Trust::Anyone {
         builder = builder.tls_danger_accept_invalid_certs(true);

@@ -2,8 +2,8 @@
 
 use super::error::RegistryError;
 use super::manifest::{Manifest as Kind, platforms};
-use super::repository::{Access, Repository};
-use super::session::{Mirrors, hosts};
+use super::repository::Repository;
+use super::session::{Access, Mirrors, hosts};
 use super::{AuthConfig, Platform, Registry};
 use crate::{Digest, ImageConfig, Reference};
 

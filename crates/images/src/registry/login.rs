@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use super::challenge::Challenge;
 use super::error::RegistryError;
-use super::session::{Mirrors, Session, hosts};
+use super::session::{Access, Mirrors, Session, hosts};
 use super::{AuthConfig, Registry};
 
 /// A registry took the credentials.
@@ -34,7 +34,7 @@ impl Registry {
         let domain = domain(server_address)?;
         let hosts = hosts(&self.config, &domain, Mirrors::Never).await?;
         let host = hosts.first().expect("the registry itself is always there");
-        let session = Session::connect(&self.config, host, auth).await?;
+        let session = Session::connect(&self.config, host, auth, Access::Pull).await?;
         let mut identity_token = String::new();
         if let Some(Challenge::Bearer(challenge)) = session.authorizer.challenge() {
             identity_token = session.authorizer.login(&challenge).await?.refresh_token;

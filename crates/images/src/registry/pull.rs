@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use super::download::Download;
 use super::error::RegistryError;
 use super::manifest::{ImageManifest, Manifest as Kind, choose};
-use super::repository::{Access, Fetched, Repository};
-use super::session::{Mirrors, hosts};
+use super::repository::{Fetched, Repository};
+use super::session::{Access, Mirrors, hosts};
 use super::{AuthConfig, Platform, Registry, Report, blocking};
 use crate::{
     BlobDescriptor, Digest, ImageConfig, ImageId, LayerState, NewImage, Progress, Reference, Store,
@@ -268,7 +268,8 @@ impl Registry {
         let store = self.store.clone();
         let id = ImageId::of_config(&config);
         let mut references = vec![reference.with_digest(chosen.digest)];
-        if let Some(tag) = reference.tag() {
+        // `name:tag@digest` names content; the tag only tells a reader where it was.
+        if let Some(tag) = reference.tag().filter(|_| reference.digest().is_none()) {
             references.push(reference.with_tag(tag)?);
         }
         let image = NewImage {

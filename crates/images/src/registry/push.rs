@@ -13,8 +13,8 @@ use super::error::RegistryError;
 use super::manifest::{
     DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Manifest as Kind, OCI_CONFIG, OCI_MANIFEST,
 };
-use super::repository::{Access, Repository, promised_digest};
-use super::session::{Mirrors, hosts};
+use super::repository::{Repository, promised_digest};
+use super::session::{Access, Mirrors, hosts};
 use super::upload::{Content, Mount, Upload};
 use super::{AuthConfig, Descriptor, Registry, Report, blocking};
 use crate::{

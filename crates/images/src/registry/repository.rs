@@ -8,20 +8,13 @@ use super::config::RegistryConfig;
 use super::error::RegistryError;
 use super::http::read_capped;
 use super::manifest::{ACCEPTED, MAX_MANIFEST};
-use super::session::{Host, Session};
+use super::session::{Access, Host, Session};
 use super::{AuthConfig, Descriptor};
 use crate::{Digest, Manifest, Reference};
 
 /// The most tags that `--all-tags` follows.
 const MAX_TAGS: usize = 10_000;
 const DIGEST_HEADER: &str = "docker-content-digest";
-
-/// What a session is to be allowed to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Pull,
-    Push,
-}
 
 /// A repository of a registry that has answered.
 #[derive(Debug)]
@@ -62,7 +55,7 @@ impl Repository {
             Access::Push => "pull,push",
         };
         Ok(Self {
-            session: Session::connect(config, host, credentials).await?,
+            session: Session::connect(config, host, credentials, access).await?,
             name: reference.without_tag(),
             scope: format!("repository:{}:{actions}", reference.path()),
             program: config.program.clone(),

@@ -13,10 +13,17 @@ use super::backoff::Backoff;
 use super::challenge::challenges;
 use super::config::{RegistryConfig, Timeouts};
 use super::error::{ApiError, RegistryError};
-use super::http::{self, Trust, describe, read_capped, request_name};
+use super::http::{self, Patience, Trust, describe, read_capped, request_name};
 
 /// Longest error reply that is read.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
+
+/// What a session is to be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Pull,
+    Push,
+}
 
 /// One address under which a registry may answer.
 #[derive(Debug, Clone)]
@@ -87,10 +94,12 @@ fn authority(url: &Url) -> String {
 #[derive(Debug)]
 pub(crate) struct Session {
     http: Client,
+    /// For uploads; see [`Patience::Endless`].
+    patient: Option<Client>,
     base: Url,
     pub(crate) registry: String,
     pub(crate) authorizer: Authorizer,
-    timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
     max_attempts: u32,
 }
 
@@ -103,11 +112,13 @@ impl Session {
         config: &RegistryConfig,
         host: &Host,
         credentials: &AuthConfig,
+        access: Access,
     ) -> Result<Self, RegistryError> {
         let mut tried = Vec::new();
         let mut hint = String::new();
         for endpoint in &host.endpoints {
-            let http = http::client(config, &authority(&endpoint.base), endpoint.trust).await?;
+            let (address, trust) = (authority(&endpoint.base), endpoint.trust);
+            let http = http::client(config, &address, trust, Patience::Idle).await?;
             let ping = endpoint.base.join("v2/").expect("a relative path joins");
             match http.get(ping).send().await {
                 Ok(reply) => {
@@ -115,8 +126,15 @@ impl Session {
                         endpoint.base.scheme() == "https" && endpoint.trust == Trust::Verified;
                     let authorizer = Authorizer::new(http.clone(), credentials.clone(), secure);
                     authorizer.challenged(challenges(reply.headers()));
+                    let patient = match access {
+                        Access::Pull => None,
+                        Access::Push => {
+                            Some(http::client(config, &address, trust, Patience::Endless).await?)
+                        }
+                    };
                     return Ok(Self {
                         http,
+                        patient,
                         base: endpoint.base.clone(),
                         registry: host.name.clone(),
                         authorizer,
@@ -167,9 +185,32 @@ impl Session {
         scope: &str,
         fill: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
+        self.send_by(&self.http, method, url, scope, fill).await
+    }
+
+    /// Sends a request like [`Session::send`], but waits for the reply without end. The caller has to watch.
+    pub(crate) async fn send_patiently(
+        &self,
+        method: Method,
+        url: &Url,
+        scope: &str,
+        fill: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let client = self.patient.as_ref().unwrap_or(&self.http);
+        self.send_by(client, method, url, scope, fill).await
+    }
+
+    async fn send_by(
+        &self,
+        client: &Client,
+        method: Method,
+        url: &Url,
+        scope: &str,
+        fill: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
         let mut second = false;
         loop {
-            let mut request = fill(self.http.request(method.clone(), url.clone()));
+            let mut request = fill(client.request(method.clone(), url.clone()));
             let ours = url.origin() == self.base.origin();
             if ours && let Some(value) = self.authorizer.authorization(scope).await? {
                 request = request.header(AUTHORIZATION, value);

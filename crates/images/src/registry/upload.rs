@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{TryFutureExt, TryStreamExt};
@@ -199,8 +199,8 @@ impl<'a> Upload<'a> {
             url = session.location(&response).map_err(now)?;
         }
         let url = self.finished(url);
-        let response =
-            session.send(Method::PUT, &url, &self.repository.scope, empty).await.map_err(now)?;
+        let sending = session.send_patiently(Method::PUT, &url, &self.repository.scope, empty);
+        let response = self.watched(sending).await.map_err(now)?;
         self.expect(response, "PUT", &[StatusCode::CREATED, StatusCode::NO_CONTENT]).await.map(drop)
     }
 
@@ -217,21 +217,50 @@ impl<'a> Upload<'a> {
         offset: u64,
     ) -> Result<Response, (RegistryError, Option<Duration>)> {
         let length = self.size - offset;
-        self.repository
-            .session
-            .send(method, url, &self.repository.scope, |request| {
-                let request = request
-                    .header(CONTENT_TYPE, "application/octet-stream")
-                    .header(CONTENT_LENGTH, length)
-                    .body(self.body(content, offset));
-                if offset == 0 {
-                    request
-                } else {
-                    request.header(CONTENT_RANGE, format!("{offset}-{}", self.size - 1))
-                }
-            })
-            .await
-            .map_err(now)
+        let session = &self.repository.session;
+        let sending = session.send_patiently(method, url, &self.repository.scope, |request| {
+            let request = request
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .header(CONTENT_LENGTH, length)
+                .body(self.body(content, offset));
+            if offset == 0 {
+                request
+            } else {
+                request.header(CONTENT_RANGE, format!("{offset}-{}", self.size - 1))
+            }
+        });
+        self.watched(sending).await.map_err(now)
+    }
+
+    /// Waits for a reply as long as bytes go out, then some more: registries check and move what they got.
+    async fn watched(
+        &self,
+        sending: impl Future<Output = Result<Response, RegistryError>>,
+    ) -> Result<Response, RegistryError> {
+        let session = &self.repository.session;
+        let idle = session.timeouts.idle;
+        let mut every = tokio::time::interval((idle / 4).max(Duration::from_millis(10)));
+        let (mut before, mut since) = (self.sent.load(Ordering::Relaxed), Instant::now());
+        tokio::pin!(sending);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut sending => return result,
+                _ = every.tick() => {}
+            }
+            let sent = self.sent.load(Ordering::Relaxed);
+            if sent != before {
+                (before, since) = (sent, Instant::now());
+            }
+            let patience = if sent < self.size { idle } else { idle * 5 };
+            if since.elapsed() > patience {
+                return Err(RegistryError::Transport {
+                    action: "uploading",
+                    registry: session.registry.clone(),
+                    message: format!("no progress for {} s", patience.as_secs()),
+                });
+            }
+        }
     }
 
     /// Makes a body of the blob's bytes from `offset` on. The file is opened when the first byte is wanted.
@@ -239,6 +268,7 @@ impl<'a> Upload<'a> {
         self.sent.store(offset, Ordering::Relaxed);
         let store = match content {
             Content::Bytes(bytes) => {
+                self.sent.store(self.size, Ordering::Relaxed);
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 return Body::from(bytes[from..].to_vec());
             }

@@ -1,14 +1,15 @@
 //! Pushes to Debian's docker-registry.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use images::registry::{AuthConfig, PullOptions};
-use images::{Digest, ErrorKind};
+use images::registry::{AuthConfig, PullOptions, PushOptions, Registry, RegistryConfig, Timeouts};
+use images::{Digest, ErrorKind, Reference};
 
 use crate::auth::HTPASSWD;
 use crate::content::{Format, Memory, TestImage, noise};
-use crate::harness::{DockerRegistry, Fixture, credentials, is_root};
-use crate::server::{Reply, Server};
+use crate::harness::{DockerRegistry, Fixture, config, credentials, is_root};
+use crate::server::{Answer, Reply, Server};
 
 /// Pulls `image` into a new store from a registry in memory.
 async fn with_pulled(image: &TestImage) -> (Fixture, Server) {
@@ -113,6 +114,31 @@ async fn a_broken_upload_goes_on_where_it_stopped() {
     assert!(patches.len() >= 3, "{patches:?}");
     let name = format!("{}/app:1", registry.host());
     assert_eq!(Fixture::new().pull(&name).await.unwrap()[0].id, image.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_hangs_is_tried_again_and_given_up() {
+    if !is_root() {
+        return;
+    }
+    let image = TestImage::new(Format::OciTar, "amd64", 65, &[100_000]);
+    let (pulled, _source) = with_pulled(&image).await;
+    let server = Server::start(|request| match request.method.as_str() {
+        "HEAD" => crate::content::error(404, "BLOB_UNKNOWN", "blob unknown"),
+        "POST" => Answer::new(202, "").with("Location", "/v2/app/blobs/uploads/1?state=x").into(),
+        "PATCH" => Reply::Hang,
+        _ => Answer::new(200, "").into(),
+    })
+    .await;
+    let timeouts = Timeouts { idle: Duration::from_millis(100), ..config().timeouts };
+    let settings = RegistryConfig { timeouts, max_attempts: 2, ..config() };
+    let registry = Registry::new(pulled.store.clone(), settings);
+    let reference = Reference::parse(&format!("{}/app:1", server.host())).unwrap();
+    pulled.store.tag(&image.id(), &reference).unwrap();
+    let failure = registry.push(&reference, &PushOptions::default(), &|_| ()).await.unwrap_err();
+    assert!(failure.to_string().contains("no progress"), "{failure}");
+    assert_eq!(failure.kind(), ErrorKind::Unavailable);
+    assert_eq!(server.seen("PATCH /v2/app/blobs/uploads/1?state=x").len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
