@@ -13,6 +13,7 @@
 //! metadata does not name is garbage and goes at the next open.
 
 pub mod archive;
+mod commit;
 mod config;
 mod digest;
 mod error;

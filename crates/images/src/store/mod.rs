@@ -166,4 +166,4 @@ pub(crate) fn now() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,18 +13,6 @@ impl Store {
     pub fn prune(&self, options: &PruneOptions<'_>) -> Result<Pruned> {
         Err(Error::Internal("not implemented yet".to_owned()))
     }
-    /// Lists what a container changed, sorted by path.
-    pub fn rw_changes(&self, container_id: &str) -> Result<Vec<Change>> {
-        Err(Error::Internal("not implemented yet".to_owned()))
-    }
-    /// Returns the bytes in a container's writable layer.
-    pub fn rw_size(&self, container_id: &str) -> Result<u64> {
-        Err(Error::Internal("not implemented yet".to_owned()))
-    }
-    /// Makes an image out of a container's changes.
-    pub fn commit(&self, request: &CommitRequest) -> Result<ImageId> {
-        Err(Error::Internal("not implemented yet".to_owned()))
-    }
     /// Takes in an archive of images, Docker's or OCI layout, compressed or not.
     pub fn load(
         &self,

@@ -30,6 +30,8 @@ pub(crate) fn sh(dir: &Path, script: &str) {
     assert!(status.success(), "{script}");
 }
 
+pub(crate) use root_only;
+
 /// Archives what a script makes in an empty directory.
 #[track_caller]
 pub(crate) fn tar(script: &str, options: &str) -> Vec<u8> {
