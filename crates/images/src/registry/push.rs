@@ -260,8 +260,10 @@ impl Registry {
         layers: &[Layer],
         report: Report<'_>,
     ) -> Result<Complete, RegistryError> {
-        let done: Vec<Complete> = stream::iter(layers.iter().rev())
-            .map(|layer| self.push_layer(repository, layer, report))
+        // Collected first: mapped inside the stream the future would not be known to be `Send`.
+        let uploads = layers.iter().rev().map(|layer| self.push_layer(repository, layer, report));
+        let uploads: Vec<_> = uploads.collect();
+        let done: Vec<Complete> = stream::iter(uploads)
             .buffer_unordered(self.config.max_concurrent_uploads.max(1))
             .try_collect()
             .await?;
