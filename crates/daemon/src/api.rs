@@ -9,11 +9,12 @@ use axum::response::IntoResponse;
 use docker_api::models::API_VERSION;
 use engine::Engine;
 use hyper::body::Incoming;
+use images::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::config::Config;
-use crate::error::ApiError;
+use crate::error::{ApiError, ApiResult};
 use crate::{routes, serve, version};
 
 /// What every handler can reach.
@@ -21,8 +22,23 @@ use crate::{routes, serve, version};
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) config: Arc<Config>,
+    pub(crate) registry: Registry,
     /// Ends streams that would otherwise outlive the daemon's shutdown.
     pub(crate) stop: CancellationToken,
+}
+
+impl Api {
+    /// Runs calls of the stores, which block, on a thread for that.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let api = self.clone();
+        match tokio::task::spawn_blocking(move || work(&api)).await {
+            Ok(result) => result,
+            Err(error) => Err(ApiError::internal(format!("operation was cut off: {error}"))),
+        }
+    }
 }
 
 /// Answers requests of one daemon.

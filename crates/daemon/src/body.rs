@@ -25,18 +25,23 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
-        let (parts, body) = request.into_parts();
-        let bytes = read_limited(body).await?;
-        if bytes.is_empty() {
-            return Ok(Self(None));
-        }
-        check_content_type(&parts.headers)?;
-        parse(&bytes).map(Some).map(Self)
+        json(request).await
     }
 }
 
+/// Reads a request's JSON body.
+pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> ApiResult<JsonBody<T>> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_limited(body).await?;
+    if bytes.is_empty() {
+        return Ok(JsonBody(None));
+    }
+    check_content_type(&parts.headers)?;
+    parse(&bytes).map(JsonBody)
+}
+
 /// Reads a small body whole.
-pub(crate) async fn read_limited(body: Body) -> ApiResult<Bytes> {
+async fn read_limited(body: Body) -> ApiResult<Bytes> {
     let collected = tokio::time::timeout(JSON_TIMEOUT, Limited::new(body, JSON_LIMIT).collect());
     match collected.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -49,7 +54,7 @@ pub(crate) async fn read_limited(body: Body) -> ApiResult<Bytes> {
 }
 
 /// Parses JSON, answering as Docker does when it is not.
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         ApiError::invalid(format!("invalid JSON: {}", printable(&error.to_string())))
     })

@@ -54,7 +54,7 @@ impl IntoResponse for ApiError {
         if self.status.is_server_error() {
             tracing::warn!(status = self.status.as_u16(), error = self.message, "request failed");
         }
-        (self.status, Json(ErrorResponse { message: self.message })).into_response()
+        (self.status, Json(ErrorResponse { message: safe(&self.message) })).into_response()
     }
 }
 
@@ -72,6 +72,66 @@ impl From<engine::Error> for ApiError {
         };
         Self::new(status, chain(&error))
     }
+}
+
+impl From<images::Error> for ApiError {
+    fn from(error: images::Error) -> Self {
+        Self::new(image_status(error.kind()), chain(&error))
+    }
+}
+
+impl From<images::registry::RegistryError> for ApiError {
+    fn from(error: images::registry::RegistryError) -> Self {
+        Self::new(image_status(error.kind()), chain(&error))
+    }
+}
+
+impl From<images::registry::InvalidPlatform> for ApiError {
+    fn from(error: images::registry::InvalidPlatform) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<engine::filter::FilterError> for ApiError {
+    fn from(error: engine::filter::FilterError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+fn image_status(kind: images::ErrorKind) -> StatusCode {
+    use images::ErrorKind;
+    match kind {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::InvalidParameter => StatusCode::BAD_REQUEST,
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        // The list may grow.
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<network::Error> for ApiError {
+    fn from(error: network::Error) -> Self {
+        use network::ErrorKind;
+        let status = match error.kind() {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::InvalidParameter => StatusCode::BAD_REQUEST,
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, chain(&error))
+    }
+}
+
+/// Names that clients choose come back in messages, which end in terminals: control characters
+/// must not.
+fn safe(message: &str) -> String {
+    let keep = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    message.chars().map(|c| if keep(c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// The error's text with its sources, each said once.

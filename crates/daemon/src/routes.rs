@@ -1,17 +1,122 @@
 //! The operations of the Engine API, one file per noun.
 
+mod absent;
+mod containers;
+mod exec;
+mod images;
+mod named_images;
+mod networks;
+mod registry;
+mod streams;
 mod system;
+mod volumes;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, delete, get, head, post};
 
 use crate::api::{Api, not_found};
 
 /// All routes, without version prefixes.
 pub(crate) fn router() -> Router<Api> {
     Router::new()
-        .route("/_ping", get(system::ping))
-        .route("/version", get(system::version))
+        .merge(system_routes())
+        .merge(container_routes())
+        .merge(image_routes())
+        .merge(volume_and_network_routes())
+        .merge(absent_routes())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
+}
+
+fn system_routes() -> Router<Api> {
+    Router::new()
+        .route("/_ping", get(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/events", get(system::events))
+        .route("/system/df", get(system::disk_usage))
+        .route("/auth", post(registry::login))
+}
+
+fn container_routes() -> Router<Api> {
+    Router::new()
+        .route("/containers/create", post(containers::create))
+        .route("/containers/json", get(containers::list))
+        .route("/containers/prune", post(containers::prune))
+        .route("/containers/{id}", delete(containers::remove))
+        .route("/containers/{id}/json", get(containers::inspect))
+        .route("/containers/{id}/start", post(containers::start))
+        .route("/containers/{id}/stop", post(containers::stop))
+        .route("/containers/{id}/restart", post(containers::restart))
+        .route("/containers/{id}/kill", post(containers::kill))
+        .route("/containers/{id}/pause", post(containers::pause))
+        .route("/containers/{id}/unpause", post(containers::unpause))
+        .route("/containers/{id}/rename", post(containers::rename))
+        .route("/containers/{id}/update", post(containers::update))
+        .route("/containers/{id}/resize", post(containers::resize))
+        .route("/containers/{id}/top", get(containers::top))
+        .route("/containers/{id}/wait", post(streams::wait))
+        .route("/containers/{id}/attach", post(streams::attach))
+        .route("/containers/{id}/logs", get(streams::container_logs))
+        .route("/containers/{id}/stats", get(streams::container_stats))
+        .route("/containers/{id}/changes", get(streams::changes))
+        .route("/containers/{id}/export", get(streams::export))
+        .route(
+            "/containers/{id}/archive",
+            head(streams::archive_stat).get(streams::archive_get).put(streams::archive_put),
+        )
+        .route("/containers/{id}/exec", post(exec::create))
+        .route("/exec/{id}/start", post(exec::start))
+        .route("/exec/{id}/json", get(exec::inspect))
+        .route("/exec/{id}/resize", post(exec::resize))
+}
+
+fn image_routes() -> Router<Api> {
+    Router::new()
+        .route("/images/json", get(images::list))
+        .route("/images/create", post(registry::create))
+        .route("/images/load", post(images::load))
+        .route("/images/get", get(images::save_several))
+        .route("/images/prune", post(images::prune))
+        .route("/images/search", get(images::search))
+        .route("/images/{*path}", any(named_images::image))
+        .route("/commit", post(images::commit))
+        .route("/distribution/{*path}", get(named_images::distribution))
+}
+
+fn volume_and_network_routes() -> Router<Api> {
+    Router::new()
+        .route("/volumes", get(volumes::list))
+        .route("/volumes/create", post(volumes::create))
+        .route("/volumes/prune", post(volumes::prune))
+        .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
+        .route("/networks", get(networks::list))
+        .route("/networks/", get(networks::list))
+        .route("/networks/create", post(networks::unavailable))
+        .route("/networks/prune", post(networks::prune))
+        .route("/networks/{id}", get(networks::inspect).delete(networks::remove))
+        .route("/networks/{id}/connect", post(networks::unavailable))
+        .route("/networks/{id}/disconnect", post(networks::unavailable))
+}
+
+fn absent_routes() -> Router<Api> {
+    let mut routes = Router::new()
+        .route("/build", post(absent::build))
+        .route("/build/prune", post(absent::build_prune))
+        .route("/build/cancel", post(absent::build))
+        .route("/session", post(absent::build))
+        .route("/grpc", post(absent::build))
+        .route("/plugins", get(absent::plugins))
+        .route("/plugins/{*path}", any(absent::plugin))
+        .route("/containers/{id}/attach/ws", get(absent::websocket))
+        .route("/containers/{id}/checkpoints", any(absent::checkpoint))
+        .route("/containers/{id}/checkpoints/{name}", any(absent::checkpoint))
+        .route("/swarm/init", post(absent::swarm_begin))
+        .route("/swarm/join", post(absent::swarm_begin));
+    for noun in ["swarm", "nodes", "services", "tasks", "secrets", "configs"] {
+        routes = routes
+            .route(&format!("/{noun}"), any(absent::swarm))
+            .route(&format!("/{noun}/{{*path}}"), any(absent::swarm));
+    }
+    routes
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use engine::Engine;
+use images::registry::{ProxyConfig, Registry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -108,7 +109,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let engine = Engine::open(convert::engine_config(&config, shim)?).await?;
     let _pidfile = PidFile::write(&config.pidfile)?;
     let listeners = listen::bind_all(&config).await?;
-    let api = Api { engine: engine.clone(), config: config.clone(), stop: stop.clone() };
+    let registry = convert::registry_config(&config, proxy_from_env())?;
+    let api = Api {
+        registry: Registry::new(engine.images().clone(), registry),
+        engine: engine.clone(),
+        config: config.clone(),
+        stop: stop.clone(),
+    };
     notify::notify(&format!("READY=1\nMAINPID={}", std::process::id()));
     tracing::info!(hosts = ?config.hosts, data_root = %config.data_root.display(), "daemon ready");
     let grace = MAX_GRACE.min(Duration::from_secs(config.shutdown_timeout_secs));
@@ -135,6 +142,19 @@ fn watch_signals(stop: CancellationToken) -> anyhow::Result<()> {
         stop.cancel();
     });
     Ok(())
+}
+
+/// Proxies for reaching registries, from the variables that every other program reads as well.
+fn proxy_from_env() -> ProxyConfig {
+    let read = |names: [&str; 2]| {
+        let values = names.into_iter().filter_map(|name| std::env::var(name).ok());
+        values.into_iter().find(|value| !value.is_empty())
+    };
+    ProxyConfig {
+        http: read(["HTTP_PROXY", "http_proxy"]),
+        https: read(["HTTPS_PROXY", "https_proxy"]),
+        no_proxy: read(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+    }
 }
 
 /// The shim is installed beside this binary.

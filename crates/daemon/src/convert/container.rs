@@ -8,9 +8,9 @@ mod network;
 mod status;
 
 pub(crate) use create::{create_request, update_request};
-pub(crate) use inspect::inspect;
+pub(crate) use host_config::terminal_size;
+pub(crate) use inspect::{STORAGE_DRIVER, inspect};
 pub(crate) use list::{list_filter, summary};
-pub(crate) use network::endpoint_request;
 
 use jiff::Timestamp;
 

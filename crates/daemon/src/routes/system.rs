@@ -1,14 +1,25 @@
-//! `/_ping`, `/version`.
+//! The daemon as a whole: ping, version, info, events, disk usage.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
-use axum::response::IntoResponse;
-use docker_api::models::SystemVersionPlatform;
-use docker_api::models::{API_VERSION, MIN_API_VERSION, SystemVersion, SystemVersionComponents};
+use axum::response::{IntoResponse, Response};
+use docker_api::models::{API_VERSION, MIN_API_VERSION};
+use engine::event::EventRange;
+use engine::info::DiskUsageParts;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
 
-/// Answers that the daemon lives, and in its headers what a client must know to talk to it.
-/// GET and HEAD.
+use crate::api::Api;
+use crate::convert::{self, system as wire, time};
+use crate::error::{ApiError, ApiResult};
+use crate::params::{Params, printable};
+use crate::stream;
+use crate::version::ApiVersion;
+
+/// `GET /_ping`, `HEAD /_ping`: that the daemon lives, and in headers what a client must know to
+/// talk to it.
 pub(crate) async fn ping() -> impl IntoResponse {
     let mut headers = HeaderMap::new();
     headers.insert("builder-version", HeaderValue::from_static("1"));
@@ -18,44 +29,83 @@ pub(crate) async fn ping() -> impl IntoResponse {
     (headers, "OK")
 }
 
-/// `GET /version`.
-pub(crate) async fn version() -> Json<SystemVersion> {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
+/// `GET /version`
+pub(crate) async fn version() -> Json<Value> {
+    let version = env!("CARGO_PKG_VERSION");
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let details = [
-        ("ApiVersion", API_VERSION),
-        ("MinAPIVersion", MIN_API_VERSION),
-        ("Os", "linux"),
-        ("Arch", go_arch()),
-        ("KernelVersion", &kernel),
-        ("Experimental", "false"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Json(SystemVersion {
-        platform: Some(SystemVersionPlatform { name: "Teu Engine".to_owned() }),
-        components: Some(vec![SystemVersionComponents {
-            name: "Engine".to_owned(),
-            version: version.clone(),
-            details: Some(details.into()),
-        }]),
-        version: Some(version),
-        api_version: Some(API_VERSION.to_owned()),
-        min_api_version: Some(MIN_API_VERSION.to_owned()),
-        git_commit: Some("unknown".to_owned()),
-        go_version: Some("none".to_owned()),
-        os: Some("linux".to_owned()),
-        arch: Some(go_arch().to_owned()),
-        kernel_version: Some(kernel),
-        ..SystemVersion::default()
-    })
+    Json(json!({
+        "Platform": {"Name": "Teu Engine"},
+        "Components": [{
+            "Name": "Engine",
+            "Version": version,
+            "Details": {
+                "ApiVersion": API_VERSION,
+                "Arch": images::host_architecture(),
+                "BuildTime": "",
+                "Experimental": "false",
+                "GitCommit": "",
+                "GoVersion": "",
+                "KernelVersion": kernel,
+                "MinAPIVersion": MIN_API_VERSION,
+                "Os": "linux",
+            },
+        }],
+        "Version": version,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": images::host_architecture(),
+        "KernelVersion": kernel,
+        "BuildTime": "",
+    }))
 }
 
-/// The machine's architecture as image indexes name it.
-pub(crate) fn go_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
+/// `GET /info`
+pub(crate) async fn info(State(api): State<Api>) -> ApiResult<Json<Value>> {
+    let info = api.engine.info().await?;
+    Ok(Json(wire::info(info, &api.config)))
+}
+
+/// `GET /events`
+pub(crate) async fn events(State(api): State<Api>, params: Params) -> ApiResult<Response> {
+    let nanos = |time: Option<jiff::Timestamp>| {
+        time.map(|time| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX))
+    };
+    let range = EventRange {
+        since_nanos: nanos(time::parameter(&params, "since")?),
+        until_nanos: nanos(time::parameter(&params, "until")?),
+    };
+    let events = api.engine.events(params.filters()?.into(), range)?;
+    let lines = events.map(|event| stream::line(&convert::event(&event)));
+    Ok(stream::json_lines(lines.take_until(api.stop.cancelled_owned())))
+}
+
+/// `GET /system/df`
+pub(crate) async fn disk_usage(
+    State(api): State<Api>,
+    version: ApiVersion,
+    params: Params,
+) -> ApiResult<Json<Value>> {
+    let mut parts = DiskUsageParts::default();
+    let kinds = params.all("type");
+    if !kinds.is_empty() {
+        parts = DiskUsageParts { images: false, containers: false, volumes: false };
     }
+    for kind in kinds {
+        match kind.as_str() {
+            "image" => parts.images = true,
+            "container" => parts.containers = true,
+            "volume" => parts.volumes = true,
+            // There is no build cache, which is then what the answer says.
+            "build-cache" => {}
+            other => {
+                let text = printable(other);
+                return Err(ApiError::invalid(format!("unknown object type: {text}")));
+            }
+        }
+    }
+    let usage = api.engine.disk_usage(parts).await?;
+    Ok(Json(wire::disk_usage(&usage, parts, version)))
 }

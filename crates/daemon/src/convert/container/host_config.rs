@@ -73,7 +73,7 @@ pub(super) fn from_wire(wire: exact::HostConfig, version: ApiVersion) -> ApiResu
 }
 
 /// Rows and columns; zeros mean that the client has no terminal.
-pub(in crate::convert) fn terminal_size([rows, columns]: [u32; 2]) -> Option<(u16, u16)> {
+pub(crate) fn terminal_size([rows, columns]: [u32; 2]) -> Option<(u16, u16)> {
     let (rows, columns) = (u16::try_from(rows).ok()?, u16::try_from(columns).ok()?);
     (rows > 0 && columns > 0).then_some((rows, columns))
 }

@@ -10,7 +10,7 @@ use engine::container::{
 use super::{host_config, network, time};
 
 /// The storage driver's name: layers are overlayfs's.
-pub(in crate::convert) const STORAGE_DRIVER: &str = "overlay2";
+pub(crate) const STORAGE_DRIVER: &str = "overlay2";
 
 /// Converts a snapshot.
 pub(crate) fn inspect(snapshot: &ContainerSnapshot) -> exact::ContainerInspect {
@@ -104,7 +104,7 @@ pub(super) fn mount(mount: &MountPoint) -> exact::MountPoint {
 }
 
 /// Converts the portable half, for containers and for images' answers alike.
-pub(in crate::convert) fn config(config: &ContainerConfig) -> exact::ContainerConfig {
+fn config(config: &ContainerConfig) -> exact::ContainerConfig {
     let set = |keys: Vec<String>| keys.into_iter().map(|key| (key, exact::Empty {})).collect();
     let volumes: exact::Set = set(config.volumes.iter().cloned().collect());
     exact::ContainerConfig {

@@ -12,7 +12,7 @@ use crate::error::{ApiError, ApiResult};
 const DEFAULT_NETWORK: &str = "bridge";
 
 /// Reads what a client asks of an endpoint; what the endpoint has is ours to say.
-pub(crate) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<EndpointSettings> {
+pub(super) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<EndpointSettings> {
     let ipam = wire.ipam_config.unwrap_or_default();
     Ok(EndpointSettings {
         ipv4_address: address(&ipam.ipv4_address)?,

@@ -1,0 +1,95 @@
+//! Execs: further processes in running containers.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use docker_api::models::exact;
+use engine::container::AttachStream;
+use engine::exec::ExecStartOptions;
+use serde_json::{Value, json};
+
+use super::containers::terminal_size;
+use crate::api::Api;
+use crate::body::{self, JsonBody};
+use crate::convert::exec as convert;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Name, Upgrade, stream_type};
+use crate::hijack;
+use crate::params::Params;
+use crate::version::ApiVersion;
+
+/// `POST /containers/{id}/exec`
+pub(crate) async fn create(
+    State(api): State<Api>,
+    Name(name): Name,
+    JsonBody(body): JsonBody<exact::ExecCreate>,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    let config = convert::config(body.unwrap_or_default())?;
+    if config.cmd.is_empty() {
+        return Err(ApiError::invalid("No exec command specified"));
+    }
+    let id = api.engine.exec_create(&name, config).await?;
+    Ok((StatusCode::CREATED, Json(json!({"Id": id}))))
+}
+
+/// `POST /exec/{id}/start`
+pub(crate) async fn start(
+    State(api): State<Api>,
+    Name(id): Name,
+    version: ApiVersion,
+    Upgrade(upgrade): Upgrade,
+    request: Request,
+) -> ApiResult<Response> {
+    // The body has to be read to its end before the connection can be taken over.
+    let JsonBody(wire) = body::json::<exact::ExecStart>(request).await?;
+    let options: ExecStartOptions = convert::start_options(wire.unwrap_or_default());
+    let tty = options.tty;
+    let stream = match api.engine.exec_start(&id, options.clone()).await {
+        Ok(Some(stream)) => stream,
+        Ok(None) => return Ok(StatusCode::OK.into_response()),
+        // As with Docker the client is attached by then: it reads why, and the exit code by inspect.
+        Err(engine::Error::StartFailed { message, .. }) if !options.detach => {
+            refusal(&message, tty)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let content_type = stream_type(stream.tty, version);
+    Ok(hijack::answer(stream, upgrade, Body::empty(), content_type, api.stop.clone()))
+}
+
+/// A stream that says why there is none.
+fn refusal(message: &str, tty: bool) -> AttachStream {
+    let text = format!("{message}\r\n").into_bytes();
+    let mut bytes = Vec::with_capacity(text.len() + 8);
+    if !tty {
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&[1, 0, 0, 0]);
+        bytes.extend_from_slice(&length.to_be_bytes());
+    }
+    bytes.extend_from_slice(&text);
+    AttachStream {
+        reader: Box::new(std::io::Cursor::new(bytes)),
+        writer: Box::new(tokio::io::sink()),
+        tty,
+    }
+}
+
+/// `GET /exec/{id}/json`
+pub(crate) async fn inspect(
+    State(api): State<Api>,
+    Name(id): Name,
+) -> ApiResult<Json<exact::ExecInspect>> {
+    Ok(Json(convert::inspect(api.engine.exec_inspect(&id).await?)))
+}
+
+/// `POST /exec/{id}/resize`
+pub(crate) async fn resize(
+    State(api): State<Api>,
+    Name(id): Name,
+    params: Params,
+) -> ApiResult<StatusCode> {
+    api.engine.exec_resize(&id, terminal_size(&params)?).await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,150 @@
+//! What needs a registry: pull, push, login, distribution inspect.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use images::Reference;
+use images::registry::{AuthConfig, Platform, PullOptions, PushOptions};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::images::import;
+use crate::api::Api;
+use crate::body::JsonBody;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::header_text;
+use crate::params::Params;
+use crate::progress::answer;
+
+/// `POST /images/create`: a pull, or an import when `fromSrc` is given.
+pub(crate) async fn create(
+    State(api): State<Api>,
+    params: Params,
+    request: Request,
+) -> ApiResult<Response> {
+    match params.text("fromImage") {
+        Some(image) => pull(api, image, &params, request.headers()).await,
+        None if params.get("fromSrc").is_some() => import(api, params, request.into_body()).await,
+        None => Err(ApiError::invalid("missing parameter: fromImage or fromSrc")),
+    }
+}
+
+async fn pull(api: Api, image: &str, params: &Params, headers: &HeaderMap) -> ApiResult<Response> {
+    let reference = Reference::parse(image)?;
+    let reference = match params.text("tag") {
+        Some(digest) if digest.contains(':') => reference.with_digest(digest.parse()?),
+        Some(tag) => reference.with_tag(tag)?,
+        None => reference,
+    };
+    let options = PullOptions {
+        auth: credentials(headers),
+        platform: params.text("platform").map(Platform::parse).transpose()?,
+        // A name alone means every tag, as it always has in this API.
+        all_tags: reference.tag().is_none() && reference.digest().is_none(),
+    };
+    answer(move |lines| async move {
+        api.registry.pull(&reference, &options, &|p| lines.report(&p)).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// `POST /images/{name}/push`
+pub(crate) async fn push(
+    api: Api,
+    name: String,
+    params: Params,
+    headers: &HeaderMap,
+) -> ApiResult<Response> {
+    let reference = Reference::parse(&name)?;
+    let reference = match params.text("tag") {
+        Some(tag) => reference.with_tag(tag)?,
+        None => reference,
+    };
+    let options = PushOptions { auth: credentials(headers), all_tags: reference.tag().is_none() };
+    answer(move |lines| async move {
+        api.registry.push(&reference, &options, &|p| lines.report(&p)).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// `GET /distribution/{name}/json`
+pub(crate) async fn distribution(
+    api: Api,
+    name: String,
+    headers: &HeaderMap,
+) -> ApiResult<Json<Value>> {
+    let found = api.registry.inspect(&Reference::parse(&name)?, &credentials(headers)).await?;
+    Ok(Json(json!({
+        "Descriptor": {
+            "mediaType": found.media_type,
+            "digest": found.digest.to_string(),
+            "size": found.size,
+        },
+        "Platforms": found.platforms,
+    })))
+}
+
+/// Credentials as clients send them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireAuth {
+    username: Option<String>,
+    password: Option<String>,
+    /// `user:password` in base64, in place of the two.
+    auth: Option<String>,
+    #[serde(alias = "serverAddress")]
+    serveraddress: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
+}
+
+impl From<WireAuth> for AuthConfig {
+    fn from(wire: WireAuth) -> Self {
+        let mut username = wire.username.unwrap_or_default();
+        let mut password = wire.password.unwrap_or_default();
+        if username.is_empty()
+            && let Some(pair) = wire.auth.and_then(|auth| STANDARD.decode(auth).ok())
+            && let Some((user, secret)) = String::from_utf8_lossy(&pair).split_once(':')
+        {
+            user.clone_into(&mut username);
+            secret.clone_into(&mut password);
+        }
+        Self {
+            username,
+            password,
+            identity_token: wire.identitytoken.unwrap_or_default(),
+            registry_token: wire.registrytoken.unwrap_or_default(),
+        }
+    }
+}
+
+/// Reads `X-Registry-Auth`. What cannot be read counts as no credentials, as with Docker: the
+/// registry then says what is missing.
+fn credentials(headers: &HeaderMap) -> AuthConfig {
+    let text = header_text(headers, "x-registry-auth").trim();
+    let decoded = [URL_SAFE, URL_SAFE_NO_PAD, STANDARD, STANDARD_NO_PAD]
+        .iter()
+        .find_map(|alphabet| alphabet.decode(text).ok());
+    let wire: WireAuth =
+        decoded.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    wire.into()
+}
+
+/// `POST /auth`
+pub(crate) async fn login(
+    State(api): State<Api>,
+    JsonBody(body): JsonBody<WireAuth>,
+) -> ApiResult<Json<Value>> {
+    let body = body.unwrap_or_default();
+    let server = body.serveraddress.clone().unwrap_or_default();
+    let logged_in = api.registry.login(&server, &body.into()).await?;
+    Ok(Json(json!({
+        "Status": "Login Succeeded",
+        "IdentityToken": logged_in.identity_token,
+    })))
+}
