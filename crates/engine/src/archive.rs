@@ -1,5 +1,7 @@
 //! Files of a container as tar streams: copying in and out, export, and what changed.
 
+pub(crate) mod stream;
+
 use std::io;
 use std::path::PathBuf;
 

@@ -153,3 +153,25 @@ pub(crate) fn memory_total() -> Option<u64> {
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
+
+/// Bytes on disk of everything below a directory, files with several names counted once. What
+/// cannot be read counts nothing.
+pub(crate) fn tree_size(directory: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = std::collections::HashSet::new();
+    let mut waiting = vec![directory.to_owned()];
+    let mut bytes = 0;
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            // Of the entry itself: links are not followed.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.nlink() < 2 || metadata.is_dir() || seen.insert(metadata.ino()) {
+                bytes += metadata.blocks() * 512;
+            }
+            if metadata.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    bytes
+}

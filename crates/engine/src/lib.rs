@@ -18,6 +18,8 @@ mod error;
 pub mod event;
 pub mod exec;
 pub mod filter;
+#[cfg_attr(not(test), expect(dead_code, reason = "its driver follows"))]
+mod health;
 mod ids;
 pub mod image_ops;
 pub mod info;

@@ -1,13 +1,14 @@
 //! The operations on volumes that a container's life and the API need.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::mount::MountPlan;
 use super::{Volume, VolumeRequest, VolumeStore, copy_up};
-use crate::container::{MountPoint, MountType};
+use crate::container::{ListFilter, MountPoint, MountType};
 use crate::event::{Event, EventType};
 use crate::filter::Filters;
-use crate::{Engine, Result};
+use crate::{Engine, Error, ErrorKind, Result};
 
 /// What a prune removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl Engine {
         .await
     }
 
-    fn volume_event(&self, action: &str, name: &str) {
+    pub(crate) fn volume_event(&self, action: &str, name: &str) {
         let event = Event::new(EventType::Volume, action, name).with("driver", Volume::DRIVER);
         self.inner.events.publish(event);
     }
@@ -127,8 +128,8 @@ impl Engine {
     /// # Errors
     /// InvalidParameter for other filters.
     pub async fn volume_list(&self, filters: Filters) -> Result<Vec<Volume>> {
-        let _ = filters;
-        crate::pending()
+        let used = self.used_volumes().await?.into_keys().collect();
+        self.inner.volumes.list(&filters, &used)
     }
 
     /// Removes a volume that no container mounts.
@@ -136,7 +137,38 @@ impl Engine {
     /// # Errors
     /// NotFound; Conflict when it is in use.
     pub async fn volume_remove(&self, name: &str, options: VolumeRemoveOptions) -> Result<()> {
-        let _ = (name, options);
-        crate::pending()
+        let users = self.used_volumes().await?.remove(name).unwrap_or_default();
+        if !users.is_empty() {
+            return Err(Error::Conflict(format!(
+                "remove {name}: volume is in use - [{}]",
+                users.join(", ")
+            )));
+        }
+        let (engine, name) = (self.clone(), name.to_owned());
+        crate::blocking(move || match engine.inner.volumes.remove(&name) {
+            Ok(()) => {
+                engine.volume_event("destroy", &name);
+                Ok(())
+            }
+            Err(error) if options.force && error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// Which containers mount which volume, running or not.
+    pub(crate) async fn used_volumes(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let list = ListFilter { all: true, ..ListFilter::default() };
+        let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for snapshot in self.container_list(list).await? {
+            let record = &snapshot.record;
+            for mount in record.mounts.iter().filter(|mount| mount.kind == MountType::Volume) {
+                let users = used.entry(mount.name.clone()).or_default();
+                if users.last().map(String::as_str) != Some(record.id.as_str()) {
+                    users.push(record.id.to_string());
+                }
+            }
+        }
+        Ok(used)
     }
 }
