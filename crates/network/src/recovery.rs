@@ -9,6 +9,7 @@ use crate::connection::Interface;
 use crate::endpoint::{Endpoint, Live};
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, Kernel, Network, lock};
+use crate::reaper::gone;
 use crate::rules;
 
 /// What a reconciliation removed, for the log.
@@ -99,7 +100,8 @@ impl Inner {
             if lock(&self.state).endpoints.contains_key(endpoint) {
                 continue;
             }
-            let deleted = kernel.route.execute([Request::delete_link(&link.name)]);
+            // The namespace of a container that ended with the daemon may just be going.
+            let deleted = gone(kernel.route.execute([Request::delete_link(&link.name)]));
             result = result.and(deleted.context(|| format!("delete interface {}", link.name)));
             reconciled.interfaces.push(link.name);
         }

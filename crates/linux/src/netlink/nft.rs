@@ -1,7 +1,7 @@
 //! nftables as transactions: a [`Batch`] of objects that the kernel takes as a whole or not at all.
 //!
 //! Messages are those of `netlink-packet-netfilter`; the expressions it has no type for (nat, fib,
-//! ct, masquerade) are written out in [`expression`].
+//! ct, masquerade) are written out in `expression.rs`.
 
 mod batch;
 mod expression;

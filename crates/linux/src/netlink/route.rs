@@ -167,13 +167,6 @@ impl Request {
         Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
     }
 
-    pub fn set_mtu(link: u32, mtu: u32) -> Self {
-        let mut message = LinkMessage::default();
-        message.header.index = link;
-        message.attributes.push(LinkAttribute::Mtu(mtu));
-        Self { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
-    }
-
     /// Makes an interface a port of a bridge.
     pub fn set_master(link: u32, master: u32) -> Self {
         let mut message = LinkMessage::default();

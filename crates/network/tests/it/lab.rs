@@ -6,12 +6,13 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use linux::namespace::in_namespace;
 use linux::netlink::make_network_namespace;
-use network::{Cidr, Config, Endpoint, EndpointRequest, Network, PortRequest, Protocol};
+use network::{Cidr, Config, Endpoint, EndpointRequest, Live, Network, PortRequest, Protocol};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -56,8 +57,13 @@ impl Lab {
         run("nsenter", &[&[namespace.as_str(), tool], arguments].concat())
     }
 
+    /// The directory that holds the data-root and the exec-root.
+    pub(crate) fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn config(&self) -> Config {
-        let path = self.directory.path();
+        let path = self.root();
         Config { ready_sandboxes: 1, ..Config::new(path.join("data"), path.join("exec")) }
     }
 
@@ -101,6 +107,35 @@ impl Container {
     pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> String {
         let path = format!("--net=/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd());
         run("nsenter", &[&[path.as_str(), tool], arguments].concat())
+    }
+}
+
+/// The process that keeps a container's namespace after its network's owner is gone.
+pub(crate) struct Init(Child);
+
+impl Init {
+    pub(crate) fn start(network: &Network, id: &str) -> Self {
+        let path = format!("--net={}", network.sandbox(id).unwrap().netns_path.display());
+        let child = Command::new("nsenter").args([&path, "sleep", "600"]).spawn().unwrap();
+        // It has entered when it runs what it was told to.
+        let deadline = Instant::now() + ANSWER;
+        let comm = format!("/proc/{}/comm", child.id());
+        while std::fs::read_to_string(&comm).unwrap().trim_end() != "sleep" {
+            assert!(Instant::now() < deadline, "nsenter does not start");
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+
+    pub(crate) fn live(&self, id: &str) -> Live {
+        Live { container_id: id.to_owned(), pid: self.0.id() }
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 
@@ -189,4 +224,10 @@ pub(crate) fn run(tool: &str, arguments: &[&str]) -> String {
 
 pub(crate) fn cidr(text: &str) -> Cidr {
     text.parse().unwrap()
+}
+
+/// Everything of ours on the host, as `ip` and `nft` show it.
+pub(crate) fn leftovers() -> (usize, String) {
+    let veths = run("ip", &["-o", "link", "show", "master", "teu0"]).lines().count();
+    (veths, run("nft", &["-s", "list", "maps"]))
 }

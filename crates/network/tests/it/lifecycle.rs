@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
-use network::{Config, Error, ErrorKind, Live, Network, PortOwner};
+use network::{Config, Error, ErrorKind, Network, PortOwner};
 
 use crate::lab::{
-    Container, HOST, Lab, cidr, connect, connect_from, is_unreachable, peer_of, request, run,
+    Container, HOST, Init, Lab, cidr, connect, connect_from, is_unreachable, leftovers, peer_of,
+    request, run,
 };
 
 #[test]
@@ -141,22 +142,13 @@ fn sctp_and_addresses_of_others_are_judged() {
     assert!(matches!(error, Error::PortUnusable { .. }), "{error}");
 }
 
-/// Everything of ours on the host, as `ip` and `nft` show it.
-fn leftovers() -> (usize, String) {
-    let veths = run("ip", &["-o", "link", "show", "master", "teu0"]).lines().count();
-    (veths, run("nft", &["-s", "list", "maps"]))
-}
-
 #[test]
 fn a_new_process_takes_over_without_a_gap_and_removes_leftovers() {
     let Some(lab) = Lab::new() else { return };
     let network = lab.open();
     let clean = leftovers();
     let mut web = Container::start(&network, "web", &["8080:80"]);
-    // A process in the container keeps its namespace, as the container's own would.
-    let path = format!("--net={}", network.sandbox("web").unwrap().netns_path.display());
-    let mut init =
-        std::process::Command::new("nsenter").args([&path, "sleep", "60"]).spawn().unwrap();
+    let init = Init::start(&network, "web");
     Container::start(&network, "dead", &["8081:80"]);
     let server = web.listen(80);
     let first = connect_from(&lab.outside, HOST, 8080).unwrap();
@@ -167,7 +159,7 @@ fn a_new_process_takes_over_without_a_gap_and_removes_leftovers() {
 
     let network = lab.open();
     peer_of(&server, connect(Ipv4Addr::LOCALHOST, 8080).unwrap());
-    let live = [Live { container_id: "web".to_owned(), pid: init.id() }];
+    let live = [init.live("web")];
     let reconciled = network.reconcile(&live).unwrap();
     assert_eq!((reconciled.endpoints, reconciled.ports), (vec!["dead".to_owned()], 1));
     assert_eq!(network.reconcile(&live).unwrap(), network::Reconciled::default());
@@ -182,8 +174,7 @@ fn a_new_process_takes_over_without_a_gap_and_removes_leftovers() {
     );
 
     network.destroy_sandbox(&web.id).unwrap();
-    init.kill().unwrap();
-    init.wait().unwrap();
+    drop(init);
     network.settle();
     assert_eq!(leftovers(), clean);
     assert_eq!(std::fs::read_dir(lab.config().exec_root.join("network")).unwrap().count(), 0);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
 
+mod crash;
 mod files;
 mod lab;
 mod latency;

@@ -83,12 +83,6 @@ impl Batch {
         self.push(NfTablesMessage::NewTable(TableMessage { attributes }), NLM_F_CREATE);
     }
 
-    /// Deletes the table with all in it; ENOENT when there is none.
-    pub fn delete_table(&mut self) {
-        let attributes = vec![TableAttribute::Name(self.table.clone())];
-        self.push(NfTablesMessage::DeleteTable(TableMessage { attributes }), 0);
-    }
-
     /// Adds a chain, unless it is there; without a base it is only jumped to.
     pub fn add_chain(&mut self, name: &str, base: Option<BaseChain>) {
         let mut attributes =

@@ -17,7 +17,6 @@ pub struct Expression(pub(super) ListAttribute<ExpressionAttribute>);
 pub enum Verdict<'a> {
     Accept,
     Drop,
-    Return,
     Jump(&'a str),
 }
 
@@ -141,7 +140,6 @@ impl Expression {
             Verdict::Drop => (0, None),
             Verdict::Accept => (1, None),
             Verdict::Jump(chain) => (-3, Some(chain)),
-            Verdict::Return => (-5, None),
         };
         let mut parts = vec![DefaultNla::new(1, i32::to_be_bytes(code).to_vec())];
         parts.extend(chain.map(|chain| string(2, chain)));

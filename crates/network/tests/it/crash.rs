@@ -1,0 +1,76 @@
+//! A process that is killed at any moment, under load, and the one that comes after it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use network::{Config, Live, Network};
+
+use crate::lab::{Container, HOST, Init, Lab, connect_from, leftovers, peer_of, request};
+
+const ROOT: &str = "NETWORK_CRASH_TEST_ROOT";
+const LIVE: &str = "NETWORK_CRASH_TEST_LIVE_PID";
+
+/// The victim, where the other test asks for one: opens, recovers, and is busy until killed.
+#[test]
+fn victim() {
+    let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else { return };
+    let config = Config { ready_sandboxes: 2, ..Config::new(root.join("data"), root.join("exec")) };
+    let network = Network::open(config).unwrap();
+    let pid = std::env::var(LIVE).unwrap().parse().unwrap();
+    network.reconcile(&[Live { container_id: "web".to_owned(), pid }]).unwrap();
+    std::thread::scope(|scope| {
+        for lane in 0..2 {
+            let network = &network;
+            scope.spawn(move || {
+                for round in 0.. {
+                    let id = format!("busy-{lane}-{round}");
+                    network.create_sandbox(&id).unwrap();
+                    network.connect(&id, "bridge", &request(&id, &["80", "53/udp"])).unwrap();
+                    println!("connected {id}");
+                    network.destroy_sandbox(&id).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_killed_process_loses_no_connection_and_leaves_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let clean = leftovers();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    let init = Init::start(&network, "web");
+    drop(network);
+    for round in 0..12 {
+        let mut victim = start_victim(&lab, init.live("web").pid);
+        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        // Later in each round, so that the kill meets every step sooner or later.
+        let busy = lines.by_ref().map_while(Result::ok).filter(|line| line.contains("connected"));
+        assert_eq!(busy.take(1 + round).count(), 1 + round, "the victim ended by itself");
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    }
+    let network = lab.open();
+    network.reconcile(&[init.live("web")]).unwrap();
+    assert_eq!(network.inspect("bridge").unwrap().endpoints, std::slice::from_ref(&web.endpoint));
+    peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    network.destroy_sandbox("web").unwrap();
+    network.settle();
+    drop(init);
+    assert_eq!(leftovers(), clean);
+}
+
+/// In the same "host" namespace as the test's thread, which starts it.
+fn start_victim(lab: &Lab, live: u32) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::victim", "--nocapture"])
+        .env(ROOT, lab.root())
+        .env(LIVE, live.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
