@@ -96,7 +96,8 @@ struct TokenReply {
     access_token: String,
     #[serde(default)]
     refresh_token: String,
-    expires_in: Option<u64>,
+    #[serde(default)]
+    expires_in: serde_json::Value,
 }
 
 /// An access token, and the refresh token if one was asked for and given.
@@ -257,8 +258,8 @@ async fn granted(request: RequestBuilder, realm: &Url) -> Result<Granted, Regist
     if value.is_empty() {
         return Err(invalid("the token server's reply has no token"));
     }
-    // The specification's default is 60 s. The cap keeps the clock's arithmetic in range.
-    let lifetime = reply.expires_in.unwrap_or(60).min(24 * 3600);
+    // The specification's default and least is 60 s. The cap keeps the clock's arithmetic in range.
+    let lifetime = reply.expires_in.as_u64().unwrap_or_default().clamp(60, 24 * 3600);
     let expires = Instant::now() + Duration::from_secs(lifetime);
     Ok(Granted { token: Token { value, expires }, refresh_token: reply.refresh_token })
 }

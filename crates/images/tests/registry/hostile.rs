@@ -1,6 +1,6 @@
 //! Registries that lie. Each lie is refused by name, and nothing of it stays.
 
-use images::registry::RegistryError;
+use images::registry::{RegistryConfig, RegistryError};
 use images::{Digest, ListFilter};
 use serde_json::json;
 
@@ -240,4 +240,91 @@ async fn random_replies_are_survived() {
             Err(_) => assert!(fixture.store.resolve(&name).is_err()),
         }
     }
+}
+
+/// The same for a push: whatever the registry answers, the push ends, and the image here stays as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_replies_to_a_push_are_survived() {
+    if !is_root() {
+        return;
+    }
+    let image = image();
+    let memory = Memory::of("1", &image);
+    let source = Server::start(move |request| memory.reply(request)).await;
+    let settings = RegistryConfig { max_attempts: 3, ..crate::harness::config() };
+    let fixture = Fixture::with(settings);
+    fixture.pull(&format!("{}/app:1", source.host())).await.unwrap();
+    for seed in 0..60_u64 {
+        let server = Server::start(move |request| {
+            let line = request.line().len() as u64;
+            let dice = noise((seed * 1000) ^ line, 8);
+            let status =
+                [200, 201, 202, 204, 206, 301, 307, 400, 401, 404, 405, 416, 429, 500, 201, 202];
+            let location = [
+                "/v2/app/blobs/uploads/1",
+                "http://127.0.0.1:9/x",
+                "http://[::1",
+                "",
+                "ftp://x/",
+                "?\u{7f}",
+                "//",
+                "/v2/app/blobs/uploads/1?digest=sha256:00",
+            ];
+            let range = ["0-0", "0-99999999999999999999", "5-1", "-", "bytes=0-100", "0-1000"];
+            Answer::new(status[usize::from(dice[0]) % status.len()], "")
+                .with("Location", location[usize::from(dice[1]) % location.len()])
+                .with("Range", range[usize::from(dice[2]) % range.len()])
+                .with("WWW-Authenticate", "Basic realm=x, Bearer realm=\"data:,\"")
+                .into()
+        })
+        .await;
+        let name = format!("{}/app:1", server.host());
+        fixture.tag(&image.id(), &name);
+        let push = fixture.push(&name, crate::harness::credentials("alice", "secret"));
+        let pushed = tokio::time::timeout(std::time::Duration::from_secs(60), push).await;
+        // A registry that says it has everything is believed.
+        let _ = pushed.unwrap_or_else(|_| panic!("seed {seed} hangs"));
+        assert_eq!(fixture.store.resolve(&name).unwrap(), image.id());
+    }
+}
+
+#[tokio::test]
+async fn token_servers_that_lie_are_refused() {
+    let rows: &[(&str, u16, &[u8], &str)] = &[
+        ("file:///etc/passwd", 200, b"", "not an http or https URL"),
+        ("http://[::1", 200, b"", "realm"),
+        ("", 200, b"", "realm"),
+        ("HOST", 200, b"{}", "has no token"),
+        ("HOST", 200, b"not json", "token of"),
+        ("HOST", 200, b"{\"token\": 7}", "invalid type"),
+        ("HOST", 200, b"{\"token\": \"a\\r\\nX-Evil: 1\"}", "cannot be sent"),
+        ("HOST", 403, b"{\"details\": \"\\u001b[2Jno\"}", "unauthorized: [2Jno"),
+        ("HOST", 500, b"oops", "500"),
+    ];
+    for (realm, status, body, expected) in rows {
+        let (status, body) = (*status, body.to_vec());
+        let tokens = Server::start(move |_| Answer::new(status, body.clone()).into()).await;
+        let realm = if *realm == "HOST" {
+            format!("http://{}/", tokens.host())
+        } else {
+            (*realm).to_owned()
+        };
+        let header = format!("Bearer realm=\"{realm}\",service=x");
+        let server =
+            Server::start(move |_| Answer::new(401, "").with("WWW-Authenticate", &header).into())
+                .await;
+        let auth = crate::harness::credentials("alice", "secret");
+        let failure =
+            Fixture::new().registry.login(&server.host(), &auth).await.unwrap_err().to_string();
+        assert!(failure.contains(expected), "{realm}: {failure}");
+        assert!(!failure.chars().any(char::is_control), "{failure:?}");
+        assert!(!failure.contains("secret"), "{failure}");
+    }
+    let endless = Server::start(|_| Answer::new(200, vec![b' '; 1 << 20]).into()).await;
+    let header = format!("Bearer realm=\"http://{}/\"", endless.host());
+    let server =
+        Server::start(move |_| Answer::new(401, "").with("WWW-Authenticate", &header).into()).await;
+    let failure =
+        Fixture::new().registry.login(&server.host(), &Default::default()).await.unwrap_err();
+    assert!(matches!(failure, RegistryError::TooLarge { .. }), "{failure}");
 }
