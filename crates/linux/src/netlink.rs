@@ -4,10 +4,12 @@
 //! open, wherever it is used afterwards.
 
 pub mod conntrack;
+mod events;
 mod namespace;
 pub mod nft;
 mod route;
 mod socket;
 
+pub use events::{Event, Events};
 pub use namespace::{make_network_namespace, network_namespace_of};
 pub use route::{Address, Link, Request, Route, RouteEntry, Veth};

@@ -6,5 +6,5 @@
 mod batch;
 mod expression;
 
-pub use batch::{BaseChain, Batch, ChainKind, ElementChange, Hook, Map, Nftables};
+pub use batch::{BaseChain, Batch, ChainKind, ElementChange, ForeignChain, Hook, Map, Nftables};
 pub use expression::{AddressKind, CtState, Expression, Verdict};

@@ -1,6 +1,7 @@
 //! One netlink socket: requests out, acknowledgements and dumps in.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
@@ -29,12 +30,25 @@ impl Socket {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BYTES) })
     }
 
+    /// Also receives what is told to a group.
+    pub(super) fn join(&mut self, group: u32) -> io::Result<()> {
+        self.socket.add_membership(group)
+    }
+
+    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
+        self.socket.set_non_blocking(true)
+    }
+
+    /// The kernel's number for this socket; notifications carry that of who caused them.
+    pub(super) fn port(&self) -> io::Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address)?;
+        Ok(address.port_number())
+    }
+
     /// Lets one datagram be as large as a whole batch of rules.
     pub(super) fn allow_large_sends(&self, bytes: usize) -> io::Result<()> {
-        use std::os::fd::{AsRawFd, BorrowedFd};
-        // SAFETY: the descriptor belongs to `self.socket`, which outlives this borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
-        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(fd, bytes)?)
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(self, bytes)?)
     }
 
     pub(super) fn next_sequence(&mut self) -> u32 {
@@ -160,6 +174,13 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor belongs to `self.socket`, which outlives this borrow.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}
+
 /// One message from the kernel, its own kind undecoded.
 pub(super) enum Reply<'a> {
     Acknowledged(io::Result<()>),
@@ -181,6 +202,7 @@ fn split_message(bytes: &[u8]) -> Option<(NetlinkHeader, &[u8], &[u8])> {
     let mut parsed = NetlinkHeader::default();
     parsed.message_type = u16::from_ne_bytes(header.get(4..6)?.try_into().ok()?);
     parsed.sequence_number = word(8)?;
+    parsed.port_number = word(12)?;
     let body = bytes.get(HEADER_BYTES..length)?;
     Some((parsed, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
+use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, HookNumber, InetHookNumber,
     ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
@@ -62,6 +62,15 @@ pub struct Map<'a> {
 pub enum ElementChange {
     Add,
     Delete,
+}
+
+/// A chain that may be anybody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignChain {
+    /// As the `nft` tool calls it: `ip` or `inet`.
+    pub family: &'static str,
+    pub table: String,
+    pub name: String,
 }
 
 /// Changes to one table of the `inet` family, to be committed together.
@@ -244,15 +253,38 @@ impl Nftables {
         result
     }
 
-    /// Names of the base chains at the forward hook that drop what no rule of theirs accepts,
-    /// as `family table chain`.
+    /// The socket's number, which notifications of its changes carry.
     ///
     /// # Errors
     /// If the kernel cannot be asked.
-    pub fn dropping_forward_chains(&mut self) -> io::Result<Vec<String>> {
+    pub fn port(&self) -> io::Result<u32> {
+        self.socket.port()
+    }
+
+    /// The base chains at the forward hook that drop what no rule of theirs accepts.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn dropping_forward_chains(&mut self) -> io::Result<Vec<ForeignChain>> {
         let message = NfTablesMessage::GetChain(ChainMessage { attributes: vec![] });
         let chains = self.socket.dump(unspecified(message))?;
-        Ok(chains.into_iter().filter_map(|message| dropping_forward_chain(&message)).collect())
+        Ok(chains.iter().filter_map(dropping_forward_chain).collect())
+    }
+
+    /// Whether any rule in the chain's table speaks of this interface.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn mentions(&mut self, chain: &ForeignChain, interface: &str) -> io::Result<bool> {
+        let attributes = vec![RuleAttribute::Table(chain.table.clone())];
+        let message = NfTablesMessage::GetRule(RuleMessage { attributes });
+        let rules = self.socket.dump(unspecified(message))?;
+        let name = [interface.as_bytes(), &[0]].concat();
+        Ok(rules.iter().any(|rule| {
+            let mut bytes = vec![0; rule.buffer_len()];
+            rule.emit(&mut bytes);
+            bytes.windows(name.len()).any(|window| window == name)
+        }))
     }
 
     /// Names of the chains of a table, empty when there is no such table.
@@ -308,7 +340,7 @@ impl Nftables {
     }
 }
 
-fn dropping_forward_chain(message: &NetfilterMessage) -> Option<String> {
+fn dropping_forward_chain(message: &NetfilterMessage) -> Option<ForeignChain> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else {
         return None;
     };
@@ -330,7 +362,11 @@ fn dropping_forward_chain(message: &NetfilterMessage) -> Option<String> {
             _ => {}
         }
     }
-    (forward && drops).then(|| format!("{family} {table} {name}"))
+    (forward && drops).then(|| ForeignChain {
+        family,
+        table: table.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 fn chain_name(message: &NetfilterMessage, table: &str) -> Option<String> {
