@@ -34,6 +34,8 @@ pub struct Config {
     pub icc: bool,
     /// Host address of ports published without one.
     pub default_host_ip: Ipv4Addr,
+    /// Puts back what others delete of ours, as soon as they do.
+    pub watch: bool,
     /// Network namespaces kept ready. Zero: each is made when asked for.
     pub ready_sandboxes: usize,
 }
@@ -52,6 +54,7 @@ impl Config {
             ip_masquerade: true,
             icc: true,
             default_host_ip: Ipv4Addr::UNSPECIFIED,
+            watch: true,
             ready_sandboxes: 4,
         }
     }

@@ -1,4 +1,5 @@
-//! The name files of a container: resolv.conf, hosts, hostname. Pure: text in, text out.
+//! The name files of a container: resolv.conf, hosts, hostname. Text in, text out, but for
+//! [`host_resolv_conf`].
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -68,18 +69,13 @@ pub fn resolv_conf(host: &str, dns: &DnsOptions) -> Result<String> {
     let mut servers = dns.servers.clone();
     let mut search = dns.search.clone();
     let mut options = dns.options.clone();
+    if servers.is_empty() {
+        // One with a scope (fe80::1%eth0) names an interface that the container does not have.
+        servers.extend(nameservers(host).filter(|server| !server.is_loopback()));
+    }
     for line in host.lines() {
         let mut words = line.split_whitespace();
         match words.next() {
-            Some("nameserver") if dns.servers.is_empty() => {
-                // A scope (fe80::1%eth0) names an interface that the container does not have.
-                servers.extend(
-                    words
-                        .next()
-                        .and_then(|word| word.parse::<IpAddr>().ok())
-                        .filter(|ip| !ip.is_loopback()),
-                );
-            }
             Some("search" | "domain") if dns.search.is_empty() => {
                 search = words.map(str::to_owned).collect();
             }
@@ -106,6 +102,30 @@ pub fn resolv_conf(host: &str, dns: &DnsOptions) -> Result<String> {
         let _ = writeln!(text, "options {}", options.join(" ")); // as above
     }
     Ok(text)
+}
+
+/// Reads the host's resolv.conf: behind systemd-resolved's stub, the real one. Empty where there is
+/// none.
+pub fn host_resolv_conf() -> String {
+    const PATHS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let mut texts = PATHS.into_iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    let first = texts.next().unwrap_or_default();
+    if nameservers(&first).any(|server| server != STUB) {
+        return first;
+    }
+    texts.next().filter(|text| nameservers(text).next().is_some()).unwrap_or(first)
+}
+
+/// Where systemd-resolved listens.
+const STUB: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
+
+fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> + '_ {
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|word| *word == "nameserver")?;
+        words.next()?.parse().ok()
+    };
+    text.lines().filter_map(server)
 }
 
 /// Generates a container's hosts file.

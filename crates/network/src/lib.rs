@@ -34,11 +34,14 @@ mod rules;
 mod sandbox;
 mod state;
 mod store;
+mod watch;
 
 pub use config::{AddressPool, Config};
 pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox};
 pub use error::{Error, ErrorKind, PortOwner, Result};
-pub use files::{DnsOptions, ExtraHost, HostsOptions, hostname_file, hosts_file, resolv_conf};
+pub use files::{
+    DnsOptions, ExtraHost, HostsOptions, host_resolv_conf, hostname_file, hosts_file, resolv_conf,
+};
 pub use name::{validate_domain, validate_hostname};
 pub use network::Network;
 pub use port::{PortBinding, PortRequest, Protocol};

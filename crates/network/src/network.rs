@@ -5,7 +5,7 @@
 //! binding sockets.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use linux::netlink::Route;
 use linux::netlink::nft::Nftables;
@@ -20,6 +20,7 @@ use crate::record::NetworkInfo;
 use crate::sandbox::Sandboxes;
 use crate::state::State;
 use crate::store::Store;
+use crate::watch::Watch;
 use crate::{predefined, rules};
 
 /// All networks of this host; clones share it.
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) kernel: Mutex<Kernel>,
     pub(crate) state: Mutex<State>,
     pub(crate) claims: Mutex<Claims>,
+    /// Set once, as the last step of opening.
+    watch: OnceLock<Watch>,
 }
 
 /// The host's own namespace.
@@ -81,10 +84,18 @@ impl Network {
             kernel: Mutex::new(kernel),
             state: Mutex::new(State { networks, endpoints }),
             claims: Mutex::new(claims),
+            watch: OnceLock::new(),
         };
         inner.ensure_bridges(&mut lock(&inner.kernel))?;
         inner.apply_rules(&mut lock(&inner.kernel))?;
-        Ok(Self { inner: Arc::new(inner) })
+        let network = Self { inner: Arc::new(inner) };
+        if network.inner.config.watch {
+            let _ = network.inner.watch.set(Watch::new(&network)?); // nobody else has set it
+        }
+        for warning in network.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(network)
     }
 
     /// Takes a ready namespace for a container that is about to start (also for `none`).
@@ -233,16 +244,16 @@ impl Network {
         Err(Error::Predefined(state.resolve(network)?.name.clone()))
     }
 
-    /// What an operator should know: for instance that the host drops all forwarded packets.
+    /// What an operator should know: that other people's rules drop what containers send and get.
     pub fn warnings(&self) -> Vec<String> {
-        let chains = lock(&self.inner.kernel).nftables.dropping_forward_chains();
-        chains.unwrap_or_default().into_iter().map(|chain| {
-            format!(
-                "nftables chain \"{chain}\" drops forwarded packets by default: containers of bridge {bridge} \
-                 reach and are reached only as far as its rules accept `iifname {bridge}` and `oifname {bridge}`",
-                bridge = self.inner.config.bridge_name,
-            )
-        }).collect()
+        let mut kernel = lock(&self.inner.kernel);
+        let bridge = &self.inner.config.bridge_name;
+        let chains = kernel.nftables.dropping_forward_chains().unwrap_or_default();
+        chains
+            .into_iter()
+            .filter(|chain| !kernel.nftables.mentions(chain, bridge).unwrap_or(false))
+            .map(|chain| rules::forward_warning(&chain, bridge))
+            .collect()
     }
 
     /// The settings this was opened with.

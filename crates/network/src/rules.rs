@@ -22,8 +22,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use linux::netlink::nft::{
-    AddressKind, BaseChain, Batch, ChainKind, CtState, ElementChange, Expression as E, Hook, Map,
-    Nftables, Verdict,
+    AddressKind, BaseChain, Batch, ChainKind, CtState, ElementChange, Expression as E,
+    ForeignChain, Hook, Map, Nftables, Verdict,
 };
 
 use crate::endpoint::Endpoint;
@@ -145,6 +145,22 @@ pub(crate) fn is_intact(
         }
     }
     Ok(true)
+}
+
+/// Says in words, and in commands, what a foreign chain does to a bridge of ours.
+pub(crate) fn forward_warning(chain: &ForeignChain, bridge: &str) -> String {
+    let ForeignChain { family, table, name } = chain;
+    let command = |direction: &str| match *family {
+        "ip" => format!("iptables -I {name} -{direction} {bridge} -j ACCEPT"),
+        _ => format!("nft insert rule {family} {table} {name} {direction}ifname {bridge} accept"),
+    };
+    format!(
+        "chain {name} of table {family} {table} drops forwarded packets by default: containers on \
+         {bridge} reach nothing outside, and nobody outside their published ports. To let them: \
+         {}; {}",
+        command("i"),
+        command("o")
+    )
 }
 
 const CHAINS: [(&str, Option<BaseChain>); 6] = [

@@ -64,7 +64,11 @@ impl Lab {
 
     pub(crate) fn config(&self) -> Config {
         let path = self.root();
-        Config { ready_sandboxes: 1, ..Config::new(path.join("data"), path.join("exec")) }
+        Config {
+            ready_sandboxes: 1,
+            watch: false,
+            ..Config::new(path.join("data"), path.join("exec"))
+        }
     }
 
     pub(crate) fn open(&self) -> Network {

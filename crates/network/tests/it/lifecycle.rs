@@ -1,6 +1,7 @@
 //! Addresses, ports and names over connects, crashes and other people's changes.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
 use network::{Config, Error, ErrorKind, Network, PortOwner};
 
@@ -265,6 +266,36 @@ fn what_others_delete_comes_back() {
 }
 
 #[test]
+fn the_watch_puts_deleted_things_back_by_itself() {
+    let Some(lab) = Lab::new() else { return };
+    let network = Network::open(Config { watch: true, ..lab.config() }).unwrap();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    let veth = web.endpoint.host_interface.clone().unwrap();
+    let breakages: [&[&str]; 4] = [
+        &["nft", "flush", "ruleset"],
+        &["ip", "link", "set", &veth, "nomaster"],
+        &["ip", "link", "delete", "teu0"],
+        &["ip", "link", "delete", &veth],
+    ];
+    for breakage in breakages {
+        run(breakage[0], &breakage[1..]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_intact(&veth) {
+            assert!(Instant::now() < deadline, "{breakage:?} is not put right");
+            std::thread::yield_now();
+        }
+        peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    }
+}
+
+fn is_intact(veth: &str) -> bool {
+    run("ip", &["-o", "link", "show"]).contains(" teu0:")
+        && run("ip", &["-o", "link", "show", "master", "teu0"]).contains(veth)
+        && run("nft", &["list", "ruleset"]).contains("masquerade")
+}
+
+#[test]
 fn foreign_rules_and_bridges_are_left_alone() {
     let Some(lab) = Lab::new() else { return };
     run(
@@ -278,9 +309,11 @@ fn foreign_rules_and_bridges_are_left_alone() {
     let network = lab.open();
     Container::start(&network, "web", &["8080:80"]);
     let warnings = network.warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("ip filter FORWARD"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains("table ip filter"), "{warnings:?}");
     network.destroy_sandbox("web").unwrap();
     assert_eq!(run("nft", &["list", "table", "ip", "filter"]), before);
+    run("nft", &["insert rule ip filter FORWARD iifname teu0 accept"]);
+    assert_eq!(network.warnings(), [] as [&str; 0]);
 
     let other = tempfile::tempdir().unwrap();
     let error =
