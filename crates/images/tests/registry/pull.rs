@@ -306,3 +306,16 @@ async fn inspect_tells_digest_and_platforms() {
         );
     }
 }
+
+/// The daemon runs these in tasks of their own.
+#[test]
+fn the_futures_are_send() {
+    fn check<T: Send>(_: T) {}
+    let fixture = Fixture::new();
+    let reference = Reference::parse("app:1").unwrap();
+    let auth = Default::default();
+    check(fixture.registry.pull(&reference, &Default::default(), &|_| ()));
+    check(fixture.registry.push(&reference, &Default::default(), &|_| ()));
+    check(fixture.registry.inspect(&reference, &auth));
+    check(fixture.registry.login("", &auth));
+}
