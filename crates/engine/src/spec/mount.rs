@@ -1,0 +1,149 @@
+//! Mounts: the system's, the generated files', the user's.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Mount, MountBuilder};
+
+use super::{Namespace, SpecInput, invalid};
+use crate::Result;
+use crate::container::{IpcMode, MountPoint, MountType};
+
+/// Gives all mounts in the order they are to be made. A mount of the user's replaces the system's
+/// at the same place.
+pub(super) fn mounts(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
+    let points = &input.record.mounts;
+    let tmpfs = &input.record.host_config.tmpfs;
+    let taken = |destination: &str| {
+        let theirs = points.iter().map(|point| &point.destination).chain(tmpfs.keys());
+        theirs.map(Path::new).any(|theirs| {
+            theirs == Path::new(destination)
+                || (theirs == Path::new("/dev") && destination.starts_with("/dev/"))
+        })
+    };
+    let mut mounts: Vec<Mount> = system(input)?
+        .into_iter()
+        .filter(|mount| !mount.destination().to_str().is_some_and(taken))
+        .collect();
+    let mut users = Vec::new();
+    for (point, source) in points.iter().zip(input.sources) {
+        users.push(user(point, source)?);
+    }
+    for (destination, options) in &input.record.host_config.tmpfs {
+        let options = crate::volume::tmpfs_options(options)?;
+        users.push(mount(destination, "tmpfs", Path::new("tmpfs"), options)?);
+    }
+    for (destination, source) in [
+        ("/etc/resolv.conf", &input.paths.resolv_conf),
+        ("/etc/hostname", &input.paths.hostname),
+        ("/etc/hosts", &input.paths.hosts),
+    ] {
+        if !taken(destination) {
+            users.push(generated(destination, source, input)?);
+        }
+    }
+    if let Some(init) = &input.init {
+        let options = ["bind", "ro"].map(str::to_owned).to_vec();
+        users.push(mount(super::process::INIT_DESTINATION, "bind", init, options)?);
+    }
+    // An outer mount must not hide an inner one.
+    users.sort_by_key(|mount| mount.destination().components().count());
+    mounts.extend(users);
+    Ok(mounts)
+}
+
+fn system(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
+    let host_config = &input.record.host_config;
+    let security = super::SecurityOptions::parse(host_config)?;
+    let words = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let simple = |destination: &str, kind: &str, options: &str| {
+        mount(destination, kind, Path::new(kind), words(options))
+    };
+    let sys =
+        if host_config.privileged { "nosuid,noexec,nodev,rw" } else { "nosuid,noexec,nodev,ro" };
+    let cgroup = if security.writable_cgroups { sys.replace(",ro", ",rw") } else { sys.to_owned() };
+    let mut mounts = vec![
+        simple("/proc", "proc", "nosuid,noexec,nodev")?,
+        mount(
+            "/dev",
+            "tmpfs",
+            Path::new("tmpfs"),
+            words("nosuid,strictatime,mode=755,size=65536k"),
+        )?,
+        simple("/dev/pts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5")?,
+        simple("/sys", "sysfs", sys)?,
+        simple("/sys/fs/cgroup", "cgroup", &cgroup)?,
+    ];
+    if matches!(input.namespaces.ipc, Namespace::Host) {
+        mounts.push(mount(
+            "/dev/mqueue",
+            "bind",
+            Path::new("/dev/mqueue"),
+            words("rbind,nosuid,noexec,nodev"),
+        )?);
+    } else {
+        simple("/dev/mqueue", "mqueue", "nosuid,noexec,nodev").map(|mount| mounts.push(mount))?;
+    }
+    if host_config.ipc_mode != IpcMode::None {
+        mounts.push(match &input.shared_shm {
+            Some(source) => {
+                mount("/dev/shm", "bind", source, words("rbind,rprivate,nosuid,noexec,nodev"))?
+            }
+            None => {
+                let options =
+                    format!("nosuid,noexec,nodev,mode=1777,size={}", input.shm_size_bytes);
+                mount("/dev/shm", "tmpfs", Path::new("shm"), words(&options))?
+            }
+        });
+    }
+    Ok(mounts)
+}
+
+fn generated(destination: &str, source: &Path, input: &SpecInput<'_>) -> Result<Mount> {
+    let access = if input.record.host_config.readonly_rootfs { "ro" } else { "rw" };
+    let options = ["rbind", "rprivate", access].map(str::to_owned).to_vec();
+    mount(destination, "bind", source, options)
+}
+
+fn user(point: &MountPoint, source: &Path) -> Result<Mount> {
+    if point.kind == MountType::Tmpfs {
+        let mut options = point.tmpfs_options.clone();
+        if !point.writable {
+            options.push("ro".to_owned());
+        }
+        return mount(&point.destination, "tmpfs", Path::new("tmpfs"), options);
+    }
+    let mut options = vec![if point.non_recursive { "bind" } else { "rbind" }.to_owned()];
+    let propagation =
+        if point.propagation.is_empty() { "rprivate" } else { point.propagation.as_str() };
+    options.push(propagation.to_owned());
+    if !point.writable {
+        options.push("ro".to_owned());
+        if !point.read_only_non_recursive && !point.non_recursive {
+            options.push("rro".to_owned());
+        }
+    }
+    mount(&point.destination, "bind", source, options)
+}
+
+/// A shared or slave mount needs a root that lets it be so.
+pub(super) fn rootfs_propagation(points: &[MountPoint]) -> Option<String> {
+    let any =
+        |words: [&str; 2]| points.iter().any(|point| words.contains(&point.propagation.as_str()));
+    if any(["shared", "rshared"]) {
+        Some("shared".to_owned())
+    } else if any(["slave", "rslave"]) {
+        Some("rslave".to_owned())
+    } else {
+        None
+    }
+}
+
+fn mount(destination: &str, kind: &str, source: &Path, options: Vec<String>) -> Result<Mount> {
+    MountBuilder::default()
+        .destination(destination)
+        .typ(kind)
+        .source(source)
+        .options(options)
+        .build()
+        .map_err(invalid)
+}
