@@ -80,6 +80,9 @@ pub enum Error {
     /// The image store refused.
     #[error(transparent)]
     Images(#[from] images::Error),
+    /// The networks refused.
+    #[error(transparent)]
+    Network(#[from] network::Error),
     /// Anything else; the text names the operation and the object.
     #[error("{0}")]
     Internal(String),
@@ -106,6 +109,14 @@ impl Error {
                 }
                 images::ErrorKind::Unavailable => ErrorKind::Unavailable,
                 _ => ErrorKind::Internal,
+            },
+            Self::Network(error) => match error.kind() {
+                network::ErrorKind::NotFound => ErrorKind::NotFound,
+                network::ErrorKind::Conflict => ErrorKind::Conflict,
+                network::ErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+                network::ErrorKind::Forbidden => ErrorKind::Forbidden,
+                network::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                network::ErrorKind::Internal => ErrorKind::Internal,
             },
             Self::StartFailed { .. } | Self::Io { .. } | Self::Store(_) | Self::Internal(_) => {
                 ErrorKind::Internal

@@ -25,11 +25,18 @@ pub mod image_ops;
 pub mod info;
 pub mod logs;
 mod prune;
+mod recovery;
+mod shim;
+mod spec;
 pub mod stats;
+mod store;
 pub mod top;
 pub mod volume;
 
 use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use config::{Config, NetworkConfig, RuntimeEntry};
 pub use error::{Error, ErrorKind, Result};
@@ -48,6 +55,16 @@ pub(crate) struct Inner {
     pub(crate) volumes: volume::VolumeStore,
     pub(crate) images: images::Store,
     pub(crate) network: network::Network,
+    pub(crate) host: spec::HostFacts,
+    pub(crate) store: store::Store,
+    pub(crate) registry: container::handle::Registry,
+    pub(crate) execs: exec::Execs,
+    /// Every task of the engine's own; `shutdown` waits for them.
+    pub(crate) tasks: TaskTracker,
+    /// Tells the owner tasks to leave their containers alone and end.
+    pub(crate) stopping: CancellationToken,
+    /// Keeps other daemons off the data root; taken by `shutdown`.
+    lock: std::sync::Mutex<Option<linux::fs::FileLock>>,
 }
 
 /// Runs `work`, which blocks, where that holds up nobody.
@@ -69,22 +86,24 @@ impl Engine {
     /// # Errors
     /// Conflict when another daemon holds the data root.
     pub async fn open(config: Config) -> Result<Self> {
-        let volumes = volume::VolumeStore::open(&config.data_root)?;
-        let events = event::EventBus::open(&config.data_root.join("events.jsonl"));
-        let (data_root, network) = (config.data_root.clone(), config.network_config()?);
-        let (images, network) = blocking(move || {
-            let images = images::Store::open(&data_root)
-                .map_err(|error| Error::Internal(format!("open the image store: {error}")))?;
-            let network = network::Network::open(network)
-                .map_err(|error| Error::Internal(format!("open the networks: {error}")))?;
-            Ok((images, network))
-        })
-        .await?;
-        Ok(Self { inner: Arc::new(Inner { config, events, volumes, images, network }) })
+        recovery::open(config).await
     }
 
     /// Ends the engine's own tasks. Containers go on.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        let inner = Arc::clone(&self.inner);
+        let closed = blocking(move || {
+            inner.store.close();
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "state database not closed");
+        }
+        self.inner.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    }
 
     /// The images. Its calls block.
     #[must_use]

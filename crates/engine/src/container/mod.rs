@@ -5,12 +5,30 @@
 //! the event bus. Nobody else writes a container's record.
 
 mod config;
+mod create;
+pub(crate) mod driver;
+pub(crate) mod exit;
+pub(crate) mod handle;
 mod host_config;
+mod list;
+mod log;
 mod mode;
+mod name;
+mod network;
 mod operations;
+pub(crate) mod owner;
+pub(crate) mod paths;
+pub(crate) mod policy;
+pub(crate) mod publish;
 mod record;
+pub(crate) mod remove;
 mod request;
+pub(crate) mod restart;
+mod seccomp;
+pub(crate) mod signal;
 mod state;
+mod update;
+mod validate;
 
 pub use config::{ContainerConfig, ContainerPort, HealthConfig, Protocol};
 pub use host_config::{
@@ -19,6 +37,7 @@ pub use host_config::{
     VolumeOptions, WeightDevice,
 };
 pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode, UtsMode};
+pub(crate) use network::live_endpoint;
 pub use record::{
     ContainerId, ContainerRecord, EndpointSettings, Intent, LiveEndpoint, MountPoint, PublishedPort,
 };
@@ -28,3 +47,9 @@ pub use request::{
     WaitCondition, WaitResult,
 };
 pub use state::{ContainerState, Health, HealthResult, HealthStatus, Status};
+
+/// The health a run begins with: unknown where it is probed, absent where it is not.
+pub(crate) fn initial_health(config: &ContainerConfig) -> Option<Health> {
+    let probe = config.healthcheck.as_ref()?.test.first()?;
+    (probe != "NONE").then(Health::default)
+}

@@ -3,8 +3,15 @@
 //! They live in memory only: their process ends with the container at the latest, and a client
 //! that outlives the daemon finds the exec unknown, as with Docker.
 
-use crate::container::{AttachStream, ContainerId, TerminalSize};
-use crate::{Engine, Error, Result};
+mod operations;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::container::{ContainerId, TerminalSize};
+use crate::{Error, Result};
 
 /// A process to run in a container. "Engine API ExecConfig".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,57 +68,120 @@ pub struct ExecSnapshot {
     pub pid: i32,
 }
 
-fn pending<T>() -> Result<T> {
-    Err(Error::Unavailable("not available yet".to_owned()))
+/// What an exec is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Created,
+    /// Being started or running, with its pid once that is known.
+    Running {
+        pid: i32,
+    },
+    /// Ended with this code; the pid it had.
+    Exited {
+        exit_code: i32,
+        pid: i32,
+    },
 }
 
-impl Engine {
-    /// Prepares an exec and gives its id.
-    ///
-    /// # Errors
-    /// NotFound for the container, Conflict when it does not run.
-    pub async fn exec_create(&self, container: &str, config: ExecConfig) -> Result<String> {
-        let _ = (container, config);
-        pending()
+#[derive(Debug)]
+struct Exec {
+    container_id: ContainerId,
+    config: ExecConfig,
+    phase: watch::Sender<Phase>,
+}
+
+/// How many ended or never started execs of one container are remembered.
+const REMEMBERED: usize = 512;
+
+/// All execs of containers that run.
+#[derive(Debug, Default)]
+pub(crate) struct Execs {
+    /// Held for a lookup or a change, never across a wait.
+    execs: Mutex<HashMap<String, Exec>>,
+}
+
+impl Execs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Exec>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts an exec; `None` when detached.
-    ///
-    /// # Errors
-    /// NotFound; Conflict when it was started already or the container does not run.
-    pub async fn exec_start(
-        &self,
-        id: &str,
-        options: ExecStartOptions,
-    ) -> Result<Option<AttachStream>> {
-        let _ = (id, options);
-        pending()
+    fn add(&self, container_id: ContainerId, config: ExecConfig) -> String {
+        let id = crate::ids::random_hex();
+        let mut execs = self.lock();
+        let idle: Vec<String> = execs
+            .iter()
+            .filter(|(_, exec)| exec.container_id == container_id)
+            .filter(|(_, exec)| !matches!(*exec.phase.borrow(), Phase::Running { .. }))
+            .map(|(id, _)| id.clone())
+            .collect();
+        if idle.len() >= REMEMBERED {
+            // A client that creates and never starts must not fill the memory.
+            execs.retain(|id, _| !idle[..REMEMBERED / 2].contains(id));
+        }
+        let (phase, _) = watch::channel(Phase::Created);
+        execs.insert(id.clone(), Exec { container_id, config, phase });
+        id
     }
 
-    /// Looks an exec up.
-    ///
-    /// # Errors
-    /// NotFound.
-    pub async fn exec_inspect(&self, id: &str) -> Result<ExecSnapshot> {
-        let _ = id;
-        pending()
+    fn get<T>(&self, id: &str, look: impl FnOnce(&Exec) -> T) -> Result<T> {
+        let execs = self.lock();
+        let exec = execs.get(id).ok_or_else(|| Error::NoSuch {
+            noun: "exec instance",
+            name: id.escape_default().to_string(),
+        })?;
+        Ok(look(exec))
     }
 
-    /// Sets the size of an exec's terminal.
-    ///
-    /// # Errors
-    /// NotFound; Conflict when it does not run.
-    pub async fn exec_resize(&self, id: &str, size: TerminalSize) -> Result<()> {
-        let _ = (id, size);
-        pending()
+    /// Takes the right to start; only one asker gets it.
+    fn begin(&self, id: &str) -> Result<()> {
+        self.get(id, |exec| {
+            let mut outcome =
+                Err(Error::Conflict(format!("Error: Exec command {id} is already running")));
+            exec.phase.send_if_modified(|phase| {
+                let created = *phase == Phase::Created;
+                if created {
+                    *phase = Phase::Running { pid: 0 };
+                    outcome = Ok(());
+                } else if matches!(phase, Phase::Exited { .. }) {
+                    outcome =
+                        Err(Error::Conflict(format!("Error: Exec command {id} has already run")));
+                }
+                created
+            });
+            outcome
+        })?
     }
 
-    /// Waits for the end of a started exec and gives its exit code.
-    ///
-    /// # Errors
-    /// NotFound; Conflict when it was not started.
-    pub async fn exec_wait(&self, id: &str) -> Result<i32> {
-        let _ = id;
-        pending()
+    fn set(&self, id: &str, phase: Phase) {
+        // The container may have ended and taken the exec along.
+        let _ = self.get(id, |exec| exec.phase.send_replace(phase));
+    }
+
+    /// Ids of a container's execs.
+    pub(crate) fn of_container(&self, id: &ContainerId) -> Vec<String> {
+        let execs = self.lock();
+        let of = execs.iter().filter(|(_, exec)| exec.container_id == *id);
+        of.filter(|(_, exec)| !matches!(*exec.phase.borrow(), Phase::Exited { .. }))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// The container has ended, and with it every process in it. Those that ended just before
+    /// stay known, so that a client can still ask for their exit code.
+    pub(crate) fn forget_container(&self, id: &ContainerId) {
+        for exec in self.lock().values().filter(|exec| exec.container_id == *id) {
+            exec.phase.send_if_modified(|phase| {
+                if let Phase::Running { pid } = *phase {
+                    *phase = Phase::Exited { exit_code: 137, pid };
+                    return true;
+                }
+                false
+            });
+        }
+    }
+
+    /// The container has gone.
+    pub(crate) fn drop_container(&self, id: &ContainerId) {
+        self.lock().retain(|_, exec| exec.container_id != *id);
     }
 }

@@ -1,0 +1,358 @@
+//! From disk and shim sockets to state: what a daemon does before it takes its first request.
+//!
+//! Nothing of the last daemon's memory is assumed. Every record is compared with what there is:
+//!
+//! | record says | there is | becomes |
+//! |---|---|---|
+//! | runs | a shim that answers | runs, waited for again |
+//! | runs | no shim, exit.json of that pid | ended with that code and time |
+//! | runs | neither | its processes killed, ended with 137 |
+//! | does not run | a shim that answers | a start that was cut off after its effect: runs |
+//! | does not run | a bundle | a start that was cut off: taken down |
+//! | removing | | removed |
+//!
+//! Bundles, directories, layers and endpoints that no record names are removed: the roots are
+//! ours alone, and everything in them is named by a container's id.
+
+use std::collections::HashSet;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linux::fs::{FileLock, LockError};
+use runtime::shim::protocol::{self, Request};
+
+use crate::container::driver::{self, exit_info, tear_down, timestamp};
+use crate::container::exit::remove_cgroups;
+use crate::container::handle::Registry;
+use crate::container::owner::{self, Found};
+use crate::container::{
+    ContainerId, ContainerPaths, ContainerRecord, Intent, Status, paths, remove, restart,
+};
+use crate::shim::Shim;
+use crate::store::Store;
+use crate::{Config, Engine, Error, Inner, Result, event, exec, spec, volume};
+
+/// How long a shim may take to say that it is there. One that is there answers at once.
+const SHIM_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Opens the stores, recovers every container, removes what is left over.
+pub(crate) async fn open(config: Config) -> Result<Engine> {
+    let began = std::time::Instant::now();
+    let (engine, records) = crate::blocking(move || open_stores(config)).await?;
+    let recovered = recover_all(&engine, records).await;
+    let live: Vec<network::Live> = recovered
+        .iter()
+        .filter(|(_, found)| *found == Found::Running)
+        .filter_map(|(record, _)| {
+            let pid = u32::try_from(record.state.pid).ok()?;
+            Some(network::Live { container_id: record.id.to_string(), pid })
+        })
+        .collect();
+    let known: HashSet<ContainerId> =
+        recovered.iter().map(|(record, _)| record.id.clone()).collect();
+    let own = engine.clone();
+    crate::blocking(move || {
+        let reconciled = own.inner.network.reconcile(&live)?;
+        if reconciled != network::Reconciled::default() {
+            tracing::info!(?reconciled, "removed leftovers of networks");
+        }
+        remove_unknown(&own, &known);
+        Ok(())
+    })
+    .await?;
+    let count = recovered.len();
+    for (record, _) in &recovered {
+        engine.inner.registry.reserve(&record.name, &record.id)?;
+    }
+    for (record, found) in recovered {
+        owner::spawn(&engine, record, found);
+    }
+    let used = engine.volumes_in_use(None);
+    let volumes = engine.inner.volumes.clone();
+    crate::blocking(move || {
+        volumes.unmount_unused(&used);
+        Ok(())
+    })
+    .await?;
+    let elapsed_ms = began.elapsed().as_millis();
+    tracing::info!(containers = count, elapsed_ms, "containers recovered");
+    Ok(engine)
+}
+
+fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
+    for (path, mode) in [
+        (config.data_root.clone(), 0o710),
+        (config.exec_root.clone(), 0o711),
+        (paths::directories(&config.data_root), 0o710),
+        (paths::bundles(&config.exec_root), 0o711),
+    ] {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(&path)
+            .map_err(Error::io("create", &path))?;
+    }
+    let lock = lock(&config.data_root)?;
+    let (store, records) = Store::open(&config.data_root.join("state.redb"))?;
+    let network = network::Network::open(config.network_config()?)?;
+    let inner = Inner {
+        volumes: volume::VolumeStore::open(&config.data_root)?,
+        events: event::EventBus::open(&config.data_root.join("events.jsonl")),
+        images: images::Store::open(&config.data_root)?,
+        network,
+        host: spec::HostFacts::read(),
+        store,
+        registry: Registry::default(),
+        execs: exec::Execs::default(),
+        tasks: tokio_util::task::TaskTracker::new(),
+        stopping: tokio_util::sync::CancellationToken::new(),
+        lock: std::sync::Mutex::new(Some(lock)),
+        config,
+    };
+    Ok((Engine { inner: Arc::new(inner) }, records))
+}
+
+fn lock(data_root: &Path) -> Result<FileLock> {
+    FileLock::acquire(data_root.join("lock")).map_err(|error| match error {
+        LockError::Held { holder, .. } => Error::Conflict(format!(
+            "{} is in use by another daemon{}; stop it, or choose another --data-root",
+            data_root.display(),
+            holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+        )),
+        LockError::Io { path, source } => Error::Io { operation: "lock", path, source },
+    })
+}
+
+/// Recovers all records at once; the order of the answers is that of the records.
+async fn recover_all(
+    engine: &Engine,
+    records: Vec<ContainerRecord>,
+) -> Vec<(ContainerRecord, Found)> {
+    let recoveries = records.into_iter().map(|record| {
+        let engine = engine.clone();
+        tokio::spawn(async move { recover(&engine, record).await })
+    });
+    let recoveries: Vec<_> = recoveries.collect();
+    let mut recovered = Vec::with_capacity(recoveries.len());
+    for recovery in recoveries {
+        match recovery.await {
+            Ok(outcome) => recovered.push(outcome),
+            Err(error) => tracing::error!(%error, "recovery of a container panicked"),
+        }
+    }
+    recovered
+}
+
+async fn recover(engine: &Engine, mut record: ContainerRecord) -> (ContainerRecord, Found) {
+    let paths = ContainerPaths::new(engine.config(), &record.id);
+    let before = record.clone();
+    let found = match record.intent {
+        Some(Intent::Remove | Intent::Create) => Found::ToRemove,
+        _ => judge(engine, &mut record, &paths).await,
+    };
+    if record != before
+        && let Err(error) = engine.inner.store.put(&record).await
+    {
+        tracing::error!(container_id = %record.id, %error, "recovered state not recorded");
+    }
+    (record, found)
+}
+
+async fn judge(engine: &Engine, record: &mut ContainerRecord, paths: &ContainerPaths) -> Found {
+    let state = if paths.bundle.exists() { shim_state(paths).await } else { None };
+    if let Some(state) = state.filter(|state| state.exit.is_none()) {
+        take_over(engine, record, &state);
+        return Found::Running;
+    }
+    let was_running = record.state.status.has_process();
+    if was_running {
+        end(engine, record, paths).await;
+    } else if paths.bundle.exists() {
+        finish_cut_off_start(engine, record, paths).await;
+    }
+    after(record, was_running)
+}
+
+async fn shim_state(paths: &ContainerPaths) -> Option<protocol::State> {
+    let shim = Shim::new(&paths.bundle);
+    let answer = tokio::time::timeout(SHIM_DEADLINE, shim.request(&Request::State)).await;
+    answer.ok()?.ok()
+}
+
+/// The container runs: the record follows what its shim says.
+fn take_over(engine: &Engine, record: &mut ContainerRecord, state: &protocol::State) {
+    let run = &mut record.state;
+    let known = run.status.has_process() && i32::try_from(state.pid) == Ok(run.pid);
+    run.pid = i32::try_from(state.pid).unwrap_or(0);
+    run.pid_start_ticks = state.start_ticks;
+    run.status = if state.paused { Status::Paused } else { Status::Running };
+    if !known {
+        // The start had its effect, but nobody was left to record it.
+        run.started_at = Some(timestamp(state.started_at_ns));
+        run.exit_code = 0;
+        run.error.clear();
+        run.oom_killed = false;
+        run.health = crate::container::initial_health(&record.config);
+        record.intent = None;
+        for endpoint in engine.inner.network.endpoints(record.id.as_str()) {
+            let name = endpoint.network_name.clone();
+            let settings = record.networks.entry(name).or_default();
+            crate::container::live_endpoint(settings, endpoint);
+        }
+    }
+}
+
+/// The container ran and does not any more.
+async fn end(engine: &Engine, record: &mut ContainerRecord, paths: &ContainerPaths) {
+    let cgroup = driver::cgroup(engine.config(), record);
+    let info = exit_info(paths, record.state.pid);
+    let run = crate::container::exit::run_id(paths, record, cgroup);
+    let end = match &info {
+        Some(info) => crate::container::exit::end_of(info),
+        None => crate::container::exit::lost(run).await,
+    };
+    take_down(engine, record, paths).await;
+    let state = &mut record.state;
+    state.status = Status::Exited;
+    state.pid = 0;
+    state.pid_start_ticks = 0;
+    state.exit_code = end.exit_code;
+    state.oom_killed = end.oom_killed;
+    state.finished_at = Some(end.finished_at);
+    state.error = end.error;
+    crate::container::publish::died(&engine.inner.events, record);
+    record.networks.values_mut().for_each(|endpoint| endpoint.live = None);
+}
+
+/// There is a bundle, but neither a shim nor a run that was recorded.
+async fn finish_cut_off_start(
+    engine: &Engine,
+    record: &mut ContainerRecord,
+    paths: &ContainerPaths,
+) {
+    // The shim of the cut-off start may have come so far that the container ran and ended.
+    let init = std::fs::read(paths.bundle.join(protocol::INIT_FILE)).ok();
+    let init: Option<protocol::InitRecord> =
+        init.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(init) = init {
+        record.state.status = Status::Running;
+        record.state.pid = i32::try_from(init.pid).unwrap_or(0);
+        record.state.pid_start_ticks = init.start_ticks;
+        record.state.started_at = Some(timestamp(init.started_at_ns));
+        end(engine, record, paths).await;
+        return;
+    }
+    let cgroup = driver::cgroup(engine.config(), record);
+    let removed = crate::blocking(move || {
+        remove_cgroups(&cgroup);
+        Ok(())
+    });
+    if let Err(error) = removed.await {
+        tracing::error!(container_id = %record.id, %error, "cgroups of a cut-off start");
+    }
+    take_down(engine, record, paths).await;
+}
+
+async fn take_down(engine: &Engine, record: &ContainerRecord, paths: &ContainerPaths) {
+    let (engine, own, paths) = (engine.clone(), record.clone(), paths.clone());
+    let down = crate::blocking(move || {
+        tear_down(&engine, &own, &paths);
+        Ok(())
+    });
+    if let Err(error) = down.await {
+        tracing::error!(container_id = %record.id, %error, "run not taken down");
+    }
+}
+
+/// Decides what becomes of a container that does not run.
+fn after(record: &mut ContainerRecord, ended_now: bool) -> Found {
+    let restarting = record.state.status == Status::Restarting;
+    let wanted_restart = record.intent == Some(Intent::Restart);
+    record.intent = None;
+    if matches!(record.state.status, Status::Removing | Status::Dead) {
+        return Found::ToRemove;
+    }
+    let policy = &record.host_config.restart_policy;
+    if wanted_restart {
+        return Found::ToStart(Duration::ZERO);
+    }
+    let by_policy = restart::at_daemon_start(
+        policy,
+        record.state.manually_stopped,
+        record.state.started_at.is_some(),
+    );
+    let on_failure = (ended_now || restarting) && {
+        let ended = restart::Ended {
+            exit_code: record.state.exit_code,
+            lasted: Duration::ZERO,
+            by_hand: record.state.manually_stopped,
+        };
+        restart::Backoff::default().next(policy, record.state.restart_count, ended).is_some()
+    };
+    if by_policy || on_failure {
+        record.state.status = Status::Restarting;
+        return Found::ToStart(Duration::ZERO);
+    }
+    if restarting {
+        record.state.status = Status::Exited;
+    }
+    if record.host_config.auto_remove && record.state.started_at.is_some() {
+        return Found::ToRemove;
+    }
+    Found::Stopped
+}
+
+/// Removes what is named by an id that no record has.
+fn remove_unknown(engine: &Engine, known: &HashSet<ContainerId>) {
+    let config = engine.config();
+    let bundles = ids_in(&paths::bundles(&config.exec_root));
+    let directories = ids_in(&paths::directories(&config.data_root));
+    let layers = ids_in(&config.data_root.join("rw"));
+    let unknown: HashSet<ContainerId> = bundles
+        .into_iter()
+        .chain(directories)
+        .chain(layers)
+        .filter(|id| !known.contains(id))
+        .collect();
+    for id in unknown {
+        tracing::info!(container_id = %id, "removing leftovers of an unknown container");
+        let paths = ContainerPaths::new(config, &id);
+        kill_unknown(config, &id, &paths);
+        if let Err(error) = engine.inner.network.destroy_sandbox(id.as_str()) {
+            tracing::warn!(container_id = %id, %error, "network not taken down");
+        }
+        for path in [&paths.bundle, &paths.directory] {
+            match std::fs::remove_dir_all(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "leftover not removed");
+                }
+                _ => {}
+            }
+        }
+        remove::delete_files(engine, &id, &paths.directory);
+    }
+}
+
+/// Ends a shim and a container that no record names, found by their own files.
+fn kill_unknown(config: &Config, id: &ContainerId, paths: &ContainerPaths) {
+    let init = std::fs::read(paths.bundle.join(protocol::INIT_FILE)).ok();
+    let init: Option<protocol::InitRecord> =
+        init.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let shim = std::fs::read(paths.bundle.join(protocol::SHIM_FILE)).ok();
+    let shim: Option<protocol::ShimConfig> =
+        shim.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(init) = init {
+        crate::container::exit::kill_process(init.pid, init.start_ticks);
+    }
+    let default = Path::new(&config.cgroup_parent).join(id.as_str());
+    let cgroup = shim.map_or(default, |shim| shim.cgroup);
+    remove_cgroups(&cgroup);
+}
+
+fn ids_in(directory: &Path) -> Vec<ContainerId> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
