@@ -18,6 +18,14 @@ fn resolv_conf_is_the_hosts_without_its_loopback() {
         resolv("nameserver 127.0.0.1\n", &DnsOptions::default()),
         ["nameserver 8.8.8.8", "nameserver 8.8.4.4"]
     );
+    // A host's own oddities are no reason not to start.
+    assert_eq!(
+        resolv(
+            "nameserver fe80::1%eth0\nnameserver 192.0.2.1\nsearch ~bad good\noptions a=b\n",
+            &DnsOptions::default()
+        ),
+        ["nameserver 192.0.2.1", "search good"]
+    );
 }
 
 #[test]
