@@ -43,6 +43,7 @@ impl Store {
             layers.push(UnpackedLayer {
                 diff_id: packed.diff_id,
                 size: packed.size,
+                archive_size: packed.archive_size,
                 blob: None,
                 staged: Some(staged),
                 _pins: vec![self.pin(packed.diff_id)],

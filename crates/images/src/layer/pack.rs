@@ -35,6 +35,7 @@ const MAX_EXTENTS: usize = 4096;
 pub(crate) struct Packed {
     pub(crate) diff_id: Digest,
     pub(crate) size: u64,
+    pub(crate) archive_size: u64,
     /// Nothing was changed at all.
     pub(crate) is_empty: bool,
 }
@@ -49,12 +50,14 @@ pub(crate) fn pack(upper: &Path, layer: &Path) -> Result<Packed> {
         let (used, recycled) = channel();
         let hasher = scope.spawn(move || {
             let mut hasher = Hasher::default();
+            let mut archive_size = 0;
             for chunk in chunks {
                 let chunk: Vec<u8> = chunk;
                 hasher.update(&chunk);
+                archive_size += chunk.len() as u64;
                 let _ = used.send(chunk); // The packer has ended.
             }
-            hasher.finish()
+            (hasher.finish(), archive_size)
         });
         let mut packer = Packer {
             upper,
@@ -71,11 +74,12 @@ pub(crate) fn pack(upper: &Path, layer: &Path) -> Result<Packed> {
         let walked = walk::walk(upper, &mut packer).and_then(|()| packer.raw(&write::END));
         let Packer { tree, recipe, to_hash, size, entries, .. } = packer;
         drop(to_hash);
-        let diff_id = hasher.join().map_err(|_| Error::Internal("hashing panicked".into()))?;
+        let joined = hasher.join().map_err(|_| Error::Internal("hashing panicked".into()))?;
+        let (diff_id, archive_size) = joined;
         walked?;
         tree.finish()?;
         recipe.finish()?;
-        Ok(Packed { diff_id, size, is_empty: entries == 0 })
+        Ok(Packed { diff_id, size, archive_size, is_empty: entries == 0 })
     })
 }
 

@@ -71,34 +71,57 @@ fn peek(input: &mut impl Read) -> Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Runs `consume` on the decompressed bytes of `input` and returns its result and the bytes' digest.
-/// What `consume` leaves unread is not hashed.
+/// Runs `consume` on the decompressed bytes of `input` and returns its result with the digest and the
+/// number of the bytes. What `consume` leaves unread is not hashed.
 ///
 /// # Errors
 /// Those of `consume`, and of reading the input.
 pub(crate) fn run<T>(
     input: impl Read + Send,
     consume: impl FnOnce(&mut ChunkReader) -> Result<T>,
-) -> Result<(T, Digest)> {
+) -> Result<(T, Hashed)> {
+    let input = InputFault(input);
+    run_plain(|| decompressed(io::BufReader::with_capacity(CHUNK, input)), consume)
+}
+
+/// What went through the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// The same for an input that is opened in its own thread and taken as it is.
+///
+/// # Errors
+/// Those of `open` and `consume`, and of reading the input.
+pub(crate) fn run_plain<T, R: Read>(
+    open: impl FnOnce() -> Result<R> + Send,
+    consume: impl FnOnce(&mut ChunkReader) -> Result<T>,
+) -> Result<(T, Hashed)> {
     thread::scope(|scope| {
         let (raw, to_hash) = sync_channel(QUEUE);
         let (hashed, to_consume) = sync_channel(QUEUE);
         let (used, recycled) = channel();
-        scope.spawn(move || read_chunks(input, &raw, &recycled));
+        scope.spawn(move || read_chunks(open, &raw, &recycled));
         let hasher = scope.spawn(move || hash_chunks(&to_hash, &hashed));
         let mut reader = ChunkReader { chunks: to_consume, used, chunk: Vec::new(), at: 0 };
         let result = consume(&mut reader);
         // Hanging up makes the threads end when the consumer stopped early.
         drop(reader);
-        let digest = hasher.join().map_err(|_| Error::Internal("hashing panicked".into()))?;
-        Ok((result?, digest))
+        let hashed = hasher.join().map_err(|_| Error::Internal("hashing panicked".into()))?;
+        Ok((result?, hashed))
     })
 }
 
 type Chunk = io::Result<Vec<u8>>;
 
-fn read_chunks(input: impl Read + Send, chunks: &SyncSender<Chunk>, recycled: &Receiver<Vec<u8>>) {
-    let mut input = match decompressed(io::BufReader::with_capacity(CHUNK, InputFault(input))) {
+fn read_chunks<R: Read>(
+    open: impl FnOnce() -> Result<R>,
+    chunks: &SyncSender<Chunk>,
+    recycled: &Receiver<Vec<u8>>,
+) {
+    let mut input = match open() {
         Ok(input) => input,
         Err(error) => {
             let _ = chunks.send(Err(into_io(error))); // The consumer may have gone.
@@ -134,17 +157,19 @@ fn read_chunks(input: impl Read + Send, chunks: &SyncSender<Chunk>, recycled: &R
     }
 }
 
-fn hash_chunks(chunks: &Receiver<Chunk>, hashed: &SyncSender<Chunk>) -> Digest {
+fn hash_chunks(chunks: &Receiver<Chunk>, hashed: &SyncSender<Chunk>) -> Hashed {
     let mut hasher = Hasher::default();
+    let mut size = 0;
     for chunk in chunks {
         if let Ok(bytes) = &chunk {
             hasher.update(bytes);
+            size += bytes.len() as u64;
         }
         if hashed.send(chunk).is_err() {
             break;
         }
     }
-    hasher.finish()
+    Hashed { digest: hasher.finish(), size }
 }
 
 /// Gives errors of the transport a kind of their own, apart from those of a decoder.

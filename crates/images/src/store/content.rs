@@ -1,7 +1,7 @@
 //! Blobs: bytes under the name of their digest, visible only when verified.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -193,12 +193,4 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(|source| Error::io("sync", path, source))
-}
-
-/// Writes a small file as a whole, durable or not at all.
-#[allow(dead_code, reason = "callers follow")]
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |source| Error::io("write", path, source);
-    let mut file = File::create(path).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)
 }

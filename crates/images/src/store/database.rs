@@ -50,6 +50,8 @@ pub(crate) struct LayerRecord {
     pub(crate) cache_id: String,
     /// Bytes of its files' content.
     pub(crate) size: u64,
+    /// Bytes of the uncompressed archive.
+    pub(crate) archive_size: u64,
     /// The compressed archive, if one is kept; else the layer has a recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) blob: Option<BlobRecord>,

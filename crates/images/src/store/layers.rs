@@ -23,6 +23,8 @@ pub(crate) const STAGING: &str = ".staging-";
 pub struct UnpackedLayer {
     pub(crate) diff_id: Digest,
     pub(crate) size: u64,
+    /// Bytes of the uncompressed archive.
+    pub(crate) archive_size: u64,
     pub(crate) blob: Option<BlobRecord>,
     /// `None` when the layer was there already.
     pub(crate) staged: Option<Staged>,
@@ -81,6 +83,7 @@ impl Store {
         Ok(self.read()?.layer(diff_id)?.map(|record| UnpackedLayer {
             diff_id: *diff_id,
             size: record.size,
+            archive_size: record.archive_size,
             blob: None,
             staged: None,
             _pins: vec![pin],
@@ -148,10 +151,17 @@ impl Store {
             Keep::Recipe => Record::Recipe(RecipeWriter::create(&staged.dir.join("recipe"))?),
         };
         let dir = &staged.dir;
-        let (size, diff_id) =
+        let (size, hashed) =
             pipeline::run(input, move |archive| unpack::unpack(archive, dir, record))?;
-        let pin = self.pin(diff_id);
-        Ok(UnpackedLayer { diff_id, size, blob: None, staged: Some(staged), _pins: vec![pin] })
+        let pin = self.pin(hashed.digest);
+        Ok(UnpackedLayer {
+            diff_id: hashed.digest,
+            size,
+            archive_size: hashed.size,
+            blob: None,
+            staged: Some(staged),
+            _pins: vec![pin],
+        })
     }
 
     /// Makes an empty staging directory.

@@ -46,12 +46,6 @@ impl Catalog {
         self.images.values().any(|record| record.parent == Some(*id))
     }
 
-    #[allow(dead_code, reason = "prune follows")]
-    /// Tells whether an image has no name at all and nothing made from it.
-    pub(crate) fn is_unused_leaf(&self, id: &ImageId) -> bool {
-        self.names_of(id).is_empty() && !self.has_children(id)
-    }
-
     pub(crate) fn created(&self, id: &ImageId) -> i64 {
         self.configs.get(id).and_then(|config| config.created.as_deref()).map_or(0, seconds)
     }

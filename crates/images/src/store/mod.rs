@@ -1,5 +1,6 @@
 //! The store: its directories, what is held against removal, and opening it.
 
+mod compress;
 pub(crate) mod content;
 pub(crate) mod database;
 pub(crate) mod delete;

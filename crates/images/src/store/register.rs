@@ -68,7 +68,12 @@ impl Store {
             .map_err(|source| Error::io("rename", &staged.dir, source))?;
         staged.dir = dir;
         sync_dir(&self.paths().layers)?;
-        let record = LayerRecord { cache_id: staged.cache_id.clone(), size: layer.size, blob };
+        let record = LayerRecord {
+            cache_id: staged.cache_id.clone(),
+            size: layer.size,
+            archive_size: layer.archive_size,
+            blob,
+        };
         database::put_record(write, LAYERS, &key, &record)
     }
 
@@ -124,7 +129,6 @@ impl Store {
         write.commit().map_err(Error::database)
     }
 
-    #[allow(dead_code, reason = "push follows")]
     /// Records the blob that a layer was compressed to.
     pub(crate) fn set_layer_blob(&self, diff_id: &Digest, blob: BlobRecord) -> Result<()> {
         let write = self.write()?;

@@ -199,3 +199,152 @@ fn deep_trees_are_deleted() {
     delete::delete(&top).unwrap();
     assert!(!top.exists());
 }
+
+fn remove(
+    store: &Store,
+    name: &str,
+    force: bool,
+    used: Option<bool>,
+) -> Result<Vec<String>, String> {
+    let in_use =
+        |_: &ImageId| used.map(|running| ImageUse { container_id: "c0ffee".repeat(10), running });
+    let options = RemoveOptions { force, no_prune: false, in_use: &in_use };
+    let removed = store.remove(name, &options).map_err(|error| error.to_string())?;
+    Ok(removed
+        .into_iter()
+        .map(|removed| match removed {
+            Removed::Untagged(name) => format!("untagged {name}"),
+            Removed::Deleted(id) => format!("deleted {id}"),
+        })
+        .collect())
+}
+
+#[test]
+fn names_go_before_images() {
+    root_only!();
+    let (dir, store) = store();
+    let archive = tar("echo 1 > f", "");
+    let id = import(&store, &archive, "a:1").unwrap();
+    store.tag(&id, &Reference::parse("b").unwrap()).unwrap();
+    let short = id.short();
+    assert_eq!(remove(&store, "a:1", false, Some(false)).unwrap(), ["untagged a:1"]);
+    store.tag(&id, &Reference::parse("c").unwrap()).unwrap();
+    assert_eq!(
+        remove(&store, &short, false, None).unwrap_err(),
+        format!(
+            "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+        )
+    );
+    remove(&store, "c", false, None).unwrap();
+    assert_eq!(
+        remove(&store, "b", false, Some(false)).unwrap_err(),
+        format!(
+            "conflict: unable to remove repository reference \"b\" (must force) - container c0ffeec0ffee is using its referenced image {short}"
+        )
+    );
+    assert_eq!(
+        remove(&store, &short, false, Some(false)).unwrap_err(),
+        format!(
+            "conflict: unable to delete {short} (must be forced) - image is being used by stopped container c0ffeec0ffee"
+        )
+    );
+    assert_eq!(
+        remove(&store, &short, true, Some(true)).unwrap_err(),
+        format!(
+            "conflict: unable to delete {short} (cannot be forced) - image is being used by running container c0ffeec0ffee"
+        )
+    );
+    // By name and force the name goes and the image stays for its container.
+    assert_eq!(remove(&store, "b", true, Some(true)).unwrap(), ["untagged b:latest"]);
+    let layer = Digest::of(&archive);
+    assert_eq!(
+        remove(&store, &short, false, None).unwrap(),
+        [format!("deleted {id}"), format!("deleted {layer}")]
+    );
+    assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+    assert_eq!(remove(&store, "b", false, None).unwrap_err(), "No such image: b:latest");
+}
+
+#[test]
+fn parents_go_with_their_last_child() {
+    root_only!();
+    let (dir, store) = store();
+    let base = import(&store, &tar("echo 1 > f", ""), "base").unwrap();
+    let rw = store.create_rw("c", &base).unwrap();
+    fs::write(rw.upper.join("new"), "x").unwrap();
+    let request = |base, tag| CommitRequest {
+        container_id: "c".into(),
+        base,
+        config: RunConfig::default(),
+        author: String::new(),
+        comment: String::new(),
+        created_by: String::new(),
+        docker_version: String::new(),
+        tag: Reference::parse(tag).ok(),
+    };
+    let child = store.commit(&request(base, "child")).unwrap();
+    assert_eq!(
+        remove(&store, &base.short(), true, None).unwrap_err(),
+        format!(
+            "conflict: unable to delete {} (cannot be forced) - image has dependent child images",
+            base.short()
+        )
+    );
+    // Untagged, the parent is only an intermediate image.
+    assert_eq!(remove(&store, "base", false, None).unwrap(), ["untagged base:latest"]);
+    assert_eq!(store.list(&ListFilter::default()).unwrap().len(), 1);
+    assert_eq!(store.list(&ListFilter { all: true, ..ListFilter::default() }).unwrap().len(), 2);
+    let removed = remove(&store, "child", false, None).unwrap();
+    assert_eq!(
+        removed[..3],
+        ["untagged child:latest".into(), format!("deleted {child}"), format!("deleted {base}")]
+    );
+    // The container's own layers outlive the image.
+    assert!(rw.lowers[0].exists());
+    store.remove_rw("c").unwrap();
+    assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn prune_takes_what_nobody_uses() {
+    root_only!();
+    let (_dir, store) = store();
+    let old = import(&store, &tar("echo 1 > f", ""), "a").unwrap();
+    let new = import(&store, &tar("echo 22 > f", ""), "a").unwrap();
+    let prune = |dangling_only, used: Option<ImageId>| {
+        let in_use = |id: &ImageId| {
+            (used == Some(*id)).then(|| ImageUse { container_id: "c".into(), running: false })
+        };
+        store
+            .prune(&PruneOptions {
+                dangling_only,
+                labels: vec![],
+                not_labels: vec![],
+                until: None,
+                in_use: &in_use,
+            })
+            .unwrap()
+    };
+    assert_eq!(prune(true, Some(old)), Pruned::default());
+    let pruned = prune(true, None);
+    assert_eq!((pruned.removed.len(), pruned.space_reclaimed), (2, 2));
+    assert_eq!(store.disk_usage().unwrap().layers_size, 3);
+    assert_eq!(prune(false, Some(new)), Pruned::default());
+    assert_eq!(prune(false, None).space_reclaimed, 3);
+    assert_eq!(store.list(&ListFilter::default()).unwrap(), []);
+}
+
+#[test]
+fn a_layer_is_compressed_once() {
+    root_only!();
+    let (_dir, store) = store();
+    let archive = tar("seq 1 1000000 > f", "");
+    let id = import(&store, &archive, "a").unwrap();
+    let diff_id = store.inspect(&id).unwrap().layers[0];
+    let blob = store.layer_blob(&diff_id).unwrap();
+    assert_eq!(store.layer_blob(&diff_id).unwrap(), blob);
+    assert!(blob.size < archive.len() as u64 / 2);
+    assert_eq!(store.verify().unwrap(), []);
+    remove(&store, "a", false, None).unwrap();
+    assert!(!store.blob_exists(&blob.digest));
+}
