@@ -5,3 +5,7 @@
 
 pub mod seccomp;
 pub mod shim;
+
+/// The static binary that `--init` binds into a container as `/sbin/docker-init`. Its arguments
+/// are `-- PROGRAM ARG…`.
+pub const CONTAINER_INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/docker-init"));
