@@ -130,13 +130,9 @@ impl Registry {
         options: &PullOptions,
         report: Report<'_>,
     ) -> Result<Pulled, RegistryError> {
-        let what = reference.digest().map(|digest| digest.to_string());
-        let what = what.or_else(|| reference.tag().map(str::to_owned));
-        report(Progress::Status { status: format!("Pulling from {}", reference.path()), id: what });
-
         let wanted = options.platform.clone().unwrap_or_else(Platform::host);
-        let chosen = choose_image(repository, reference, &wanted).await?;
-        let config_bytes = self.config_of(repository, &chosen.image).await?;
+        let chosen = choose_image(repository, reference, &wanted, report).await?;
+        let (config_bytes, known) = self.config_of(repository, &chosen.image).await?;
         let config = ImageConfig::parse(&config_bytes)?;
         check_platform(&config, &wanted, reference)?;
         let diff_ids = &config.rootfs.diff_ids;
@@ -151,25 +147,40 @@ impl Registry {
                 ),
             });
         }
-        let layers = self.layers(repository, &chosen.image, diff_ids, report).await?;
+        let here = self.layers_here(diff_ids).await?;
+        let layers = if known && here.iter().all(Option::is_some) {
+            here.into_iter().flatten().collect()
+        } else {
+            self.layers(repository, &chosen.image, diff_ids, here, report).await?
+        };
         let id = ImageId::of_config(&config_bytes);
         let newer = self.register(reference, &chosen, config_bytes, layers).await?;
         Ok(Pulled { reference: reference.clone(), id, digest: chosen.digest, newer })
     }
 
-    /// Returns the config's bytes, from the store if the image is here already.
+    /// Returns the config's bytes, and whether they are from the store because the image is here already.
     async fn config_of(
         &self,
         repository: &Repository,
         image: &ImageManifest,
-    ) -> Result<Vec<u8>, RegistryError> {
+    ) -> Result<(Vec<u8>, bool), RegistryError> {
         let (store, id) = (self.store.clone(), ImageId::from(image.config.digest));
         let here =
             blocking(move || Ok(store.inspect(&id).ok().map(|detail| detail.config_bytes))).await?;
         match here {
-            Some(bytes) => Ok(bytes),
-            None => repository.small_blob(&image.config, "config").await,
+            Some(bytes) => Ok((bytes, true)),
+            None => Ok((repository.small_blob(&image.config, "config").await?, false)),
         }
+    }
+
+    /// Returns the layers that are unpacked already, held against removal.
+    async fn layers_here(
+        &self,
+        diff_ids: &[Digest],
+    ) -> Result<Vec<Option<UnpackedLayer>>, RegistryError> {
+        let (store, diff_ids) = (self.store.clone(), diff_ids.to_vec());
+        blocking(move || diff_ids.iter().map(|diff_id| store.existing_layer(diff_id)).collect())
+            .await
     }
 
     /// Fetches and unpacks what is not here, several layers at once; unpacking does not hold up downloads.
@@ -178,23 +189,20 @@ impl Registry {
         repository: &Repository,
         image: &ImageManifest,
         diff_ids: &[Digest],
+        mut ready: Vec<Option<UnpackedLayer>>,
         report: Report<'_>,
     ) -> Result<Vec<UnpackedLayer>, RegistryError> {
         let downloads = Semaphore::new(self.config.max_concurrent_downloads.max(1));
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(64));
         let unpacks = Arc::new(Semaphore::new(threads));
         let threads = u32::try_from(threads).unwrap_or(1);
-        let mut ready: Vec<Option<UnpackedLayer>> = Vec::new();
-        for (descriptor, diff_id) in image.layers.iter().zip(diff_ids) {
-            let (store, diff_id) = (self.store.clone(), *diff_id);
-            let layer = blocking(move || store.existing_layer(&diff_id)).await?;
+        for (descriptor, layer) in image.layers.iter().zip(&ready) {
             let state = if layer.is_some() {
                 LayerState::AlreadyExists
             } else {
                 LayerState::PullingFsLayer
             };
             report(Progress::Layer { id: descriptor.digest.short(), state });
-            ready.push(layer);
         }
         let mut missing: FuturesUnordered<_> = image
             .layers
@@ -328,8 +336,13 @@ async fn choose_image(
     repository: &Repository,
     reference: &Reference,
     wanted: &Platform,
+    report: Report<'_>,
 ) -> Result<Chosen, RegistryError> {
     let Fetched { mut manifest, digest } = repository.manifest(reference).await?;
+    // Only now: a failure before the first message becomes the status of the whole request.
+    let what = reference.digest().map(|digest| digest.to_string());
+    let what = what.or_else(|| reference.tag().map(str::to_owned));
+    report(Progress::Status { status: format!("Pulling from {}", reference.path()), id: what });
     for _ in 0..=MAX_INDEX_DEPTH {
         match Kind::parse(&manifest.bytes, &manifest.media_type, &reference.to_string())? {
             Kind::Image(image) => return Ok(Chosen { image, manifest, digest }),

@@ -61,8 +61,12 @@ async fn every_format_is_pulled_with_dockers_messages() {
         assert_eq!(lines[lines.len() - 2..], end);
 
         assert!(!fixture.pull(&name).await.unwrap()[0].newer);
-        let lines = fixture.lines();
-        assert_eq!(lines.last().unwrap(), &format!("Status: Image is up to date for {name}"));
+        let again = [
+            "1.0: Pulling from some/app".to_owned(),
+            format!("Digest: {}", image.digest()),
+            format!("Status: Image is up to date for {name}"),
+        ];
+        assert_eq!(fixture.lines(), again);
         assert_eq!(server.seen("/blobs/").len(), 3, "nothing is downloaded twice");
     }
 }
