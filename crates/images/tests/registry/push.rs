@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use images::registry::{AuthConfig, PullOptions, PushOptions, Registry, RegistryConfig, Timeouts};
-use images::{Digest, ErrorKind, Reference};
+use images::{CommitRequest, Digest, ErrorKind, ImportRequest, Reference};
 
 use crate::auth::HTPASSWD;
-use crate::content::{Format, Memory, TestImage, noise};
+use crate::content::{Format, Memory, TestImage, noise, tar_of};
 use crate::harness::{DockerRegistry, Fixture, config, credentials, is_root};
 use crate::server::{Answer, Reply, Server};
 
@@ -67,6 +67,72 @@ async fn a_pulled_image_keeps_its_digest_when_pushed() {
         assert_eq!((pulled[0].id, pulled[0].digest), (image.id(), image.digest()));
         assert_eq!(elsewhere.file(&image.id(), "file-0").unwrap(), noise(seed, 40_000));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_made_here_is_pushed_as_schema_2() {
+    if !is_root() {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(None) else { return };
+    let fixture = Fixture::new();
+    let name = format!("{}/made:here", registry.host());
+    let archive = tar_of(&[("hello", b"world".to_vec())]);
+    let request =
+        ImportRequest { tag: Some(Reference::parse(&name).unwrap()), ..Default::default() };
+    let id = fixture.store.import(archive.as_slice(), &request).unwrap();
+    let pushed = fixture.push(&name, AuthConfig::default()).await.unwrap();
+
+    let elsewhere = Fixture::new();
+    let pulled = elsewhere.pull(&name).await.unwrap();
+    assert_eq!((pulled[0].id, pulled[0].digest), (id, pushed[0].digest));
+    assert_eq!(elsewhere.file(&id, "hello").unwrap(), b"world");
+    let reference = Reference::parse(&name).unwrap();
+    let inspected = elsewhere.registry.inspect(&reference, &Default::default()).await.unwrap();
+    assert_eq!(inspected.media_type, "application/vnd.docker.distribution.manifest.v2+json");
+    assert_eq!(fixture.push(&name, AuthConfig::default()).await.unwrap(), pushed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_on_a_zstd_image_is_pushed_as_oci() {
+    if !is_root() {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(None) else { return };
+    let base = TestImage::new(Format::OciZstd, "amd64", 45, &[5000]);
+    let (fixture, _source) = with_pulled(&base).await;
+    let first = format!("{}/base:1", registry.host());
+    fixture.tag(&base.id(), &first);
+    fixture.push(&first, AuthConfig::default()).await.unwrap();
+    fixture.lines();
+
+    let rw = fixture.store.create_rw("c1", &base.id()).unwrap();
+    std::fs::write(rw.upper.join("added"), b"here").unwrap();
+    let name = format!("{}/derived:1", registry.host());
+    let request = CommitRequest {
+        container_id: "c1".into(),
+        base: base.id(),
+        config: Default::default(),
+        author: String::new(),
+        comment: String::new(),
+        created_by: "test".into(),
+        docker_version: String::new(),
+        tag: Some(Reference::parse(&name).unwrap()),
+    };
+    let id = fixture.store.commit(&request).unwrap();
+    fixture.store.remove_rw("c1").unwrap();
+    fixture.push(&name, AuthConfig::default()).await.unwrap();
+    let mounted = format!("{}: Mounted from base", base.diff_ids[0].short());
+    let lines = fixture.lines();
+    assert!(lines.contains(&mounted), "{lines:?}");
+
+    let elsewhere = Fixture::new();
+    assert_eq!(elsewhere.pull(&name).await.unwrap()[0].id, id);
+    assert_eq!(elsewhere.file(&id, "added").unwrap(), b"here");
+    assert_eq!(elsewhere.file(&id, "file-0").unwrap(), noise(45, 5000));
+    let reference = Reference::parse(&name).unwrap();
+    let inspected = elsewhere.registry.inspect(&reference, &Default::default()).await.unwrap();
+    assert_eq!(inspected.media_type, "application/vnd.oci.image.manifest.v1+json");
 }
 
 #[tokio::test(flavor = "multi_thread")]
