@@ -260,3 +260,68 @@ fn ephemeral_range() -> RangeInclusive<u16> {
     };
     read().unwrap_or(EPHEMERAL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Claimant<'_> = Claimant { container_id: "a", endpoint_id: "1" };
+    const B: Claimant<'_> = Claimant { container_id: "b", endpoint_id: "2" };
+
+    fn request(ip: [u8; 4], host_ports: RangeInclusive<u16>) -> PortRequest {
+        PortRequest {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_ip: Some(Ipv4Addr::from(ip).into()),
+            host_ports: Some(host_ports),
+        }
+    }
+
+    /// A port that was free a moment ago on all addresses of this host.
+    fn free_port() -> u16 {
+        std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn claims_collide_where_addresses_overlap() {
+        let port = free_port();
+        let mut claims = Claims::default();
+        let mut try_claim = |claimant, ip| {
+            claims.claim_all(claimant, &[request(ip, port..=port)], Ipv4Addr::UNSPECIFIED).is_ok()
+        };
+        assert!(try_claim(A, [127, 0, 0, 1]));
+        assert!(!try_claim(B, [127, 0, 0, 1]));
+        assert!(!try_claim(B, [0, 0, 0, 0]));
+        assert!(try_claim(B, [127, 0, 0, 2]));
+    }
+
+    #[test]
+    fn a_refused_list_leaves_no_claim_and_a_release_only_its_own() {
+        let (port, other) = (free_port(), free_port());
+        let mut claims = Claims::default();
+        let localhost = [127, 0, 0, 1];
+        let held =
+            claims.claim_all(A, &[request(localhost, port..=port)], Ipv4Addr::UNSPECIFIED).unwrap();
+        let both = [request(localhost, other..=other), request(localhost, port..=port)];
+        let refusal = claims.claim_all(B, &both, Ipv4Addr::UNSPECIFIED).unwrap_err();
+        let error = refusal.into_error(|id| format!("name of {id}"));
+        assert!(error.to_string().ends_with("(by container name of a)"), "{error}");
+        assert_eq!((claims.by_port.len(), claims.held), (1, 1));
+        claims.release(B.endpoint_id, &held);
+        assert_eq!(claims.by_port.len(), 1);
+        claims.release(A.endpoint_id, &held);
+        assert_eq!((claims.by_port.len(), claims.held), (0, 0));
+        assert!(claims.claim_all(B, &both, Ipv4Addr::UNSPECIFIED).is_ok());
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_bound_are_no_search() {
+        let mut claims = Claims::default();
+        let mut six = request([0; 4], 1..=65535);
+        six.host_ip = Some("::1".parse().unwrap());
+        for request in [six, request([203, 0, 113, 1], 1..=65535)] {
+            let refusal = claims.claim_all(A, &[request], Ipv4Addr::UNSPECIFIED).unwrap_err();
+            assert!(matches!(refusal, Refusal::Other(_)), "{refusal:?}");
+        }
+    }
+}

@@ -39,7 +39,10 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(invalid)?;
+            let is_hex = |part: &&str| {
+                part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit())
+            };
+            let part = parts.next().filter(is_hex).ok_or_else(invalid)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
         }
         // A group address cannot be an interface's own.
@@ -109,4 +112,28 @@ pub struct Live {
     pub container_id: String,
     /// Its init: the network namespace is opened through it.
     pub pid: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_addresses_are_read_strictly() {
+        for (text, shown) in [
+            ("02:42:AC:11:00:02", Some("02:42:ac:11:00:02")),
+            ("02-42-ac-11-00-02", Some("02:42:ac:11:00:02")),
+            ("01:42:ac:11:00:02", None),
+            ("02:42:ac:11:00", None),
+            ("02:42:ac:11:00:02:03", None),
+            ("02:42:ac:11:00:+2", None),
+            ("02:42:ac:11:00:2", None),
+            ("", None),
+        ] {
+            let parsed = text.parse::<MacAddress>().ok().map(|mac| mac.to_string());
+            assert_eq!(parsed.as_deref(), shown, "{text}");
+        }
+        let derived = MacAddress::from_ip(Ipv4Addr::new(172, 17, 0, 2));
+        assert_eq!(derived.to_string(), "02:42:ac:11:00:02");
+    }
 }

@@ -151,3 +151,23 @@ pub struct NetworkInfo {
     pub record: NetworkRecord,
     pub endpoints: Vec<Endpoint>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_know_their_bounds() {
+        let cidr: Cidr = "172.17.3.1/16".parse().unwrap();
+        assert_eq!(cidr.to_string(), "172.17.3.1/16");
+        assert_eq!(cidr.network().to_string(), "172.17.0.0/16");
+        assert_eq!(cidr.broadcast(), Ipv4Addr::new(172, 17, 255, 255));
+        let all: Cidr = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains(Ipv4Addr::BROADCAST) && all.overlaps(cidr) && cidr.overlaps(all));
+        let one: Cidr = "172.18.0.1/32".parse().unwrap();
+        assert!(one.contains(one.address()) && !one.overlaps(cidr));
+        for text in ["172.17.0.0", "172.17.0.0/33", "172.17.0.0/+8", "172.17.0/16", "/16", "x/16"] {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+    }
+}

@@ -34,8 +34,12 @@ impl Network {
         let mut reconciled = Reconciled::default();
         let mut result = Ok(());
         for container in live {
-            if inner.sandboxes.get(&container.container_id).is_none() {
-                result = result.and(inner.sandboxes.adopt(&container.container_id, container.pid));
+            let Live { container_id, pid } = container;
+            if inner.sandboxes.get(container_id).is_none()
+                && let Err(error) = inner.sandboxes.adopt(container_id, *pid)
+            {
+                // It may have ended since the caller looked; its end is still to be told.
+                tracing::warn!(container_id, pid, %error, "cannot adopt a sandbox");
             }
         }
         let ids: BTreeSet<&str> = live.iter().map(|live| live.container_id.as_str()).collect();
