@@ -105,8 +105,11 @@ impl Engine {
             self.inner.execs.get(id, |exec| (exec.container_id.clone(), exec.phase.subscribe()))?;
         let started = |phase: &Phase| !matches!(phase, Phase::Running { pid: 0 });
         // A client resizes as soon as it has asked for the start.
-        let settled = tokio::time::timeout(START_DEADLINE, phase.wait_for(started)).await;
-        if !matches!(settled, Ok(Ok(phase)) if matches!(*phase, Phase::Running { .. })) {
+        let settled = tokio::time::timeout(START_DEADLINE, async {
+            phase.wait_for(started).await.is_ok_and(|phase| matches!(*phase, Phase::Running { .. }))
+        });
+        let running = settled.await.unwrap_or(false);
+        if !running {
             return Err(Error::Conflict(format!("exec process {id} is not running")));
         }
         let container = self.inner.registry.find(container_id.as_str())?;
