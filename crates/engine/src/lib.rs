@@ -59,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) store: store::Store,
     pub(crate) registry: container::handle::Registry,
     pub(crate) execs: exec::Execs,
+    pub(crate) filters: container::seccomp::FilterCache,
     /// Every task of the engine's own; `shutdown` waits for them.
     pub(crate) tasks: TaskTracker,
     /// Tells the owner tasks to leave their containers alone and end.

@@ -106,6 +106,7 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         store,
         registry: Registry::default(),
         execs: exec::Execs::default(),
+        filters: crate::container::seccomp::FilterCache::default(),
         tasks: tokio_util::task::TaskTracker::new(),
         stopping: tokio_util::sync::CancellationToken::new(),
         lock: std::sync::Mutex::new(Some(lock)),

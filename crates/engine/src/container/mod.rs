@@ -24,7 +24,7 @@ mod record;
 pub(crate) mod remove;
 mod request;
 pub(crate) mod restart;
-mod seccomp;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 mod state;
 mod update;

@@ -102,12 +102,27 @@ pub(crate) fn validate(host_config: &HostConfig) -> Result<()> {
     Ok(())
 }
 
+/// Gives the capabilities of the container's process.
+pub(crate) fn of_container(
+    host_config: &HostConfig,
+    bounding: &HashSet<Capability>,
+) -> HashSet<Capability> {
+    wanted(host_config).intersection(bounding).copied().collect()
+}
+
+/// Gives a set as the kernel's bits.
+pub(crate) fn bits(capabilities: &HashSet<Capability>) -> u64 {
+    let numbers =
+        ALL.iter().enumerate().filter(|(_, capability)| capabilities.contains(capability));
+    numbers.fold(0, |bits, (number, _)| bits | 1 << number)
+}
+
 /// Gives the sets of the container's process.
 pub(super) fn sets(
     host_config: &HostConfig,
     bounding: &HashSet<Capability>,
 ) -> Result<LinuxCapabilities> {
-    build(wanted(host_config).intersection(bounding).copied().collect())
+    build(of_container(host_config, bounding))
 }
 
 /// Gives the sets of a process that has all rights there are to give.

@@ -15,6 +15,7 @@ pub(crate) mod user;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
@@ -24,12 +25,14 @@ use oci_spec::runtime::{
 use crate::container::{ContainerPaths, ContainerRecord, NetworkMode};
 use crate::{Error, Result};
 
-pub(crate) use capability::validate as validate_capabilities;
+pub(crate) use capability::{
+    bits as capability_bits, of_container as capabilities, validate as validate_capabilities,
+};
 pub(crate) use device::validate_rule as validate_device_rule;
 pub(crate) use host::HostFacts;
 pub(crate) use process::{ExecProcess, ulimit_type};
 pub(crate) use resource::limits as resource_limits;
-pub(crate) use security::SecurityOptions;
+pub(crate) use security::{Seccomp, SecurityOptions};
 
 /// What a namespace of the container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +79,7 @@ pub(crate) struct SpecInput<'a> {
     /// The reaping process 1, when there is to be one.
     pub(crate) init: Option<PathBuf>,
     /// For an external runtime only; the builtin one takes a compiled filter.
-    pub(crate) seccomp: Option<LinuxSeccomp>,
+    pub(crate) seccomp: Option<Arc<LinuxSeccomp>>,
 }
 
 /// Builds the runtime configuration.
@@ -126,7 +129,7 @@ fn linux(input: &SpecInput<'_>) -> Result<Linux> {
         builder = builder.rootfs_propagation(propagation);
     }
     if let Some(seccomp) = &input.seccomp {
-        builder = builder.seccomp(seccomp.clone());
+        builder = builder.seccomp(LinuxSeccomp::clone(seccomp));
     }
     builder.build().map_err(invalid)
 }

@@ -1,0 +1,6 @@
+//! The engine judged from outside: real shims, real namespaces, a machine of the test's own.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
+
+mod lab;
+mod lifecycle;
