@@ -294,14 +294,22 @@ fn init_path(engine: &Engine, record: &ContainerRecord) -> Result<Option<PathBuf
     if !record.host_config.init.unwrap_or(config.init) {
         return Ok(None);
     }
-    let path = config.init_path.clone().unwrap_or_else(|| PathBuf::from("/usr/bin/tini-static"));
-    if path.exists() {
-        return Ok(Some(path));
+    if let Some(path) = &config.init_path {
+        if path.exists() {
+            return Ok(Some(path.clone()));
+        }
+        return Err(Error::InvalidParameter(format!(
+            "--init needs a static init at {}, which --init-path names: there is none",
+            path.display()
+        )));
     }
-    Err(Error::InvalidParameter(format!(
-        "--init needs a static init at {}: install one (tini) or name it with --init-path",
-        path.display()
-    )))
+    // The version in the name: a container of an older daemon goes on with what it was given.
+    let path = config.exec_root.join(concat!("docker-init-", env!("CARGO_PKG_VERSION")));
+    if !path.exists() {
+        linux::fs::write_durable_with_mode(&path, runtime::CONTAINER_INIT, 0o755)
+            .map_err(Error::io("write", &path))?;
+    }
+    Ok(Some(path))
 }
 
 fn write(path: &Path, value: &impl serde::Serialize) -> Result<()> {
