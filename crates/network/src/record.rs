@@ -64,9 +64,11 @@ impl FromStr for Cidr {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let parsed = text
-            .split_once('/')
-            .and_then(|(address, prefix)| Self::new(address.parse().ok()?, prefix.parse().ok()?));
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            // The integer's own parser would take a sign.
+            let digits = prefix.bytes().all(|digit| digit.is_ascii_digit());
+            Self::new(address.parse().ok()?, prefix.parse().ok().filter(|_| digits)?)
+        });
         parsed.ok_or_else(|| {
             Error::Invalid(format!("invalid CIDR address: {}", text.escape_default()))
         })
