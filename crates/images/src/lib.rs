@@ -20,9 +20,11 @@ mod error;
 mod glob;
 mod import;
 mod layer;
+mod load;
 mod progress;
 mod reference;
 pub mod registry;
+mod save;
 mod store;
 mod types;
 

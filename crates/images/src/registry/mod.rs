@@ -21,7 +21,7 @@ mod error;
 mod http;
 mod inspect;
 mod login;
-mod manifest;
+pub(crate) mod manifest;
 mod platform;
 mod pull;
 mod push;

@@ -7,7 +7,7 @@ pub(crate) mod delete;
 mod gc;
 pub(crate) mod layers;
 mod list;
-mod names;
+pub(crate) mod names;
 mod register;
 mod remove;
 mod rw;
