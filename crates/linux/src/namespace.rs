@@ -33,6 +33,48 @@ where
     })
 }
 
+/// Runs `work` on a new thread with a copy of the mounts, and waits for it.
+///
+/// What `work` mounts is seen by nobody else and ends with the thread and the descriptors it
+/// leaves open.
+///
+/// # Errors
+/// If the thread cannot be started or unshare(2) fails; `work` does not run then.
+///
+/// # Panics
+/// Resumes a panic of `work`.
+pub fn with_private_mounts<T, F>(work: F) -> io::Result<T>
+where
+    T: Send,
+    F: FnOnce() -> T + Send,
+{
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mounts".to_owned()).spawn_scoped(
+            scope,
+            move || {
+                copy_mounts()?;
+                Ok(work())
+            },
+        )?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn copy_mounts() -> io::Result<()> {
+    // SAFETY: unshare takes no pointers; it affects the calling thread, which was made for this.
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    if unshared != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Nothing comes back to the host from here.
+    let private =
+        rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE;
+    Ok(rustix::mount::mount_change("/", private)?)
+}
+
 fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // A mount namespace is refused to a task that shares its root and cwd with others.
     // SAFETY: unshare takes no pointers; it affects the calling thread, which was made for this.
