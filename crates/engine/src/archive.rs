@@ -1,6 +1,13 @@
 //! Files of a container as tar streams: copying in and out, export, and what changed.
 
+mod operations;
+mod pack;
+mod path;
 pub(crate) mod stream;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod view;
 
 use std::io;
 use std::path::PathBuf;
@@ -8,8 +15,6 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-
-use crate::{Engine, Result};
 
 /// Bytes on their way; the end of the stream is the end of the content, an error cuts it off.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
@@ -45,63 +50,4 @@ pub struct Change {
     pub kind: images::ChangeKind,
     /// Absolute in the container.
     pub path: PathBuf,
-}
-
-impl Engine {
-    /// Looks at a path in a container, running or not.
-    ///
-    /// # Errors
-    /// NotFound for the container or the path.
-    pub async fn container_archive_stat(&self, name: &str, path: &str) -> Result<PathStat> {
-        let _ = (name, path);
-        crate::pending()
-    }
-
-    /// Reads a path in a container as a tar archive whose only top-level entry is the path's last
-    /// component.
-    ///
-    /// # Errors
-    /// NotFound for the container or the path.
-    pub async fn container_archive_get(
-        &self,
-        name: &str,
-        path: &str,
-    ) -> Result<(PathStat, ByteStream)> {
-        let _ = (name, path);
-        crate::pending()
-    }
-
-    /// Unpacks a tar archive, compressed or not, into a directory of a container.
-    ///
-    /// # Errors
-    /// NotFound for container or directory, InvalidParameter for a bad archive, Forbidden where
-    /// the place is read-only.
-    pub async fn container_archive_put(
-        &self,
-        name: &str,
-        path: &str,
-        options: PutOptions,
-        archive: ByteStream,
-    ) -> Result<()> {
-        let _ = (name, path, options, archive);
-        crate::pending()
-    }
-
-    /// Gives a container's whole file tree as a tar archive, without volumes.
-    ///
-    /// # Errors
-    /// NotFound.
-    pub async fn container_export(&self, name: &str) -> Result<ByteStream> {
-        let _ = name;
-        crate::pending()
-    }
-
-    /// Lists what differs from the image, by path.
-    ///
-    /// # Errors
-    /// NotFound.
-    pub async fn container_changes(&self, name: &str) -> Result<Vec<Change>> {
-        let _ = name;
-        crate::pending()
-    }
 }

@@ -200,24 +200,9 @@ fn joined(base: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// Checks that it is a number from 1 to 64 or looks like the name of a signal.
 fn stop_signal(word: &str) -> Result<String> {
-    let good = match word.parse::<u32>() {
-        Ok(number) => (1..=64).contains(&number),
-        Err(_) => is_signal(word),
-    };
-    if good {
-        Ok(word.to_owned())
-    } else {
-        Err(invalid(format!("invalid signal: {}", printable(word))))
-    }
-}
-
-fn is_signal(word: &str) -> bool {
-    let upper = word.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "WINCH", "PWR"].contains(&name)
-        || name.starts_with("RTMIN")
+    crate::container::signal::parse(word)?;
+    Ok(word.to_owned())
 }
 
 fn on_build(rest: &str) -> Result<String> {

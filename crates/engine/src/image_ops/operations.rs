@@ -11,7 +11,7 @@ use images::{
 use super::{CommitOptions, ImageRemoveOptions, ImportOptions, ProgressSink, changes, commit};
 use crate::archive::ByteStream;
 use crate::archive::stream::{StreamReader, written_by};
-use crate::container::{ContainerRecord, ListFilter, Status};
+use crate::container::{ContainerRecord, ListFilter, Status, publish};
 use crate::event::{Event, EventType};
 use crate::filter::Filters;
 use crate::{Engine, Error, Result};
@@ -74,13 +74,10 @@ impl Engine {
         }
         let id = committed?;
         let name = options.reference.map(|reference| reference.to_string()).unwrap_or_default();
-        let event = Event::new(EventType::Container, "commit", record.id.as_str())
+        let event = publish::container(record, "commit")
             .with("comment", options.comment)
-            .with("image", record.config.image.clone())
             .with("imageID", id.to_string())
-            .with("imageRef", name)
-            .with("name", record.name.clone())
-            .with_all(&record.config.labels);
+            .with("imageRef", name);
         self.inner.events.publish(event);
         Ok(id)
     }
