@@ -9,6 +9,8 @@ mod namespace;
 pub mod nft;
 mod route;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use events::{Event, Events};
 pub use namespace::{make_network_namespace, network_namespace_of};

@@ -1,0 +1,125 @@
+//! Judged by the kernel, in a network namespace of the test's own.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::nft::{BaseChain, Batch, ChainKind, ElementChange, Expression, Hook, Map, Nftables};
+use super::{Address, Event, Events, Request, Route, Veth, make_network_namespace};
+
+/// Moves the test's thread into a fresh namespace; `false`, with the reason printed, without root.
+fn enter() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: network namespaces need root");
+        return false;
+    }
+    let (namespace, ()) = make_network_namespace(|| Ok(())).unwrap();
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    true
+}
+
+const MAP: Map<'_> = Map {
+    name: "ports",
+    key_type: (12 << 6) | 13,
+    key_bytes: 8,
+    data_type: (7 << 6) | 13,
+    data_bytes: 8,
+};
+
+fn element(port: u16) -> (Vec<u8>, Vec<u8>) {
+    let [high, low] = port.to_be_bytes();
+    (vec![6, 0, 0, 0, high, low, 0, 0], vec![192, 0, 2, 1, high, low, 0, 0])
+}
+
+#[test]
+fn a_batch_is_taken_whole_or_not_at_all() {
+    if !enter() {
+        return;
+    }
+    let mut nftables = Nftables::open().unwrap();
+    let mut batch = Batch::new("t");
+    batch.add_table();
+    batch.add_map(&MAP);
+    batch.add_chain("c", None);
+    // There is no such chain to put a rule into.
+    batch.add_rule("missing", [Expression::masquerade()]);
+    let error = nftables.commit(&batch).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(nftables.chains("t").unwrap(), [] as [&str; 0]);
+    // And the handle is as good as new.
+    let mut batch = Batch::new("t");
+    batch.add_table();
+    let base = BaseChain { kind: ChainKind::Nat, hook: Hook::Postrouting, priority: 100 };
+    batch.add_chain("c", Some(base));
+    batch.add_rule("c", [Expression::masquerade()]);
+    nftables.commit(&batch).unwrap();
+    nftables.commit(&batch).unwrap();
+    assert_eq!(nftables.chains("t").unwrap(), ["c"]);
+    assert_eq!(nftables.rule_counts("t").unwrap(), [("c".to_owned(), 2)]);
+}
+
+#[test]
+fn thousands_of_elements_go_in_one_batch() {
+    if !enter() {
+        return;
+    }
+    let mut nftables = Nftables::open().unwrap();
+    let elements: Vec<_> = (1..=5000).map(element).collect();
+    let mut batch = Batch::new("t");
+    batch.add_table();
+    batch.add_map(&MAP);
+    batch.change_elements(ElementChange::Add, MAP.name, &elements);
+    nftables.commit(&batch).unwrap();
+    let mut keys = nftables.keys("t", MAP.name).unwrap();
+    keys.sort();
+    assert!(keys.iter().eq(elements.iter().map(|(key, _)| key)));
+    let mut batch = Batch::new("t");
+    batch.change_elements(ElementChange::Delete, MAP.name, &elements[..10]);
+    nftables.commit(&batch).unwrap();
+    assert_eq!(nftables.commit(&batch).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(nftables.keys("t", MAP.name).unwrap().len(), 4990);
+}
+
+#[test]
+fn links_are_made_and_found_and_their_loss_is_told() {
+    if !enter() {
+        return;
+    }
+    let mut route = Route::open().unwrap();
+    let own_port = Nftables::open().unwrap().port().unwrap();
+    let mut events = Events::open("t", own_port).unwrap();
+    route.execute([Request::create_bridge("br", [2, 0, 0, 0, 0, 1], 1400)]).unwrap();
+    let bridge = route.link("br").unwrap().unwrap();
+    assert!(bridge.is_bridge && !bridge.is_up);
+    let address = Address { link: bridge.index, address: Ipv4Addr::new(10, 1, 0, 1), prefix: 24 };
+    route.execute([Request::add_address(address), Request::raise(bridge.index)]).unwrap();
+    assert_eq!(route.addresses().unwrap(), [address]);
+    assert!(route.routes().unwrap().iter().any(|r| r.destination == Ipv4Addr::new(10, 1, 0, 0)));
+
+    let (other, mut inside) = make_network_namespace(Route::open).unwrap();
+    let veth = Veth {
+        name: "out",
+        master: bridge.index,
+        mtu: 1400,
+        peer_name: "in",
+        peer_mac: [2, 0, 0, 0, 0, 2],
+        peer_namespace: other.as_fd(),
+    };
+    let requests = [Request::create_veth(&veth), Request::raise_port("out", "whose it is")];
+    route.execute(requests.clone()).unwrap();
+    let out = route.link("out").unwrap().unwrap();
+    assert_eq!((out.master, out.alias.as_deref()), (Some(bridge.index), Some("whose it is")));
+    assert_eq!(inside.link("in").unwrap().unwrap().mac, [2, 0, 0, 0, 0, 2]);
+    // The first refusal is the answer, and what follows it is done all the same.
+    let [create, _] = requests;
+    let error = route.execute([create, Request::set_alias(out.index, "another's")]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(route.link("out").unwrap().unwrap().alias.as_deref(), Some("another's"));
+
+    route.execute([Request::set_group("out", 77), Request::delete_group(77)]).unwrap();
+    assert_eq!(route.link("out").unwrap(), None);
+    assert_eq!(inside.link("in").unwrap(), None);
+    assert!(events.take().unwrap().contains(&Event::Link("out".to_owned())));
+}
