@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use crate::error::{Error, Result};
 use crate::record::Cidr;
 
 /// Addresses from which networks without a given subnet take theirs.
@@ -18,8 +19,8 @@ pub struct AddressPool {
 pub struct Config {
     pub data_root: PathBuf,
     pub exec_root: PathBuf,
-    /// Name of the default bridge; also names the nftables table, so that daemons with different
-    /// bridges live beside each other.
+    /// Name of the default bridge, at most 15 bytes; `none`: there is no default bridge. It also names
+    /// the nftables table, so that daemons with different bridges live beside each other.
     pub bridge_name: String,
     /// Address and prefix of the default bridge. `None`: the first pool that clashes with no route
     /// of the host, chosen once and remembered.
@@ -57,5 +58,24 @@ impl Config {
             watch: true,
             ready_sandboxes: 4,
         }
+    }
+
+    /// Whether containers can have interfaces at all.
+    pub(crate) fn has_bridge(&self) -> bool {
+        self.bridge_name != "none"
+    }
+
+    /// What the kernel and nftables take for a name.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let name = &self.bridge_name;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let is_name = (1..=15).contains(&name.len()) && name.bytes().all(allowed);
+        if is_name && name != "." && name != ".." {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "invalid bridge name \"{}\": use at most 15 letters, digits, '-', '_' and '.'",
+            name.escape_default()
+        )))
     }
 }

@@ -215,6 +215,9 @@ impl Inner {
     }
 
     pub(crate) fn apply_rules(&self, kernel: &mut Kernel) -> Result<()> {
+        if !self.config.has_bridge() {
+            return Ok(());
+        }
         let (bridges, endpoints) = self.expected_rules();
         rules::apply(&mut kernel.nftables, &self.table, &bridges, &endpoints)
             .context(|| format!("write nftables table inet {}", self.table))

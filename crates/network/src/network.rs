@@ -60,6 +60,7 @@ impl Network {
     /// # Errors
     /// If the bridge is another daemon's or no bridge, no subnet is free, or the kernel refuses.
     pub fn open(config: Config) -> Result<Self> {
+        config.validate()?;
         let store = Store::open(&config.data_root, &config.exec_root)?;
         let mut kernel = Kernel {
             route: Route::open().context(|| "open a netlink socket".to_owned())?,
@@ -89,7 +90,7 @@ impl Network {
         inner.ensure_bridges(&mut lock(&inner.kernel))?;
         inner.apply_rules(&mut lock(&inner.kernel))?;
         let network = Self { inner: Arc::new(inner) };
-        if network.inner.config.watch {
+        if network.inner.config.watch && network.inner.config.has_bridge() {
             let _ = network.inner.watch.set(Watch::new(&network)?); // nobody else has set it
         }
         for warning in network.warnings() {
@@ -246,6 +247,9 @@ impl Network {
 
     /// What an operator should know: that other people's rules drop what containers send and get.
     pub fn warnings(&self) -> Vec<String> {
+        if !self.inner.config.has_bridge() {
+            return Vec::new();
+        }
         let mut kernel = lock(&self.inner.kernel);
         let bridge = &self.inner.config.bridge_name;
         let chains = kernel.nftables.dropping_forward_chains().unwrap_or_default();

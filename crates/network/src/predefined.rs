@@ -23,6 +23,10 @@ pub(crate) fn networks(
     for (name, driver) in
         [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)]
     {
+        if driver == Driver::Bridge && !config.has_bridge() {
+            networks.retain(|_, record| record.name != name);
+            continue;
+        }
         let known = networks.values().find(|record| record.name == name);
         let mut record = known.cloned().unwrap_or_else(|| new_record(name, driver));
         if driver == Driver::Bridge {

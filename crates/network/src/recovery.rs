@@ -60,6 +60,9 @@ impl Network {
     /// If the kernel refuses.
     pub fn repair(&self) -> Result<bool> {
         let inner = &self.inner;
+        if !inner.config.has_bridge() {
+            return Ok(false);
+        }
         let lost = {
             let mut kernel = lock(&inner.kernel);
             inner.ensure_bridges(&mut kernel)?;

@@ -345,6 +345,27 @@ fn the_administrators_bridge_keeps_its_address() {
 }
 
 #[test]
+fn no_bridge_means_no_bridge() {
+    let Some(lab) = Lab::new() else { return };
+    let network = |name: &str| {
+        let config = Config { bridge_name: name.to_owned(), watch: true, ..lab.config() };
+        Network::open(config)
+    };
+    let none = network("none").unwrap();
+    let names: Vec<_> = none.list().into_iter().map(|network| network.record.name).collect();
+    assert_eq!(names, ["host", "none"]);
+    let error = Container::try_start(&none, "a", &[]).err().unwrap();
+    assert_eq!(error.to_string(), "network bridge not found");
+    none.connect("a", "none", &request("a", &[])).unwrap();
+    assert_eq!(none.reconcile(&[]).unwrap().endpoints, ["a"]);
+    assert_eq!(run("nft", &["list", "ruleset"]), "");
+    assert_eq!(run("ip", &["link", "show", "type", "bridge"]), "");
+    for name in ["", "a b", "a/b", "..", "a\n", "sixteen-bytes-xx"] {
+        assert_eq!(network(name).unwrap_err().kind(), ErrorKind::InvalidParameter, "{name:?}");
+    }
+}
+
+#[test]
 fn three_networks_are_always_there() {
     let Some(lab) = Lab::new() else { return };
     let network = lab.open();
