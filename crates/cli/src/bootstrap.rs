@@ -6,20 +6,17 @@
 
 mod sources;
 mod suite;
-mod tarball;
 mod tree;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use docker_api::{Client, Request, encode_path};
 use indicatif::ProgressBar;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
-use tokio::sync::mpsc;
 
 use sources::Sources;
 use suite::{Distribution, Target};
@@ -27,10 +24,10 @@ use suite::{Distribution, Target};
 use crate::failure::Failure;
 use crate::grammar::{Call, Outcome};
 use crate::image::progress::{Progress, To, style};
+use crate::pipe;
+use crate::tarball;
 use crate::terminal;
 
-const CHUNK: usize = 256 * 1024;
-const QUEUE: usize = 8;
 const VARIANTS: [&str; 3] = ["minbase", "buildd", "standard"];
 
 /// `bootstrap [OPTIONS] NAME:SUITE`
@@ -266,82 +263,48 @@ async fn import(
     newest: Option<u64>,
     plan: &Plan<'_>,
 ) -> Result<(), Failure> {
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
+    let (mut pipe, stream) = pipe::to_stream();
     let root = root.to_owned();
-    let bar = terminal::stdout_is_terminal().then(|| {
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(style("{spinner} Importing {bytes} ({bytes_per_sec})"));
-        bar
-    });
-    let counter = bar.clone();
+    let counter = pipe.counter();
     let writer = tokio::task::spawn_blocking(move || {
-        let mut pipe = Pipe { sender, buffer: Vec::with_capacity(CHUNK), bar: counter };
-        let written = tarball::write_tree(&root, newest, &mut pipe);
-        if let Err(error) = written {
-            // The daemon must not take a torn tar for a whole one.
-            let _ = pipe.sender.blocking_send(Err(error));
+        if let Err(error) = tarball::write_tree(&root, newest, &mut pipe) {
+            pipe.fail(error);
         }
     });
     let shell = match plan.target.distribution {
         Distribution::Debian => "CMD [\"bash\"]",
         Distribution::Ubuntu => "CMD [\"/bin/bash\"]",
     };
-    let message = format!(
-        "Bootstrapped {} {} from {}",
-        plan.target.distribution.name(),
-        plan.target.suite,
-        plan.sources.mirror
-    );
+    let distribution = plan.target.distribution.name();
+    let message =
+        format!("Bootstrapped {distribution} {} from {}", plan.target.suite, plan.sources.mirror);
     let request = Request::post("/images/create")
         .query("fromSrc", "-")
         .query("repo", &plan.target.name)
         .query("tag", &plan.target.tag)
         .query("message", message)
         .query("changes", shell)
-        .stream("application/x-tar", tokio_stream(receiver));
-    let sent = client.call(request).await;
+        .stream("application/x-tar", stream);
+    let sent = show_bytes(client.call(request), &counter).await;
     writer.await.map_err(|e| format!("the tar writer broke: {e}"))?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
     Progress::new(To::Stdout).follow(sent?, |_| {}).await
 }
 
-/// Turns a channel into a stream.
-fn tokio_stream(
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
-    futures_util::stream::unfold(receiver, |mut receiver| async move {
-        let item = receiver.recv().await?;
-        Some((item, receiver))
-    })
-}
-
-/// The writing end of a request's body, for a blocking thread.
-struct Pipe {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-    bar: Option<ProgressBar>,
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
+/// Waits for an answer while a bar on the terminal shows what has been sent.
+async fn show_bytes<T>(answer: impl Future<Output = T>, sent: &AtomicU64) -> T {
+    if !terminal::stdout_is_terminal() {
+        return answer.await;
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style("{spinner} Importing {bytes} ({bytes_per_sec})"));
+    let mut ticks = tokio::time::interval(Duration::from_millis(120));
+    tokio::pin!(answer);
+    let answer = loop {
+        tokio::select! {
+            answer = &mut answer => break answer,
+            _ = ticks.tick() => bar.set_position(sent.load(Ordering::Relaxed)),
         }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        if let Some(bar) = &self.bar {
-            bar.inc(chunk.len() as u64);
-        }
-        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the daemon stopped reading");
-        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| gone())
-    }
+    };
+    bar.finish_and_clear();
+    answer
 }

@@ -2,6 +2,7 @@
 
 mod containers;
 mod images;
+mod networks;
 mod system;
 
 use crate::cli;
@@ -35,17 +36,30 @@ const COMMON: &[&Command] = &[
     &images::PUSH,
     &images::IMAGES,
     &images::BOOTSTRAP,
+    &images::LOGIN,
+    &images::LOGOUT,
+    &images::SEARCH,
     &system::VERSION,
     &system::INFO,
 ];
 
-const MANAGEMENT: &[&Command] = &[&containers::CONTAINER, &images::IMAGE, &system::SYSTEM];
+const MANAGEMENT: &[&Command] = &[
+    &containers::CONTAINER,
+    &images::IMAGE,
+    &networks::NETWORK,
+    &system::SYSTEM,
+    &networks::VOLUME,
+];
 
 const OTHERS: &[&Command] = &[
     &containers::ATTACH,
     &containers::COMMIT,
     &system::COMPLETION,
+    &containers::CP,
     &containers::CREATE,
+    &containers::DIFF,
+    &system::EVENTS,
+    &containers::EXPORT,
     &images::HISTORY,
     &images::IMPORT,
     &system::INSPECT,
@@ -53,14 +67,17 @@ const OTHERS: &[&Command] = &[
     &images::LOAD,
     &containers::LOGS,
     &containers::PAUSE,
+    &containers::PORT,
     &containers::RENAME,
     &containers::RESTART,
     &containers::RM,
     &images::RMI,
     &images::SAVE,
     &containers::START,
+    &containers::STATS,
     &containers::STOP,
     &images::TAG,
+    &containers::TOP,
     &containers::UNPAUSE,
     &containers::UPDATE,
     &containers::WAIT,

@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod progress;
 pub(crate) mod pull;
 pub(crate) mod remove;

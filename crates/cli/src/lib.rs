@@ -16,13 +16,18 @@ mod failure;
 mod filters;
 mod grammar;
 mod image;
+mod network;
+mod pipe;
+mod prune;
 mod signals;
 mod suggest;
 mod system;
 mod table;
+mod tarball;
 mod template;
 mod terminal;
 mod units;
+mod volume;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -3,10 +3,11 @@
 use crate::container::flags::{
     CONTAINER as CONTAINER_FLAGS, DETACH_KEYS, FILTERS, RUN_ONLY, SIG_PROXY, UPDATE as UPDATE_FLAGS,
 };
-use crate::container::{exec, lifecycle, list, logs, run, start};
+use crate::container::{copy, exec, lifecycle, list, logs, look, run, start, stats};
 use crate::grammar::{
-    Action, Args, Command, INT, LIST, ON, STRING, SWITCH, action, checked, flag, short,
+    Action, Args, Command, FILTER, INT, LIST, ON, STRING, SWITCH, action, checked, flag, short,
 };
+use crate::prune;
 use crate::system::inspect;
 
 const ENV: crate::grammar::Type = checked("list", crate::container::checks::env);
@@ -243,6 +244,95 @@ pub(super) const COMMIT: Command = Command {
     ..Command::BASE
 };
 
+pub(super) const TOP: Command = Command {
+    name: "top",
+    usage: "CONTAINER [ps OPTIONS]",
+    about: "Show the processes of a container",
+    paths: &["container top", "top"],
+    args: Args::AtLeast(1),
+    interspersed: false,
+    action: action!(look::top),
+    ..Command::BASE
+};
+
+pub(super) const STATS: Command = Command {
+    name: "stats",
+    usage: "[OPTIONS] [CONTAINER...]",
+    about: "Show what containers use, live",
+    paths: &["container stats", "stats"],
+    flags: &[&[
+        short('a', "all", SWITCH, "Show all containers, not only running ones"),
+        flag(
+            "format",
+            STRING,
+            "Show each container by a Go template, as 'json', or as 'table TEMPLATE'",
+        ),
+        flag("no-stream", SWITCH, "Show the figures once and end"),
+        flag("no-trunc", SWITCH, "Do not shorten anything"),
+    ]],
+    args: Args::AtLeast(0),
+    action: action!(stats::stats),
+    ..Command::BASE
+};
+
+pub(super) const PORT: Command = Command {
+    name: "port",
+    usage: "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    about: "List the published ports of a container",
+    paths: &["container port", "port"],
+    args: Args::Between(1, 2),
+    action: action!(look::port),
+    ..Command::BASE
+};
+
+pub(super) const DIFF: Command = Command {
+    name: "diff",
+    usage: "CONTAINER",
+    about: "List files that differ from the container's image",
+    paths: &["container diff", "diff"],
+    args: Args::Exactly(1),
+    action: action!(look::diff),
+    ..Command::BASE
+};
+
+pub(super) const EXPORT: Command = Command {
+    name: "export",
+    usage: "[OPTIONS] CONTAINER",
+    about: "Write a container's files as a tar",
+    paths: &["container export", "export"],
+    flags: &[&[short('o', "output", STRING, "Write this file instead of STDOUT")]],
+    args: Args::Exactly(1),
+    action: action!(look::export),
+    ..Command::BASE
+};
+
+pub(super) const CP: Command = Command {
+    name: "cp",
+    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    about: "Copy files between a container and this machine\n\nWith '-' as the source, a tar from STDIN is unpacked into a directory of the\ncontainer; with '-' as the destination, a tar of the source goes to STDOUT.",
+    paths: &["container cp", "cp"],
+    flags: &[&[
+        short('a', "archive", SWITCH, "Keep owners"),
+        short('L', "follow-link", SWITCH, "Copy what a link in SRC_PATH points to"),
+        short('q', "quiet", SWITCH, "Do not say what was copied"),
+    ]],
+    args: Args::Exactly(2),
+    action: action!(copy::copy),
+    ..Command::BASE
+};
+
+const PRUNE: Command = Command {
+    name: "prune",
+    usage: "[OPTIONS]",
+    about: "Remove all stopped containers",
+    flags: &[&[
+        flag("filter", FILTER, "Remove only what fits the conditions (until=TIME, label=KEY)"),
+        short('f', "force", SWITCH, "Do not ask first"),
+    ]],
+    action: action!(prune::containers),
+    ..Command::BASE
+};
+
 const INSPECT: Command = Command {
     name: "inspect",
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
@@ -260,8 +350,9 @@ pub(super) const CONTAINER: Command = Command {
     name: "container",
     about: "Manage containers",
     action: Action::Group(&[
-        &ATTACH, &COMMIT, &CREATE, &EXEC, &INSPECT, &KILL, &LOGS, &LS, &PAUSE, &RENAME, &RESTART,
-        &REMOVE, &RUN, &START, &STOP, &UNPAUSE, &UPDATE, &WAIT,
+        &ATTACH, &COMMIT, &CP, &CREATE, &DIFF, &EXEC, &EXPORT, &INSPECT, &KILL, &LOGS, &LS, &PAUSE,
+        &PORT, &PRUNE, &RENAME, &RESTART, &REMOVE, &RUN, &START, &STATS, &STOP, &TOP, &UNPAUSE,
+        &UPDATE, &WAIT,
     ]),
     ..Command::BASE
 };

@@ -2,8 +2,11 @@
 
 use crate::bootstrap;
 use crate::container::flags::{FILTERS, PLATFORMS};
-use crate::grammar::{Action, Args, Command, Flag, LIST, ON, STRING, SWITCH, action, flag, short};
-use crate::image::{import, list, pull, remove};
+use crate::grammar::{
+    Action, Args, Command, FILTER, Flag, INT, LIST, ON, STRING, SWITCH, action, flag, short,
+};
+use crate::image::{import, list, login, pull, remove};
+use crate::prune;
 use crate::system::inspect;
 
 const PLATFORM: Flag = flag("platform", STRING, "Platform of the image (os/arch)");
@@ -94,7 +97,7 @@ pub(super) const IMPORT: Command = Command {
     about: "Make an image of the files in a tar",
     paths: &["image import", "import"],
     flags: &[&[CHANGE, short('m', "message", STRING, "Comment in the image's history"), PLATFORM]],
-    args: Args::Between(1, 2),
+    args: Args::AtLeast(1),
     action: action!(import::import),
     ..Command::BASE
 };
@@ -151,6 +154,61 @@ pub(super) const RMI: Command = Command {
 
 const RM: Command = Command { name: "rm", aliases: &["remove"], ..RMI };
 
+const PRUNE: Command = Command {
+    name: "prune",
+    usage: "[OPTIONS]",
+    about: "Remove images that are not used",
+    flags: &[&[
+        short('a', "all", SWITCH, "Remove all images without a container, not only nameless ones"),
+        flag("filter", FILTER, "Remove only what fits the conditions (until=TIME, label=KEY)"),
+        short('f', "force", SWITCH, "Do not ask first"),
+    ]],
+    action: action!(prune::images),
+    ..Command::BASE
+};
+
+pub(super) const LOGIN: Command = Command {
+    name: "login",
+    usage: "[OPTIONS] [SERVER]",
+    about: "Log in to a registry",
+    flags: &[&[
+        short('p', "password", STRING, "Password or token"),
+        flag("password-stdin", SWITCH, "Read the password from STDIN"),
+        short('u', "username", STRING, "User name"),
+    ]],
+    args: Args::AtMost(1),
+    action: action!(login::login),
+    ..Command::BASE
+};
+
+pub(super) const LOGOUT: Command = Command {
+    name: "logout",
+    usage: "[SERVER]",
+    about: "Forget the credentials of a registry",
+    args: Args::AtMost(1),
+    action: action!(login::logout),
+    ..Command::BASE
+};
+
+pub(super) const SEARCH: Command = Command {
+    name: "search",
+    usage: "[OPTIONS] TERM",
+    about: "Search the default registry for images",
+    flags: &[&[
+        FILTERS,
+        flag(
+            "format",
+            STRING,
+            "Show each image by a Go template, as 'json', or as 'table TEMPLATE'",
+        ),
+        flag("limit", INT, "Number of results"),
+        flag("no-trunc", SWITCH, "Do not shorten anything"),
+    ]],
+    args: Args::Exactly(1),
+    action: action!(login::search),
+    ..Command::BASE
+};
+
 const INSPECT: Command = Command {
     name: "inspect",
     usage: "[OPTIONS] IMAGE [IMAGE...]",
@@ -181,7 +239,7 @@ pub(super) const IMAGE: Command = Command {
     name: "image",
     about: "Manage images",
     action: Action::Group(&[
-        &BOOTSTRAP, &HISTORY, &IMPORT, &INSPECT, &LOAD, &LS, &PULL, &PUSH, &RM, &SAVE, &TAG,
+        &BOOTSTRAP, &HISTORY, &IMPORT, &INSPECT, &LOAD, &LS, &PRUNE, &PULL, &PUSH, &RM, &SAVE, &TAG,
     ]),
     ..Command::BASE
 };

@@ -2,9 +2,10 @@
 
 use crate::cli;
 use crate::grammar::{
-    self, Action, Args, Call, Command, Flag, Outcome, STRING, SWITCH, action, flag, short,
+    self, Action, Args, Call, Command, FILTER, Flag, Outcome, STRING, SWITCH, action, flag, short,
 };
-use crate::system::{info, inspect, version};
+use crate::prune;
+use crate::system::{disk, events, info, inspect, version};
 
 const FORMAT: Flag = short('f', "format", STRING, "Show it by a Go template, or as 'json'");
 
@@ -59,9 +60,54 @@ async fn completion(call: Call<'_>) -> Outcome {
     Ok(0)
 }
 
+pub(super) const EVENTS: Command = Command {
+    name: "events",
+    usage: "[OPTIONS]",
+    about: "Show what happens in the daemon as it happens",
+    paths: &["system events", "events"],
+    flags: &[&[
+        crate::container::flags::FILTERS,
+        flag("format", STRING, "Show each event by a Go template, or as 'json'"),
+        flag("since", STRING, "Begin at a time or so long ago"),
+        flag("until", STRING, "End at a time or so long ago"),
+    ]],
+    action: action!(events::events),
+    ..Command::BASE
+};
+
+const DF: Command = Command {
+    name: "df",
+    usage: "[OPTIONS]",
+    about: "Show how much disk everything takes",
+    flags: &[&[
+        flag(
+            "format",
+            STRING,
+            "Show each line by a Go template, as 'json', or as 'table TEMPLATE'",
+        ),
+        short('v', "verbose", SWITCH, "Show each object"),
+    ]],
+    action: action!(disk::usage),
+    ..Command::BASE
+};
+
+const PRUNE: Command = Command {
+    name: "prune",
+    usage: "[OPTIONS]",
+    about: "Remove everything that is not used",
+    flags: &[&[
+        short('a', "all", SWITCH, "Remove all images without a container, not only nameless ones"),
+        flag("filter", FILTER, "Remove only what fits the conditions (until=TIME, label=KEY)"),
+        short('f', "force", SWITCH, "Do not ask first"),
+        flag("volumes", SWITCH, "Remove anonymous volumes as well"),
+    ]],
+    action: action!(prune::system),
+    ..Command::BASE
+};
+
 pub(super) const SYSTEM: Command = Command {
     name: "system",
     about: "Manage the engine",
-    action: Action::Group(&[&INFO]),
+    action: Action::Group(&[&DF, &EVENTS, &INFO, &PRUNE]),
     ..Command::BASE
 };

@@ -124,7 +124,17 @@ pub(crate) async fn save(call: Call<'_>) -> Outcome {
 /// Refuses an output file before anything is transferred.
 pub(crate) fn check_output(output: Option<&str>) -> Result<(), Failure> {
     let Some(path) = output else { return Ok(()) };
-    let dir = Path::new(path).parent().filter(|dir| !dir.as_os_str().is_empty());
+    check_output_directory(path)?;
+    if Path::new(path).is_dir() {
+        return Err(format!("invalid output path: {path:?} is a directory").into());
+    }
+    Ok(())
+}
+
+/// Refuses an output path whose directory does not exist.
+pub(crate) fn check_output_directory(path: &str) -> Result<(), Failure> {
+    let dir =
+        Path::new(path.trim_end_matches('/')).parent().filter(|dir| !dir.as_os_str().is_empty());
     if let Some(dir) = dir
         && !dir.is_dir()
     {
@@ -133,9 +143,6 @@ pub(crate) fn check_output(output: Option<&str>) -> Result<(), Failure> {
             dir.display().to_string()
         )
         .into());
-    }
-    if Path::new(path).is_dir() {
-        return Err(format!("invalid output path: {path:?} is a directory").into());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Entries are sorted, owners are numbers, times are whole seconds and never
 //! newer than a given one. Hard links and extended attributes are kept;
-//! sockets and whatever is below /dev are left out.
+//! sockets are left out.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -14,27 +14,50 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
-/// Writes the tree under `root`.
+/// Writes the tree under `root`, without what is below its /dev.
 ///
 /// # Errors
 /// When a file cannot be read or the output ends.
 pub(crate) fn write_tree(root: &Path, newest: Option<u64>, output: impl Write) -> io::Result<()> {
-    let mut builder = Builder::new(output);
-    builder.mode(tar::HeaderMode::Complete);
-    let mut tree = Tree { root, newest, builder, links: HashMap::new() };
+    let mut tree = Tree::new(root, Path::new(""), output);
+    tree.newest = newest;
+    tree.skipped = Some(Path::new("dev"));
     tree.directory(Path::new(""))?;
+    tree.builder.into_inner()?.flush()
+}
+
+/// Writes one file or tree under the name that it is to have.
+///
+/// # Errors
+/// When a file cannot be read or the output ends.
+pub(crate) fn write_named(source: &Path, name: &Path, output: impl Write) -> io::Result<()> {
+    let mut tree = Tree::new(source, name, output);
+    let metadata = std::fs::symlink_metadata(source)?;
+    tree.entry(Path::new(""), &metadata)?;
+    if metadata.is_dir() {
+        tree.directory(Path::new(""))?;
+    }
     tree.builder.into_inner()?.flush()
 }
 
 struct Tree<'a, W: Write> {
     root: &'a Path,
+    /// Stands in front of every entry's name.
+    prefix: &'a Path,
     newest: Option<u64>,
+    /// A directory whose content is left out.
+    skipped: Option<&'a Path>,
     builder: Builder<W>,
     /// First name of each file with several, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
-impl<W: Write> Tree<'_, W> {
+impl<'a, W: Write> Tree<'a, W> {
+    fn new(root: &'a Path, prefix: &'a Path, output: W) -> Self {
+        let builder = Builder::new(output);
+        Self { root, prefix, newest: None, skipped: None, builder, links: HashMap::new() }
+    }
+
     fn directory(&mut self, directory: &Path) -> io::Result<()> {
         let mut names: Vec<_> = std::fs::read_dir(self.root.join(directory))?
             .map(|e| e.map(|e| e.file_name()))
@@ -44,7 +67,7 @@ impl<W: Write> Tree<'_, W> {
             let path = directory.join(name);
             let metadata = std::fs::symlink_metadata(self.root.join(&path))?;
             self.entry(&path, &metadata)?;
-            if metadata.is_dir() && path != Path::new("dev") {
+            if metadata.is_dir() && self.skipped != Some(path.as_path()) {
                 self.directory(&path)?;
             }
         }
@@ -52,7 +75,15 @@ impl<W: Write> Tree<'_, W> {
     }
 
     fn entry(&mut self, path: &Path, metadata: &Metadata) -> io::Result<()> {
-        let full = self.root.join(path);
+        // Joining an empty path would put a slash behind a file's name.
+        let full =
+            if path.as_os_str().is_empty() { self.root.to_owned() } else { self.root.join(path) };
+        let name = if path.as_os_str().is_empty() {
+            self.prefix.to_owned()
+        } else {
+            self.prefix.join(path)
+        };
+        let path = name.as_path();
         let kind = metadata.file_type();
         let mut header = self.header(metadata);
         if kind.is_socket() {
