@@ -60,6 +60,8 @@ pub struct Config {
     pub init_path: Option<PathBuf>,
     /// Labels of this daemon (`key=value`).
     pub labels: Vec<String>,
+    /// For tests of recovery: the process kills itself when it comes to the step of this name.
+    pub crash_at: Option<String>,
 }
 
 /// Settings of the default bridge.
@@ -102,6 +104,7 @@ impl Config {
             init: false,
             init_path: None,
             labels: Vec::new(),
+            crash_at: None,
         }
     }
 

@@ -118,6 +118,15 @@ impl Engine {
         &self.inner.network
     }
 
+    /// Marks a step of an operation, after which the process may have been killed.
+    pub(crate) fn step(&self, name: &str) {
+        if self.inner.config.crash_at.as_deref() == Some(name) {
+            let own = rustix::process::getpid();
+            // Nothing runs after this; an error would mean that it did not work.
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+        }
+    }
+
     /// The configuration it was opened with.
     #[must_use]
     pub fn config(&self) -> &Config {

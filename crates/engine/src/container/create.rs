@@ -134,6 +134,7 @@ async fn make(engine: &Engine, draft: Draft, name: String) -> Result<ContainerRe
         .await?;
         return Err(error);
     }
+    engine.step("create:record");
     Ok(record)
 }
 
@@ -145,6 +146,7 @@ fn act(
     plans: Vec<crate::volume::MountPlan>,
 ) -> Result<CreatedMounts> {
     let layer = engine.inner.images.create_rw(id.as_str(), image)?;
+    engine.step("create:layer");
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o710)
@@ -152,6 +154,7 @@ fn act(
         .map_err(Error::io("create", &paths.directory))?;
     let volumes = &engine.inner.volumes;
     let made = volumes.create_mounts(plans)?;
+    engine.step("create:volumes");
     if let Err(error) = volumes.populate(&made.mounts, &layer.lowers) {
         volumes.remove_all(&made.created_volumes);
         return Err(error);

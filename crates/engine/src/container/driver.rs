@@ -92,6 +92,7 @@ async fn attempt(
         .current_dir("/")
         .spawn()
         .map_err(Error::io("run", shim))?;
+    engine.step("start:shim");
     let ready = tokio::time::timeout(START_DEADLINE, ready_line(&mut child, paths)).await;
     let started = match ready {
         Ok(Ok(started)) => started,
@@ -109,6 +110,7 @@ async fn attempt(
             )));
         }
     };
+    engine.step("start:ready");
     Ok(Run {
         pid: i32::try_from(started.pid).unwrap_or(0),
         start_ticks: started.start_ticks,
@@ -167,6 +169,7 @@ fn prepare(
     listener: Option<UnixListener>,
 ) -> Result<Prepared> {
     make_bundle(paths)?;
+    engine.step("start:bundle");
     remove_stale_exit(paths)?;
     let listener = match listener {
         Some(listener) => listener,
@@ -175,6 +178,7 @@ fn prepare(
         }
     };
     let Connected { namespaces, networks, name_paths } = network::connect(engine, record, paths)?;
+    engine.step("start:network");
     let mounts = crate::volume::prepare_mounts(&engine.inner.volumes, &record.mounts)?;
     let sources: Vec<PathBuf> = mounts.iter().map(|mount| mount.source.clone()).collect();
     let layer = rootfs(engine, record)?;
@@ -226,6 +230,7 @@ fn prepare(
         drain_timeout_ms: 2_000,
     };
     write(&paths.bundle.join(SHIM_FILE), &shim)?;
+    engine.step("start:config");
     Ok(Prepared { listener, networks, _mounts: mounts })
 }
 

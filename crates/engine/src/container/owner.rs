@@ -228,6 +228,7 @@ impl Owner {
             let _ = self.send_signal(signal::KILL).await; // its end is watched
             return Err(error);
         }
+        self.engine.step("start:record");
         publish::networks(&self.engine.inner.events, &self.record, "connect");
         self.event("start");
         Ok(())
@@ -497,6 +498,7 @@ impl Owner {
             self.record.state.manually_stopped = true;
             self.kill_and_take_down(run).await?;
         }
+        self.engine.step("remove:killed");
         self.record.state.status = Status::Removing;
         self.show();
         self.listener = None;

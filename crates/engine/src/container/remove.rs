@@ -36,6 +36,7 @@ pub(super) async fn forget(owner: &mut Owner, options: RemoveOptions) -> Result<
         }
     }
     engine.inner.store.remove(&owner.record.id).await?;
+    engine.step("remove:record");
     engine.inner.registry.remove(&owner.record.id, &owner.record.name);
     engine.inner.execs.drop_container(&owner.record.id);
     let record = owner.record.clone();

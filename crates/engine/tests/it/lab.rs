@@ -68,25 +68,60 @@ impl Lab {
             .unwrap();
         runtime.block_on(async {
             let engine = Engine::open(self.config()).await.unwrap();
-            self.make_image(&engine).await;
+            make_image(&engine).await;
             tokio::time::timeout(DEADLINE, work(engine.clone())).await.expect("in time");
             engine.shutdown().await;
         });
     }
 
-    async fn make_image(&self, engine: &Engine) {
-        let images = engine.images().clone();
-        let made = tokio::task::spawn_blocking(move || {
-            if images.resolve("busybox").is_ok() {
-                return;
-            }
-            let request = ImportRequest {
-                tag: Some(Reference::parse("busybox:latest").unwrap()),
-                ..ImportRequest::default()
+    /// The configuration in one word, for a daemon in another process.
+    pub(crate) fn roots(&self, crash_at: &str) -> String {
+        format!("{} {} {} {crash_at}", self.root().display(), self.cgroup, self.shim.display())
+    }
+
+    /// Reads what [`Self::roots`] wrote.
+    pub(crate) fn config_from(roots: &str) -> Config {
+        let mut words = roots.split(' ');
+        let mut word = || words.next().unwrap().to_owned();
+        let (root, cgroup, shim, crash_at) = (PathBuf::from(word()), word(), word(), word());
+        let mut config = Config::new(root.join("data"), root.join("exec"), shim.into());
+        config.cgroup_parent = cgroup;
+        config.crash_at = Some(crash_at).filter(|step| !step.is_empty());
+        config
+    }
+
+    /// Process 1 of a container, while no engine is open; found by its bundle's name file.
+    pub(crate) fn init_pid(&self, name: &str) -> u32 {
+        let bundles = std::fs::read_dir(self.root().join("exec/containers")).unwrap();
+        for bundle in bundles {
+            let path = bundle.unwrap().path();
+            let read = |file: &str| -> serde_json::Value {
+                serde_json::from_slice(&std::fs::read(path.join(file)).unwrap()).unwrap()
             };
-            images.import(archive().as_slice(), &request).unwrap();
-        });
-        made.await.unwrap();
+            if read("config.json")["annotations"]["name"] == name {
+                return read("init.json")["pid"].as_u64().unwrap().try_into().unwrap();
+            }
+        }
+        panic!("no bundle of {name}");
+    }
+
+    /// Waits until every shim that still has an exit to write has written it and gone.
+    pub(crate) fn wait_for_shims_to_end(&self) {
+        let bundles = std::fs::read_dir(self.root().join("exec/containers")).unwrap();
+        for bundle in bundles {
+            let path = bundle.unwrap().path();
+            let init: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(path.join("init.json")).unwrap()).unwrap();
+            let pid = |key: &str| u32::try_from(init[key].as_u64().unwrap()).unwrap();
+            // One whose container runs stays.
+            let runs = std::fs::read_to_string(format!("/proc/{}/stat", pid("pid")))
+                .is_ok_and(|stat| !stat.contains(") Z"));
+            if !runs && let Ok(shim) = linux::process::Pidfd::open(pid("shim_pid")) {
+                let mut poll = [rustix::event::PollFd::new(&shim, rustix::event::PollFlags::IN)];
+                let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+                assert_eq!(rustix::event::poll(&mut poll, Some(&limit)).unwrap(), 1);
+            }
+        }
     }
 
     /// Fails if anything of a container is left.
@@ -121,6 +156,22 @@ impl Drop for Lab {
             Path::new("/sys/fs/cgroup").join(self.cgroup.trim_start_matches('/')),
         );
     }
+}
+
+/// Imports the image that the tests run.
+pub(crate) async fn make_image(engine: &Engine) {
+    let images = engine.images().clone();
+    let made = tokio::task::spawn_blocking(move || {
+        if images.resolve("busybox").is_ok() {
+            return;
+        }
+        let request = ImportRequest {
+            tag: Some(Reference::parse("busybox:latest").unwrap()),
+            ..ImportRequest::default()
+        };
+        images.import(archive().as_slice(), &request).unwrap();
+    });
+    made.await.unwrap();
 }
 
 /// A root with busybox under every name that tests use.

@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
 
+mod crash;
 mod lab;
 mod lifecycle;
