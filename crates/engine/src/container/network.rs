@@ -273,13 +273,12 @@ fn write_name_files(
         search: or(&host_config.dns_search, &config.dns_search),
         options: or(&host_config.dns_options, &config.dns_options),
     };
-    let host_text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let shares_host = host_config.network_mode == NetworkMode::Host;
     let resolv = if shares_host && dns == DnsOptions::default() {
         // With the host's network its loopback resolvers answer as well.
-        host_text
+        std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
     } else {
-        ::network::resolv_conf(&host_text, &dns)?
+        ::network::resolv_conf(&::network::host_resolv_conf(), &dns)?
     };
     write(&paths.resolv_conf, &resolv)?;
 
