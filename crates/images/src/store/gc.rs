@@ -71,7 +71,10 @@ impl Store {
         write: &WriteTransaction,
         diff_ids: &[Digest],
     ) -> Result<Vec<(Digest, LayerRecord)>> {
-        let removed = unreferenced(write, &self.state(), diff_ids)?;
+        let mut state = self.state();
+        let removed = unreferenced(write, &state, diff_ids)?;
+        state.going.extend(removed.iter().map(|(diff_id, _)| *diff_id));
+        drop(state);
         forget(write, &removed)?;
         Ok(removed)
     }
@@ -80,6 +83,7 @@ impl Store {
     pub(crate) fn delete_layers(&self, removed: Vec<(Digest, LayerRecord)>) -> Result<()> {
         let mut result = Ok(());
         for (diff_id, record) in removed {
+            self.state().going.remove(&diff_id);
             tracing::debug!(layer = %diff_id, "layer removed");
             // One failure does not keep the others; what stays goes at the next open.
             result = result.and(delete::delete(&self.paths().layer(&record.cache_id)));

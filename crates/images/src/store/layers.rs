@@ -80,6 +80,9 @@ impl Store {
     /// `Database`.
     pub fn existing_layer(&self, diff_id: &Digest) -> Result<Option<UnpackedLayer>> {
         let pin = self.pin(*diff_id);
+        if self.state().going.contains(diff_id) {
+            return Ok(None);
+        }
         Ok(self.read()?.layer(diff_id)?.map(|record| UnpackedLayer {
             diff_id: *diff_id,
             size: record.size,

@@ -42,6 +42,9 @@ pub(crate) struct Inner {
 pub(crate) struct State {
     /// Blobs and layers, by digest, with the number of holders.
     pins: HashMap<Digest, usize>,
+    /// Layers whose removal is decided and not yet to be seen in the database. A pin comes too late
+    /// for them; should the removal fail, they only are unpacked once more.
+    going: HashSet<Digest>,
     /// Blobs being taken in.
     ingests: HashSet<Digest>,
     /// Layers of each container, lowest first.
