@@ -255,6 +255,8 @@ impl Registry {
             report(LayerState::Waiting);
         }
         let permit = downloads.acquire().await.expect("never closed");
+        // Or removing another image could take the blob between download and unpacking.
+        let _pin = self.store.pin(blob.digest);
         let (store, slots) = (&self.store, &*self.slots);
         Download { store, slots, repository, blob, report: &report }.run().await?;
         drop(permit);

@@ -17,6 +17,7 @@ use super::repository::{Repository, promised_digest};
 use super::session::{Access, Mirrors, hosts};
 use super::upload::{Content, Mount, Upload};
 use super::{AuthConfig, Descriptor, Registry, Report, blocking};
+use crate::store::Pin;
 use crate::{
     BlobDescriptor, Digest, ImageDetail, ImageId, LayerState, ListFilter, Manifest, Progress,
     Reference,
@@ -43,7 +44,6 @@ pub struct PushedImage {
 }
 
 /// One layer on its way.
-#[derive(Debug, Clone)]
 struct Layer {
     diff_id: Digest,
     blob: BlobDescriptor,
@@ -51,6 +51,8 @@ struct Layer {
     mounts: Vec<String>,
     /// Whether our store has the blob.
     stored: bool,
+    /// Keeps it there.
+    _pin: Pin,
 }
 
 /// A manifest of our own making. The order of the fields is the order in the JSON.
@@ -242,11 +244,10 @@ impl Registry {
         blocking(move || {
             let layers = diff_ids.into_iter().zip(blobs).zip(mounts);
             Ok(layers
-                .map(|((diff_id, blob), mounts)| Layer {
-                    diff_id,
-                    stored: store.blob_exists(&blob.digest),
-                    blob,
-                    mounts,
+                .map(|((diff_id, blob), mounts)| {
+                    let pin = store.pin(blob.digest);
+                    let stored = store.blob_exists(&blob.digest);
+                    Layer { diff_id, blob, mounts, stored, _pin: pin }
                 })
                 .collect())
         })

@@ -1,9 +1,9 @@
 //! Pulls from a registry that behaves.
 
 use images::registry::{InsecureRegistries, Mirror, Platform, PullOptions, RegistryConfig};
-use images::{Digest, ErrorKind, Reference};
+use images::{Digest, ErrorKind, Reference, RemoveOptions};
 
-use crate::content::{Format, Memory, TestImage, error, noise};
+use crate::content::{Format, Memory, TestImage, error, noise, tar_of};
 use crate::harness::{Fixture, config, is_root};
 use crate::server::{Answer, Server};
 
@@ -213,6 +213,43 @@ async fn two_pulls_share_one_download() {
     let (first, second) = tokio::join!(fixture.pull(&name), fixture.pull(&name));
     assert_eq!((first.unwrap()[0].id, second.unwrap()[0].id), (image.id(), image.id()));
     assert_eq!(server.seen(&layer).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_and_removals_of_the_same_layers_do_not_meet() {
+    if !is_root() {
+        return;
+    }
+    let tars = [tar_of(&[("shared", noise(1, 50_000))]), tar_of(&[("own", noise(2, 50_000))])];
+    let images =
+        [&tars[..1], &tars[..]].map(|tars| TestImage::of_tars(Format::OciGzip, "amd64", tars));
+    let mut memory = Memory::of("0", &images[0]);
+    memory.add("1", &images[1]);
+    let server = Server::start(move |request| memory.reply(request)).await;
+    let fixture = std::sync::Arc::new(Fixture::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..4 {
+        let (fixture, name) = (fixture.clone(), format!("{}/app:{}", server.host(), n % 2));
+        tasks.spawn(async move {
+            for _ in 0..6 {
+                fixture.pull(&name).await.unwrap();
+                let (store, name) = (fixture.store.clone(), name.clone());
+                let removed = tokio::task::spawn_blocking(move || {
+                    let options = RemoveOptions { force: true, no_prune: false, in_use: &|_| None };
+                    store.remove(&name, &options)
+                });
+                // The other task with this name may have been first.
+                let _ = removed.await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let name = format!("{}/app:1", server.host());
+    assert_eq!(fixture.pull(&name).await.unwrap()[0].id, images[1].id());
+    assert_eq!(fixture.file(&images[1].id(), "shared").unwrap(), noise(1, 50_000));
+    assert!(fixture.store.verify().unwrap().is_empty());
 }
 
 #[tokio::test]
