@@ -227,3 +227,29 @@ fn the_administrators_chain_decides_first_and_stays() {
     run("nft", &["flush", "chain", "inet", "teu", "TEU-USER"]);
     peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
 }
+
+#[test]
+fn the_commands_of_the_warning_open_a_dropping_host() {
+    let Some(lab) = Lab::new() else { return };
+    let iptables = |arguments: &str| {
+        run("iptables-nft", &arguments.split(' ').collect::<Vec<_>>());
+    };
+    if std::process::Command::new("iptables-nft").arg("-V").output().is_err() {
+        eprintln!("skipped: no iptables-nft");
+        return;
+    }
+    iptables("-P FORWARD DROP");
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    let server = web.listen(80);
+    assert!(is_unreachable(&lab.outside, HOST, 8080));
+    let warnings = network.warnings();
+    let (_, commands) = warnings[0].split_once("To let them: ").unwrap();
+    for command in commands.split("; ") {
+        iptables(command.strip_prefix("iptables ").unwrap());
+    }
+    assert_eq!(network.warnings(), [] as [&str; 0]);
+    peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    let world = listen(&lab.outside, 9000);
+    peer_of(&world, connect_from(&web.namespace, OUTSIDE, 9000).unwrap());
+}
