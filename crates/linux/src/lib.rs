@@ -5,6 +5,8 @@
 //! do that with what they find here.
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod credentials;
 pub mod fs;
 pub mod mount;
 pub mod namespace;

@@ -86,3 +86,54 @@ fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     let entered = unsafe { libc::setns(namespace.as_raw_fd(), 0) };
     if entered == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Moves this process into the namespaces `kinds` (`CLONE_NEW*` bits) of `target`: a namespace's
+/// own descriptor, or a pidfd, whose namespaces of all those kinds are joined at once.
+///
+/// # Errors
+/// As setns(2).
+pub fn join(target: BorrowedFd<'_>, kinds: u64) -> io::Result<()> {
+    let bits = i32::try_from(kinds).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: setns takes no pointers; the descriptor is borrowed and thus open.
+    let joined = unsafe { libc::setns(target.as_raw_fd(), bits) };
+    if joined == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Leaves the namespaces `kinds` (`CLONE_NEW*` bits) for new ones.
+///
+/// # Errors
+/// As unshare(2).
+pub fn unshare(kinds: u64) -> io::Result<()> {
+    let bits = i32::try_from(kinds).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: unshare takes an integer.
+    let done = unsafe { libc::unshare(bits) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets the loopback interface of the current network namespace up.
+///
+/// # Errors
+/// As ioctl(2) with `SIOCSIFFLAGS`.
+pub fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l'.cast_signed();
+    request.ifr_name[1] = b'o'.cast_signed();
+    // SAFETY: the name is terminated and the kernel reads and writes within the struct.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the flags are the member that the call above filled in.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | 1; // IFF_UP
+    // SAFETY: as above.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

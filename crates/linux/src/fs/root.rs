@@ -1,7 +1,9 @@
 //! A directory as a root that paths from outside cannot leave, by openat2(2).
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -80,34 +82,70 @@ impl Root {
 
     /// Opens the directory `path` (`O_PATH`), creating what is missing of it with `mode`.
     ///
-    /// Each component is created and opened by itself, so that a symlink in the tree is followed
-    /// within the root only.
+    /// Symlinks are followed as [`Self::open_in_root`] would, also where they dangle: then their
+    /// target is created.
     ///
     /// # Errors
-    /// `ENOTDIR` if a component exists and is no directory, else as mkdirat(2) and openat2(2).
+    /// `ENOTDIR` if a component exists and is no directory, `ELOOP` after 40 symlinks, else as
+    /// mkdirat(2) and openat2(2).
     pub fn create_dir_all(&self, path: impl AsRef<Path>, mode: Mode) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let path = path.as_ref();
-        match self.open_in_root(path, flags, Mode::empty()) {
+        match self.open_in_root(path.as_ref(), flags, Mode::empty()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        let mut done = PathBuf::from("/");
-        for component in path.components() {
-            match component {
-                Component::Normal(name) => {
-                    let parent = self.open_in_root(&done, flags, Mode::empty())?;
-                    done.push(name);
-                    match rustix::fs::mkdirat(&parent, name, mode) {
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(errno) => return Err(errno.into()),
-                    }
-                }
-                Component::ParentDir => done.push(".."),
-                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-            }
+        let real = self.create(path.as_ref(), Leaf::Directory, mode)?;
+        self.open_no_symlinks(real, flags, Mode::empty())
+    }
+
+    /// Opens the file `path` (`O_PATH`, of any kind), creating an empty one if it is missing, and
+    /// its directories, with `mode` for both.
+    ///
+    /// # Errors
+    /// As [`Self::create_dir_all`].
+    pub fn create_file_all(&self, path: impl AsRef<Path>, mode: Mode) -> io::Result<OwnedFd> {
+        match self.open_in_root(path.as_ref(), OFlags::PATH, Mode::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
         }
-        self.open_in_root(&done, flags, Mode::empty())
+        let real = self.create(path.as_ref(), Leaf::File, mode)?;
+        self.open_no_symlinks(real, OFlags::PATH, Mode::empty())
+    }
+
+    /// Creates what is missing of `path`; gives the path without any symlink.
+    fn create(&self, path: &Path, leaf: Leaf, mode: Mode) -> io::Result<PathBuf> {
+        let mut pending: Vec<_> = names(path);
+        let mut real = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = pending.pop() {
+            if name == ".." {
+                real.pop();
+                continue;
+            }
+            let parent_flags = OFlags::PATH | OFlags::DIRECTORY;
+            let parent = self.open_no_symlinks(&real, parent_flags, Mode::empty())?;
+            let mut target = [0_u8; 4096];
+            match rustix::fs::readlinkat_raw(&parent, &*name, &mut target[..]) {
+                Ok(length) => {
+                    links += 1;
+                    if links > 40 {
+                        return Err(Errno::LOOP.into());
+                    }
+                    let target = Path::new(std::ffi::OsStr::from_bytes(&target[..length]));
+                    if target.is_absolute() {
+                        real = PathBuf::from("/");
+                    }
+                    pending.extend(names(target));
+                    continue;
+                }
+                // It exists and is no symlink.
+                Err(Errno::INVAL) => {}
+                Err(Errno::NOENT) => make(&parent, &name, leaf, pending.is_empty(), mode)?,
+                Err(errno) => return Err(errno.into()),
+            }
+            real.push(name);
+        }
+        Ok(real)
     }
 
     fn resolve(
@@ -128,6 +166,38 @@ impl Root {
                 other => return Ok(other?),
             }
         }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaf {
+    Directory,
+    File,
+}
+
+/// The names of `path`, last first, without `.` and `/`.
+fn names(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    let mut names: Vec<_> = names.collect();
+    names.reverse();
+    names
+}
+
+fn make(parent: &OwnedFd, name: &OsStr, leaf: Leaf, is_last: bool, mode: Mode) -> io::Result<()> {
+    let made = if is_last && leaf == Leaf::File {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags | OFlags::WRONLY, mode).map(drop)
+    } else {
+        rustix::fs::mkdirat(parent, name, mode)
+    };
+    match made {
+        // Somebody else made it meanwhile; what it is shows when it is opened.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

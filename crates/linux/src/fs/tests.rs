@@ -72,5 +72,10 @@ fn paths_stay_in_the_root() {
     symlink("/real", dir.join("root/link")).unwrap();
     root.create_dir_all("link/sub", Mode::from_raw_mode(0o755)).unwrap();
     assert!(dir.join("root/real/sub").is_dir());
+    symlink("/missing/../there", dir.join("root/dangling")).unwrap();
+    root.create_file_all("dangling/file", Mode::from_raw_mode(0o644)).unwrap();
+    assert!(dir.join("root/there/file").is_file());
+    symlink("loop", dir.join("root/loop")).unwrap();
+    assert!(root.create_dir_all("loop/x", Mode::from_raw_mode(0o755)).is_err());
     std::fs::remove_dir_all(dir).unwrap();
 }
