@@ -3,8 +3,14 @@
 //! [`shim::protocol`] is what the engine speaks with `teu-shim`; everything else is the shim's own
 //! work: namespaces, mounts, cgroups, seccomp, stdio, logs, exit status. No tokio, no HTTP.
 
+pub mod cgroup;
+mod copy;
+mod failure;
+mod init;
+mod mount_options;
 pub mod seccomp;
 pub mod shim;
+mod spawn;
 
 /// The static binary that `--init` binds into a container as `/sbin/docker-init`. Its arguments
 /// are `-- PROGRAM ARG…`.

@@ -1,4 +1,13 @@
 //! The shim: one small process per container, which outlives the daemon.
 
 pub mod client;
+mod connection;
+mod driver;
+mod job;
+mod log;
 pub mod protocol;
+mod requests;
+mod server;
+mod start;
+
+pub use start::run;

@@ -1,0 +1,6 @@
+//! Containers from outside: the shim's binary, a real kernel, busybox as the image.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+mod lifecycle;
