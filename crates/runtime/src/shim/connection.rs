@@ -22,6 +22,8 @@ pub(super) enum Phase {
     WaitExec(String),
     /// Answered when this exec's program runs; `None` detached, else streams follow.
     Starting { exec_id: String, streams: Option<Streams> },
+    /// Becomes `Streaming` of init with the answer, once init has been started.
+    Attaching(Streams),
     /// Carries frames of a job.
     Streaming { job: String, streams: Streams },
     /// Closed once everything is written.

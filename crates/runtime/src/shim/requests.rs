@@ -140,17 +140,31 @@ impl Server {
     }
 
     fn attach(&mut self, id: u64, streams: Streams) {
-        // Before the start there is no job yet: who attaches then sees everything from the first
-        // byte on.
         let tty = self.spec.process().as_ref().and_then(|process| process.terminal());
-        let ended = self.jobs.get(INIT).is_some_and(|init| !init.has_output());
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if ended || self.exit.is_some() {
+        let Some(init) = self.jobs.get(INIT) else {
+            // Whoever attaches before the start sees everything from the first byte on.
+            connection.phase = Phase::Attaching(streams);
+            return;
+        };
+        if !init.has_output() || self.exit.is_some() {
             connection.finish::<()>(Err(not_running()));
             return;
         }
         connection.phase = Phase::Streaming { job: INIT.to_owned(), streams };
         connection.reply(Ok(Attached { tty: tty == Some(true) }));
+    }
+
+    /// Answers those who attached before the start.
+    pub(super) fn attach_early(&mut self) {
+        let early = self.connections.iter().filter_map(|(id, connection)| match connection.phase {
+            Phase::Attaching(streams) => Some((*id, streams)),
+            _ => None,
+        });
+        let early: Vec<_> = early.collect();
+        for (id, streams) in early {
+            self.attach(id, streams);
+        }
     }
 
     fn exec(&mut self, id: u64, request: ExecRequest) {

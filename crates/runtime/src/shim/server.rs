@@ -73,6 +73,7 @@ enum Token {
 impl Server {
     /// Serves until the container has ended and every client has what it asked for.
     pub(crate) fn run(mut self) {
+        self.attach_early();
         self.take_all_early_stdin();
         while !self.is_over() {
             let ready = self.poll();
@@ -162,7 +163,7 @@ impl Server {
                 self.jobs.get(job).is_none_or(|job| job.accepts_stdin())
             }
             // What comes before the program runs is for the program.
-            Phase::Starting { .. } => false,
+            Phase::Starting { .. } | Phase::Attaching(_) => false,
             _ => true,
         }
     }
@@ -427,7 +428,7 @@ impl Server {
         for connection in self.connections.values_mut() {
             match connection.phase {
                 Phase::WaitInit => connection.finish(Ok(info.clone())),
-                Phase::Starting { .. } | Phase::WaitExec(_) => {
+                Phase::Starting { .. } | Phase::WaitExec(_) | Phase::Attaching(_) => {
                     connection.finish::<()>(Err(not_running()));
                 }
                 Phase::Request => connection.broken = true,
