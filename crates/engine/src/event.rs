@@ -218,6 +218,12 @@ impl EventBus {
         EventStream { replay, live, until_nanos: range.until_nanos, deadline }
     }
 
+    /// How many subscribers there are.
+    pub fn listeners(&self) -> u64 {
+        self.lock().subscribers.iter().filter(|subscriber| !subscriber.queue.is_closed()).count()
+            as u64
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

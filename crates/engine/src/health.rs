@@ -9,11 +9,15 @@
 //! of the one before. Inside the start period, and until a first success, the start interval
 //! counts instead, and failures do not.
 
+mod monitor;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::container::{Health, HealthConfig, HealthResult, HealthStatus};
+
+pub(crate) use monitor::watch;
 
 /// How many results are kept.
 const LOG_ENTRIES: usize = 5;

@@ -1,10 +1,14 @@
 //! The engine as a whole: what it is, where it runs, how much disk it takes.
 
-use std::collections::BTreeMap;
+mod host;
 
-use crate::container::ContainerSnapshot;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::container::{ContainerSnapshot, ListFilter, Status};
+use crate::filter::Filters;
 use crate::volume::Volume;
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result, RuntimeEntry};
 
 /// What `docker info` tells of the engine and its host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,7 +137,61 @@ impl Engine {
     /// # Errors
     /// When the engine's own state cannot be read.
     pub async fn info(&self) -> Result<Info> {
-        crate::pending()
+        let mut info = Info::default();
+        for snapshot in self.container_list(ListFilter { all: true, ..Default::default() }).await? {
+            info.containers += 1;
+            match snapshot.record.state.status {
+                Status::Running => info.containers_running += 1,
+                Status::Paused => info.containers_paused += 1,
+                _ => info.containers_stopped += 1,
+            }
+        }
+        info.event_listeners = self.inner.events.listeners();
+        let engine = self.clone();
+        crate::blocking(move || {
+            info.images = engine.inner.images.list(&images::ListFilter::default())?.len() as u64;
+            engine.describe(&mut info)?;
+            host::describe(&mut info);
+            Ok(info)
+        })
+        .await
+    }
+
+    fn describe(&self, info: &mut Info) -> Result<()> {
+        let config = &self.inner.config;
+        info.id = identity(&config.data_root)?;
+        info.storage_driver = "overlay2".to_owned();
+        info.driver_status = [
+            ("Backing Filesystem", host::file_system(&config.data_root).as_str()),
+            ("Supports d_type", "true"),
+            ("Using metacopy", "false"),
+            ("Native Overlay Diff", "true"),
+            ("userxattr", "false"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
+        info.data_root = config.data_root.display().to_string();
+        info.host_name.clone_from(&self.inner.host.hostname);
+        info.cpus = u32::try_from(self.inner.host.cpu_count()).unwrap_or(u32::MAX);
+        info.cgroup_version = if self.inner.host.cgroup_v2 { 2 } else { 1 };
+        info.cgroup_driver = "cgroupfs".to_owned();
+        let path = |entry: &RuntimeEntry| match entry {
+            RuntimeEntry::Builtin => None,
+            RuntimeEntry::External { path, .. } => Some(path.display().to_string()),
+        };
+        let runtimes = config.runtimes.iter();
+        info.runtimes = runtimes.map(|(name, entry)| (name.clone(), path(entry))).collect();
+        info.default_runtime.clone_from(&config.default_runtime);
+        info.logging_driver = match config.default_log.driver.as_str() {
+            "" => "json-file".to_owned(),
+            driver => driver.to_owned(),
+        };
+        info.security_options = vec!["name=seccomp,profile=builtin".to_owned()];
+        if info.cgroup_version == 2 {
+            info.security_options.push("name=cgroupns".to_owned());
+        }
+        info.labels.clone_from(&config.labels);
+        Ok(())
     }
 
     /// Measures how much disk everything takes. "Engine API SystemDataUsage".
@@ -141,9 +199,57 @@ impl Engine {
     /// # Errors
     /// When something cannot be read.
     pub async fn disk_usage(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
-        let _ = parts;
-        crate::pending()
+        let mut usage = DiskUsage::default();
+        let list = ListFilter { all: true, size: parts.containers, ..Default::default() };
+        let containers = self.container_list(list).await?;
+        if parts.images {
+            let images = self.inner.images.clone();
+            let measured = crate::blocking(move || Ok(images.disk_usage()?)).await?;
+            usage.layers_size = measured.layers_size;
+            let users = |image: &images::ImageSummary| {
+                let id = image.id.to_string();
+                containers.iter().filter(|container| container.record.image_id == id).count() as u64
+            };
+            let counted = measured.images.into_iter().map(|image| {
+                let users = users(&image);
+                (image, users)
+            });
+            usage.images = counted.collect();
+        }
+        if parts.volumes {
+            let used = self.used_volumes().await?;
+            let volumes = self.volume_list(Filters::new()).await?;
+            usage.volumes = crate::blocking(move || {
+                let measure = |volume: Volume| VolumeUsage {
+                    size_bytes: tree_size(&volume.mountpoint),
+                    references: used.get(&volume.name).map_or(0, |users| users.len() as u64),
+                    volume,
+                };
+                Ok(volumes.into_iter().map(measure).collect())
+            })
+            .await?;
+        }
+        if parts.containers {
+            usage.containers = containers;
+        }
+        Ok(usage)
     }
+}
+
+/// Reads the identity of a data root, which is drawn at the first time.
+fn identity(data_root: &Path) -> Result<String> {
+    let path = data_root.join("engine-id");
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    }
+    let hex = crate::ids::random_hex();
+    // In the form of a UUID, as Docker's identity is.
+    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]].join("-");
+    linux::fs::write_durable(&path, id.as_bytes()).map_err(Error::io("write", &path))?;
+    Ok(id)
 }
 
 /// Bytes of memory of the machine.
@@ -156,7 +262,7 @@ pub(crate) fn memory_total() -> Option<u64> {
 
 /// Bytes on disk of everything below a directory, files with several names counted once. What
 /// cannot be read counts nothing.
-pub(crate) fn tree_size(directory: &std::path::Path) -> u64 {
+pub(crate) fn tree_size(directory: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let mut seen = std::collections::HashSet::new();
     let mut waiting = vec![directory.to_owned()];

@@ -18,7 +18,6 @@ mod error;
 pub mod event;
 pub mod exec;
 pub mod filter;
-#[cfg_attr(not(test), expect(dead_code, reason = "its driver follows"))]
 mod health;
 mod ids;
 pub mod image_ops;
@@ -74,11 +73,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::Internal(format!("operation was cut off: {error}")))?
-}
-
-/// What an operation answers whose body is not there yet.
-fn pending<T>() -> Result<T> {
-    Err(Error::Unavailable("not available yet".to_owned()))
 }
 
 impl Engine {

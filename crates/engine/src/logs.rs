@@ -19,15 +19,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use jiff::Timestamp;
 
 use cursor::LogCursor;
 use watch::LogWatch;
 
-use crate::{Engine, Result};
+use crate::container::handle::Published;
+use crate::{Engine, Error, Result};
 
 /// Which of its two outputs the container wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +130,26 @@ impl Engine {
         options: LogOptions,
         follow: Follow,
     ) -> Result<Logs> {
-        let _ = (name, options, follow);
-        crate::pending()
+        let container = self.inner.registry.find(name)?;
+        let record = container.record();
+        if record.host_config.log_config.driver == "none" {
+            return Err(Error::InvalidParameter(
+                "configured logging driver does not support reading".to_owned(),
+            ));
+        }
+        let running = record.state.status.has_process();
+        let ended = (follow == Follow::UntilStopped && running).then(|| {
+            let mut published = container.watch();
+            async move {
+                let stopped =
+                    |now: &Published| now.removed || !now.record.state.status.has_process();
+                // An error: the owner has ended, and nothing will be told any more.
+                let _ = published.wait_for(stopped).await;
+            }
+            .boxed()
+        });
+        let lines = read(&container.paths.log, options, ended).boxed();
+        Ok(Logs { tty: record.config.tty, lines })
     }
 }
 

@@ -263,7 +263,6 @@ impl Engine {
     }
 
     /// Puts a probe's verdict into the record of a container that runs.
-    #[allow(dead_code, reason = "probes come next")]
     pub(crate) async fn container_set_health(
         &self,
         id: &super::ContainerId,

@@ -87,6 +87,7 @@ pub(crate) fn spawn(engine: &Engine, record: ContainerRecord, found: Found) -> C
         backoff: Backoff::default(),
     };
     engine.inner.tasks.spawn(owner.task(queue, found));
+    engine.inner.tasks.spawn(crate::health::watch(engine.clone(), container.clone()));
     container
 }
 

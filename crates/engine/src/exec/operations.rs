@@ -139,7 +139,6 @@ impl Engine {
     }
 
     /// Kills a running exec; what has ended is fine.
-    #[allow(dead_code, reason = "probes come next")]
     pub(crate) async fn exec_kill(&self, id: &str) -> Result<()> {
         let pid = self.inner.execs.get(id, |exec| match *exec.phase.borrow() {
             Phase::Running { pid } => u32::try_from(pid).ok().filter(|pid| *pid > 0),

@@ -41,10 +41,8 @@ impl Engine {
             _ => {}
         }
         let engine = self.clone();
-        // In a task of its own: a client that leaves must not leave the container frozen.
-        let task = async move { engine.commit_frozen(&record, config, options).await };
-        let done = tokio::spawn(task).await;
-        done.map_err(|error| Error::Internal(format!("commit was cut off: {error}")))?
+        // To its end in any case: a client that leaves must not leave the container frozen.
+        self.detached(async move { engine.commit_frozen(&record, config, options).await }).await
     }
 
     async fn commit_frozen(
