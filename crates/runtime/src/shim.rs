@@ -7,6 +7,7 @@ mod job;
 mod log;
 pub mod protocol;
 mod requests;
+mod seal;
 mod server;
 mod start;
 

@@ -26,13 +26,16 @@ use crate::spawn::{Container, Sync, cgroup_failure, read_sync, spawn_init};
 /// If standard input is a listening socket it is the shim's, made by the daemon so that clients
 /// could connect before; else the shim makes it.
 pub fn run(bundle: &Path) -> u8 {
-    let started = prepare(bundle).and_then(|mut server| match start(&mut server) {
-        Ok(()) => Ok(server),
-        Err(failure) => {
-            undo(&mut server);
-            Err(failure)
-        }
-    });
+    let sealed = super::seal::seal(&["--bundle".as_ref(), bundle.as_os_str()]);
+    let sealed = sealed.during(|| "protect the shim's binary".to_owned());
+    let started =
+        sealed.and_then(|()| prepare(bundle)).and_then(|mut server| match start(&mut server) {
+            Ok(()) => Ok(server),
+            Err(failure) => {
+                undo(&mut server);
+                Err(failure)
+            }
+        });
     match started {
         Ok(server) => {
             announce(&Reply::Ok(server.started));
