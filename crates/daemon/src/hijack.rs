@@ -1,14 +1,23 @@
 //! Attachments: the connection becomes a pipe between the client and a container's streams.
 
+use std::io;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use engine::container::AttachStream;
-use http_body_util::BodyExt;
+use futures_util::StreamExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_util::io::ReaderStream;
+use tokio_util::io::{ReaderStream, StreamReader};
 use tokio_util::sync::CancellationToken;
+
+/// Whether the client's bytes are the container's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    Attached,
+    Ignored,
+}
 
 /// Bytes moved at once, per direction: all the memory that a slow client can hold here.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -17,6 +26,7 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// that goes on while the container writes, with input from the request's body.
 pub(crate) fn answer(
     stream: AttachStream,
+    input: Input,
     upgrade: Option<OnUpgrade>,
     request_body: Body,
     content_type: &'static str,
@@ -26,13 +36,13 @@ pub(crate) fn answer(
         Some(upgrade) => {
             tokio::spawn(async move {
                 match upgrade.await {
-                    Ok(upgraded) => pump(upgraded, stream, stop).await,
+                    Ok(upgraded) => pump(upgraded, stream, input, stop).await,
                     Err(error) => tracing::debug!(%error, "the client left before the upgrade"),
                 }
             });
             upgrade_response(content_type)
         }
-        None => streamed(stream, request_body, content_type, stop),
+        None => streamed(stream, input, request_body, content_type, stop),
     }
 }
 
@@ -48,33 +58,45 @@ fn upgrade_response(content_type: &'static str) -> Response<Body> {
 
 /// Moves bytes until the output has ended. The client closing its half only ends the input: that
 /// is how it says end of file.
-async fn pump(upgraded: Upgraded, stream: AttachStream, stop: CancellationToken) {
-    let (client_reader, mut client_writer) = tokio::io::split(TokioIo::new(upgraded));
-    let AttachStream { mut reader, writer, .. } = stream;
-    let input = copy_input(client_reader, writer);
+async fn pump(upgraded: Upgraded, stream: AttachStream, input: Input, stop: CancellationToken) {
+    let (mut client_reader, mut client_writer) = tokio::io::split(TokioIo::new(upgraded));
+    // The writer lives as long as the output: dropped earlier it would end the attachment.
+    let AttachStream { mut reader, mut writer, .. } = stream;
+    let input = async {
+        match input {
+            Input::Attached => copy_input(&mut client_reader, &mut writer).await,
+            Input::Ignored => discard(&mut client_reader).await,
+        }
+    };
     let output = async {
-        let copied = copy(&mut reader, &mut client_writer).await;
+        if let Err(error) = copy(&mut reader, &mut client_writer).await {
+            tracing::debug!(%error, "output ended");
+        }
         // The client may be gone; there is nobody to tell.
         let _ = client_writer.shutdown().await;
-        copied
     };
     tokio::pin!(input, output);
     let mut input_open = true;
     loop {
         tokio::select! {
-            _ = &mut output => return,
+            () = &mut output => return,
             () = &mut input, if input_open => input_open = false,
             () = stop.cancelled() => return,
         }
     }
 }
 
-async fn copy_input(mut client: impl AsyncRead + Unpin, mut stdin: impl AsyncWrite + Unpin) {
-    if let Err(error) = copy(&mut client, &mut stdin).await {
+async fn copy_input(client: &mut (impl AsyncRead + Unpin), stdin: &mut (impl AsyncWrite + Unpin)) {
+    if let Err(error) = copy(client, stdin).await {
         tracing::debug!(%error, "input ended");
     }
     // A process that has exited does not mind that its input closes.
     let _ = stdin.shutdown().await;
+}
+
+async fn discard(client: &mut (impl AsyncRead + Unpin)) {
+    // An error means that the client is gone, which writing to it will show.
+    let _ = tokio::io::copy(client, &mut tokio::io::sink()).await;
 }
 
 async fn copy(
@@ -88,27 +110,38 @@ async fn copy(
 
 fn streamed(
     stream: AttachStream,
+    input: Input,
     request_body: Body,
     content_type: &'static str,
     stop: CancellationToken,
 ) -> Response<Body> {
     let AttachStream { reader, mut writer, .. } = stream;
-    if !hyper::body::Body::is_end_stream(&request_body) {
-        tokio::spawn(async move {
-            let mut body = request_body;
-            while let Some(Ok(frame)) = body.frame().await {
-                let Ok(data) = frame.into_data() else { continue };
-                if writer.write_all(&data).await.is_err() {
-                    return;
-                }
-            }
-            // As above: a process that has exited does not mind.
-            let _ = writer.shutdown().await;
-        });
-    }
+    let has_input = input == Input::Attached && !hyper::body::Body::is_end_stream(&request_body);
+    let feeding = tokio::spawn(async move {
+        if has_input {
+            let body = request_body.into_data_stream().map(|part| part.map_err(io::Error::other));
+            copy_input(&mut StreamReader::new(body), &mut writer).await;
+        }
+        // Held until the output's end, which aborts this task.
+        std::future::pending::<()>().await;
+        drop(writer);
+    });
+    let feeding = AbortOnDrop(feeding);
     let output = ReaderStream::with_capacity(reader, BUFFER_BYTES);
-    let output = futures_util::StreamExt::take_until(output, stop.cancelled_owned());
+    let output = output.take_until(stop.cancelled_owned()).map(move |bytes| {
+        let _held = &feeding;
+        bytes
+    });
     let mut response = Response::new(Body::from_stream(output));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+/// A task that ends with whoever needs it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

@@ -6,8 +6,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use docker_api::models::exact;
-use engine::container::AttachStream;
-use engine::exec::ExecStartOptions;
 use serde_json::{Value, json};
 
 use super::containers::terminal_size;
@@ -16,7 +14,7 @@ use crate::body::{self, JsonBody};
 use crate::convert::exec as convert;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Name, Upgrade, stream_type};
-use crate::hijack;
+use crate::hijack::{self, Input};
 use crate::params::Params;
 use crate::version::ApiVersion;
 
@@ -44,36 +42,13 @@ pub(crate) async fn start(
 ) -> ApiResult<Response> {
     // The body has to be read to its end before the connection can be taken over.
     let JsonBody(wire) = body::json::<exact::ExecStart>(request).await?;
-    let options: ExecStartOptions = convert::start_options(wire.unwrap_or_default());
-    let tty = options.tty;
-    let stream = match api.engine.exec_start(&id, options.clone()).await {
-        Ok(Some(stream)) => stream,
-        Ok(None) => return Ok(StatusCode::OK.into_response()),
-        // As with Docker the client is attached by then: it reads why, and the exit code by inspect.
-        Err(engine::Error::StartFailed { message, .. }) if !options.detach => {
-            refusal(&message, tty)
-        }
-        Err(error) => return Err(error.into()),
+    let options = convert::start_options(wire.unwrap_or_default());
+    let Some(stream) = api.engine.exec_start(&id, options).await? else {
+        return Ok(StatusCode::OK.into_response());
     };
     let content_type = stream_type(stream.tty, version);
-    Ok(hijack::answer(stream, upgrade, Body::empty(), content_type, api.stop.clone()))
-}
-
-/// A stream that says why there is none.
-fn refusal(message: &str, tty: bool) -> AttachStream {
-    let text = format!("{message}\r\n").into_bytes();
-    let mut bytes = Vec::with_capacity(text.len() + 8);
-    if !tty {
-        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        bytes.extend_from_slice(&[1, 0, 0, 0]);
-        bytes.extend_from_slice(&length.to_be_bytes());
-    }
-    bytes.extend_from_slice(&text);
-    AttachStream {
-        reader: Box::new(std::io::Cursor::new(bytes)),
-        writer: Box::new(tokio::io::sink()),
-        tty,
-    }
+    let body = Body::empty();
+    Ok(hijack::answer(stream, Input::Attached, upgrade, body, content_type, api.stop.clone()))
 }
 
 /// `GET /exec/{id}/json`

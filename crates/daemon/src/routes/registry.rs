@@ -46,10 +46,16 @@ async fn pull(api: Api, image: &str, params: &Params, headers: &HeaderMap) -> Ap
         all_tags: reference.tag().is_none() && reference.digest().is_none(),
     };
     answer(move |lines| async move {
-        api.registry.pull(&reference, &options, &|p| lines.report(&p)).await?;
+        for pulled in api.registry.pull(&reference, &options, &|p| lines.report(&p)).await? {
+            tell(&api, "pull", &pulled.reference);
+        }
         Ok(())
     })
     .await
+}
+
+fn tell(api: &Api, action: &str, reference: &Reference) {
+    api.engine.image_event(action, &reference.to_string(), &reference.familiar_name());
 }
 
 /// `POST /images/{name}/push`
@@ -66,7 +72,9 @@ pub(crate) async fn push(
     };
     let options = PushOptions { auth: credentials(headers), all_tags: reference.tag().is_none() };
     answer(move |lines| async move {
-        api.registry.push(&reference, &options, &|p| lines.report(&p)).await?;
+        for pushed in api.registry.push(&reference, &options, &|p| lines.report(&p)).await? {
+            tell(&api, "push", &pushed.reference);
+        }
         Ok(())
     })
     .await

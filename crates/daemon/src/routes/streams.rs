@@ -19,6 +19,7 @@ use crate::api::Api;
 use crate::convert::{detach_keys, logs, stats, time};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Name, Upgrade, stream_type};
+use crate::hijack::Input;
 use crate::params::Params;
 use crate::version::ApiVersion;
 use crate::{hijack, stream};
@@ -86,7 +87,9 @@ pub(crate) async fn attach(
         attached.reader = logs::before(past, attached.reader);
     }
     let content_type = stream_type(attached.tty, version);
-    Ok(hijack::answer(attached, upgrade, request.into_body(), content_type, api.stop.clone()))
+    let input = if stdin && with_stream { Input::Attached } else { Input::Ignored };
+    let body = request.into_body();
+    Ok(hijack::answer(attached, input, upgrade, body, content_type, api.stop.clone()))
 }
 
 /// `GET /containers/{id}/logs`

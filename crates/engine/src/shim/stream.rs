@@ -38,7 +38,8 @@ pub(crate) fn attach_stream(
             out: Vec::new(),
             at: 0,
             closing: false,
-            keys: DetachKeys { keys: detach_keys, matched: 0 },
+            // Only someone at a terminal means to detach; in a pipe the same bytes are data.
+            keys: DetachKeys { keys: if tty { detach_keys } else { Vec::new() }, matched: 0 },
         }),
         tty,
     }

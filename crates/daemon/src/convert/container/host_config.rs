@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use docker_api::models::exact;
 use engine::container::{
     BindOptions, ContainerPort, DeviceMapping, DeviceRequest, HostConfig, IpcMode, LogConfig,
-    MountSpec, MountType, PortBinding, Resources, ThrottleDevice, TmpfsOptions, Ulimit,
-    VolumeOptions, WeightDevice,
+    MountSpec, MountType, NetworkMode, PortBinding, Resources, ThrottleDevice, TmpfsOptions,
+    Ulimit, VolumeOptions, WeightDevice,
 };
 
 use super::create::restart_policy;
@@ -243,7 +243,11 @@ fn host_to_wire(config: &HostConfig) -> exact::Host {
             driver: config.log_config.driver.clone(),
             config: config.log_config.options.clone(),
         },
-        network_mode: config.network_mode.to_string(),
+        // What the default means is what clients look for among the networks.
+        network_mode: match &config.network_mode {
+            NetworkMode::Default => NetworkMode::Bridge.to_string(),
+            mode => mode.to_string(),
+        },
         port_bindings: config.port_bindings.iter().map(port_to_wire).collect(),
         restart_policy: exact::RestartPolicy {
             name: config.restart_policy.name.to_string(),
