@@ -21,7 +21,7 @@ fn a_process_runs_speaks_and_leaves_its_code_and_nothing_else() {
         let script = "echo out; echo err >&2; exit 7";
         let said = run(&engine, request(&["sh", "-c", script])).await;
         assert_eq!(said, outcome("out\n", "err\n", 7));
-        let said = run(&engine, request(&["sh", "-c", "kill -9 $$"])).await;
+        let said = run(&engine, request(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"])).await;
         assert_eq!(said, outcome("", "", 137));
         let mut web = request(&["sh", "-c", "id -u; id -g; id -G; echo $HOME; echo $HOSTNAME"]);
         web.config.user = "web".to_owned();
