@@ -112,9 +112,21 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 
 /// Gives every signal its default action and unblocks all.
 pub fn reset_signals() {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler; numbers that cannot be changed give an error only.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's struct for SIG_DFL without flags and mask. libc's own function refuses the two
+    // signals that glibc keeps for itself, which a parent may have ignored nevertheless.
+    let default = [0_u64; 4];
+    for signal in 1..=64_i32 {
+        // SAFETY: the struct is initialised, of the kernel's size, and installs no handler; signals
+        // that cannot be changed give an error only.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8,
+            );
+        }
     }
     // SAFETY: the set is initialised by sigemptyset before use and outlives both calls.
     unsafe {
