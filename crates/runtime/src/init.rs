@@ -28,6 +28,7 @@ mod rootfs;
 mod terminal;
 
 pub(crate) use container::ContainerPlan;
+pub(crate) use rootfs::overlay;
 
 /// What every new process is given by the shim.
 #[derive(Debug)]

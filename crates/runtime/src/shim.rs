@@ -3,6 +3,7 @@
 pub mod client;
 mod connection;
 mod driver;
+mod external;
 mod job;
 mod log;
 pub mod protocol;

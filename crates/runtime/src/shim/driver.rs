@@ -1,42 +1,117 @@
 //! Who makes processes: this crate, or an OCI runtime.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::external::{self, External};
 use super::job::Job;
 use super::protocol::{ExecRequest, Failure, RuntimeConfig, ShimConfig};
-use super::server::Server;
-use crate::spawn::{Exec, StreamSetup, spawn_exec};
+use super::server::{INIT, Server, not_running};
+use crate::spawn::{
+    Container, Exec, StreamSetup, Sync, cgroup_failure, read_sync, spawn_exec, spawn_init,
+};
 
 /// The maker of processes.
 #[derive(Debug)]
-pub(crate) enum Driver {
+pub(super) enum Driver {
     /// This crate.
     Builtin,
+    /// Another binary.
+    External(External),
 }
 
 impl Driver {
-    pub(super) fn new(config: &RuntimeConfig) -> Result<Self, Failure> {
-        match config {
-            RuntimeConfig::Builtin => Ok(Self::Builtin),
-            RuntimeConfig::Oci { .. } => Err(Failure::other("external runtimes: not yet")),
+    pub(super) fn new(config: &ShimConfig, bundle: &Path) -> Self {
+        match &config.runtime {
+            RuntimeConfig::Builtin => Self::Builtin,
+            RuntimeConfig::Oci { path, args } => Self::External(External::new(
+                path.clone(),
+                args.clone(),
+                bundle,
+                &config.container_id,
+            )),
         }
     }
 
     /// Lets an external runtime forget the container.
-    pub(super) fn delete(&mut self, config: &ShimConfig) -> Result<(), Failure> {
-        let _ = config;
-        Ok(())
+    pub(super) fn delete(&self) -> Result<(), Failure> {
+        match self {
+            Self::Builtin => Ok(()),
+            Self::External(external) => external.delete(),
+        }
     }
 }
 
 impl Server {
+    /// Makes the cgroup and init, and waits until its program runs. Init becomes a job as soon as
+    /// it exists, so that a failure can be undone.
+    pub(super) fn start_init(&mut self) -> Result<(), Failure> {
+        match &mut self.driver {
+            Driver::Builtin => self.start_builtin(),
+            Driver::External(external) => {
+                external::create_cgroup(&self.cgroup)?;
+                let mut job = external.create(&self.spec, &self.config, &self.cgroup)?;
+                job.stdin_once = self.config.stdin.once;
+                self.jobs.insert(INIT.to_owned(), job);
+                external.start()
+            }
+        }
+    }
+
+    fn start_builtin(&mut self) -> Result<(), Failure> {
+        let resources = self.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        self.cgroup.create().map_err(cgroup_failure)?;
+        if let Some(resources) = resources {
+            self.cgroup.apply(resources).map_err(cgroup_failure)?;
+            self.cgroup.apply_devices(resources).map_err(cgroup_failure)?;
+        }
+        let spawned = spawn_init(&Container {
+            bundle: &self.bundle,
+            spec: &self.spec,
+            config: &self.config,
+            cgroup: &self.cgroup,
+            filter: self.filter.as_deref(),
+        })?;
+        let terminal = self.spec.process().as_ref().and_then(|process| process.terminal());
+        let mut job = Job::new(spawned, terminal == Some(true));
+        job.stdin_once = self.config.stdin.once;
+        let outcome = self.hear_out(&mut job);
+        self.jobs.insert(INIT.to_owned(), job);
+        outcome
+    }
+
+    /// Waits until init's program runs.
+    fn hear_out(&mut self, job: &mut Job) -> Result<(), Failure> {
+        let sync = job.sync.take().ok_or_else(|| Failure::other("init has no sync socket"))?;
+        loop {
+            match read_sync(&sync)? {
+                Some(Sync::Terminal(mut fds)) => {
+                    if fds.len() > 1
+                        && let Some(master) = fds.pop()
+                    {
+                        job.set_terminal(master)?;
+                    }
+                    self.devpts = fds.pop();
+                }
+                Some(Sync::Started) => return Ok(()),
+                Some(Sync::Failed(failure)) => return Err(failure),
+                // The socket blocks; nothing to read cannot be.
+                None => {}
+            }
+        }
+    }
+
     /// Makes the process of an exec; its outcome is heard later.
     pub(super) fn spawn_exec(&mut self, request: &ExecRequest) -> Result<Job, Failure> {
         let terminal = request.process.terminal() == Some(true);
         let setup =
             StreamSetup { open_stdin: request.streams.stdin, terminal, size: request.console_size };
-        let devpts = self.devpts.as_ref().map(std::os::fd::OwnedFd::try_clone);
+        if let Driver::External(external) = &mut self.driver {
+            return external.exec(&request.process, setup);
+        }
+        let devpts = self.devpts.as_ref().map(OwnedFd::try_clone);
         let filter = self.filter.as_deref().filter(|_| !request.unconfined);
-        let init = self.jobs.get(super::server::INIT);
-        let init = init.ok_or_else(super::server::not_running)?;
+        let init = self.jobs.get(INIT).ok_or_else(not_running)?;
         let spawned = spawn_exec(Exec {
             process: &request.process,
             init: &init.pidfd,

@@ -11,7 +11,7 @@ use rustix::termios::Winsize;
 use super::log::Source;
 use super::protocol::Failure;
 use crate::failure::During;
-use crate::spawn::{Spawned, nonblocking};
+use crate::spawn::{Spawned, Streams, nonblocking};
 
 /// Standard input that waits for the process to read.
 const STDIN_LIMIT: usize = 64 << 10;
@@ -47,18 +47,24 @@ pub(super) enum Output {
 
 impl Job {
     pub(super) fn new(spawned: Spawned, tty: bool) -> Self {
+        let Spawned { pid, pidfd, sync, streams } = spawned;
+        Self { sync: Some(sync), ..Self::running(pid, pidfd, streams, tty) }
+    }
+
+    /// A process that an external runtime has started already.
+    pub(super) fn running(pid: u32, pidfd: Pidfd, streams: Streams, tty: bool) -> Self {
         Self {
-            pid: spawned.pid,
-            pidfd: spawned.pidfd,
+            pid,
+            pidfd,
             tty,
-            sync: Some(spawned.sync),
+            sync: None,
             exit: None,
             stdin_once: false,
-            stdin: spawned.streams.stdin,
+            stdin: streams.stdin,
             stdin_pending: VecDeque::new(),
             stdin_ends: false,
-            stdout: spawned.streams.stdout,
-            stderr: spawned.streams.stderr,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
         }
     }
 

@@ -170,9 +170,14 @@ impl Server {
     fn exec(&mut self, id: u64, request: ExecRequest) {
         match self.start_exec(&request) {
             Ok(job) => {
+                let runs = job.sync.is_none();
                 self.jobs.insert(request.exec_id.clone(), job);
                 let streams = (!request.detach).then_some(request.streams);
-                self.set_phase(id, Phase::Starting { exec_id: request.exec_id, streams });
+                let exec_id = request.exec_id.clone();
+                self.set_phase(id, Phase::Starting { exec_id, streams });
+                if runs {
+                    self.exec_settled(&request.exec_id, None);
+                }
             }
             Err(failure) => self.answer::<()>(id, Err(failure)),
         }

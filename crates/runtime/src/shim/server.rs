@@ -400,7 +400,7 @@ impl Server {
         let Some(exit) = self.jobs.get(INIT).and_then(|job| job.exit) else { return };
         let mut warnings = Vec::new();
         let oom_killed = self.cgroup.oom_kills() > 0;
-        if let Err(failure) = self.driver.delete(&self.config) {
+        if let Err(failure) = self.driver.delete() {
             warnings.push(failure.message);
         }
         if let Err(error) = self.cgroup.remove() {

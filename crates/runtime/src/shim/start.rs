@@ -10,7 +10,6 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
 use super::driver::Driver;
-use super::job::Job;
 use super::log::Log;
 use super::protocol::{
     CONFIG_FILE, Failure, INIT_FILE, InitRecord, Reply, SHIM_FILE, SOCKET_FILE, ShimConfig,
@@ -19,7 +18,7 @@ use super::protocol::{
 use super::server::{INIT, Server, now_ns};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::failure::During;
-use crate::spawn::{Container, Sync, cgroup_failure, read_sync, spawn_init};
+use crate::spawn::cgroup_failure;
 
 /// Runs the shim of the container in `bundle` until that has ended; gives the exit code.
 ///
@@ -72,7 +71,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
     let log =
         Log::open(&config.log).during(|| format!("open log {}", config.log.path.display()))?;
     Ok(Server {
-        driver: Driver::new(&config.runtime)?,
+        driver: Driver::new(&config, &bundle),
         bundle,
         spec,
         cgroup,
@@ -96,55 +95,16 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
 
 fn start(server: &mut Server) -> Result<(), Failure> {
     detach_stdin()?;
-    let resources = server.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    server.cgroup.create().map_err(cgroup_failure)?;
-    if let Some(resources) = resources {
-        server.cgroup.apply(resources).map_err(cgroup_failure)?;
-        server.cgroup.apply_devices(resources).map_err(cgroup_failure)?;
-    }
     // Who attached before the start must not miss the first byte.
     server.accept();
-    let spawned = spawn_init(&Container {
-        bundle: &server.bundle,
-        spec: &server.spec,
-        config: &server.config,
-        cgroup: &server.cgroup,
-        filter: server.filter.as_deref(),
-    })?;
-    let terminal = server.spec.process().as_ref().and_then(|process| process.terminal());
-    let mut job = Job::new(spawned, terminal == Some(true));
-    job.stdin_once = server.config.stdin.once;
-    let outcome = hear_out(server, &mut job);
-    let pid = job.pid;
-    server.jobs.insert(INIT.to_owned(), job);
-    outcome?;
+    server.start_init()?;
+    let pid = server.jobs.get(INIT).map_or(0, |init| init.pid);
     let started_at_ns = now_ns();
     let start_ticks = process::start_ticks(pid).during(|| format!("read /proc/{pid}/stat"))?;
     server.started = Started { pid, start_ticks, started_at_ns };
     let shim_pid = std::process::id();
     let record = InitRecord { version: VERSION, shim_pid, pid, start_ticks, started_at_ns };
     write_json(&server.bundle.join(INIT_FILE), &record)
-}
-
-/// Waits until init's program runs.
-fn hear_out(server: &mut Server, job: &mut Job) -> Result<(), Failure> {
-    let sync = job.sync.take().ok_or_else(|| Failure::other("init has no sync socket"))?;
-    loop {
-        match read_sync(&sync)? {
-            Some(Sync::Terminal(mut fds)) => {
-                if fds.len() > 1
-                    && let Some(master) = fds.pop()
-                {
-                    job.set_terminal(master)?;
-                }
-                server.devpts = fds.pop();
-            }
-            Some(Sync::Started) => return Ok(()),
-            Some(Sync::Failed(failure)) => return Err(failure),
-            // The socket blocks; nothing to read cannot be.
-            None => {}
-        }
-    }
 }
 
 /// Leaves nothing of a container that did not start.
@@ -154,7 +114,7 @@ fn undo(server: &mut Server) {
         let _ = init.pidfd.kill();
         let _ = init.pidfd.wait();
     }
-    let _ = server.driver.delete(&server.config);
+    let _ = server.driver.delete();
     let _ = server.cgroup.remove();
     for file in [SOCKET_FILE, INIT_FILE] {
         let _ = std::fs::remove_file(server.bundle.join(file));

@@ -146,6 +146,9 @@ fn exec_is_confined_as_init_is() {
         container.config.seccomp_bpf = Some(filter);
         container.start().unwrap();
         let (_, exec) = container.exec("e", &["sh", "-c", script]).unwrap();
+        // Nothing that the shim or its parents ignored stays ignored.
+        let (_, status) = container.exec("s", &["cat", "/proc/self/status"]).unwrap();
+        assert!(status.contains("SigIgn:\t0000000000000000"), "{status}");
         container.request::<Empty>(&Request::Kill { signal: 9, all: false }).unwrap();
         container.wait();
         assert_eq!(container.logged(), exec);

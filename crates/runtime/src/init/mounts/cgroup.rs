@@ -95,7 +95,7 @@ fn attach_v1(
                 .during(what)?,
             None => {
                 let made = FsContext::open("cgroup").and_then(|context| {
-                    context.set("source", "cgroup")?;
+                    context.set("source", v1.name.as_deref().unwrap_or("cgroup"))?;
                     v1.mount_options().iter().try_for_each(|option| context.option(option))?;
                     context.create(attr)
                 });
