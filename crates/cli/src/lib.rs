@@ -92,7 +92,7 @@ fn dispatch(words: &[String]) -> Outcome {
     let mut rest = rest;
     while let Action::Group(children) = command.action {
         let Some((word, after)) = rest.split_first() else {
-            print!("{}", grammar::command_help(command, &path, terminal::width()));
+            eprint!("{}", grammar::command_help(command, &path, terminal::width()));
             return Ok(0);
         };
         if word.starts_with('-') {
@@ -163,7 +163,9 @@ fn unknown(path: &str, word: &str, children: Option<&[&'static Command]>) -> Fai
     };
     let guess =
         near.map(|near| format!("\n\nDid you mean this?\n\t{path} {near}")).unwrap_or_default();
+    let usage =
+        if children.is_some() { format!("\n\nUsage:  {path} COMMAND") } else { String::new() };
     Failure::new(format!(
-        "{program}: unknown command: {path} {word}{guess}\n\nRun '{path} --help' for more information"
+        "{program}: unknown command: {path} {word}{guess}{usage}\n\nRun '{path} --help' for more information"
     ))
 }

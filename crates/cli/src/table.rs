@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use crate::failure::Failure;
-use crate::template::{Format, LABELS};
+use crate::template::{self, Format, LABELS};
 
 /// The fields of one row by the name that templates use.
 pub(crate) type Row = Map<String, Json>;
@@ -38,7 +38,8 @@ pub(crate) fn render(format: &str, columns: &Columns, rows: Vec<Row>) -> Result<
     if titled {
         lines.push(titles(template, columns)?);
     }
-    for row in rows {
+    for mut row in rows {
+        row.entry(LABELS).or_insert_with(|| Json::Object(Map::new()));
         lines.push(parsed.render(&Json::Object(row))?);
     }
     if titled {
@@ -47,9 +48,13 @@ pub(crate) fn render(format: &str, columns: &Columns, rows: Vec<Row>) -> Result<
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
 }
 
-fn json_line(mut row: Row) -> String {
-    row.remove(LABELS);
-    Json::Object(row).to_string()
+fn json_line(row: Row) -> String {
+    html_safe(&template::to_sorted_json(&Json::Object(row)))
+}
+
+/// Escapes as Go does in the JSON of a whole row.
+pub(crate) fn html_safe(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 fn titles(template: &str, columns: &Columns) -> Result<String, Failure> {

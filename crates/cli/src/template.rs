@@ -7,6 +7,7 @@ use gtmpl_ng::{Context, FuncError, Template, Value};
 use serde_json::Value as Json;
 
 use crate::failure::Failure;
+use crate::table::html_safe;
 
 /// Labels of a row under their own names, for `{{.Label "name"}}`; not part of its JSON.
 pub(crate) const LABELS: &str = "\u{1}labels";
@@ -58,13 +59,27 @@ impl Format {
     pub(crate) fn render(&self, value: &Json) -> Result<String, Failure> {
         self.0
             .render(&Context::from(to_value(value)))
-            .map_err(|e| Failure::new(format!("template parsing error: {e}")))
+            .map_err(|e| Failure::new(describe(&e.to_string())))
+    }
+}
+
+/// Says what is wrong without the whole value that the engine's error carries.
+fn describe(error: &str) -> String {
+    match error.split_once("no field `").and_then(|(_, rest)| rest.split_once('`')) {
+        Some((name, _)) => format!("template parsing error: map has no entry for key {name:?}"),
+        None => format!("template parsing error: {error}"),
     }
 }
 
 type Function = fn(&[Value]) -> Result<Value, FuncError>;
 
+/// Converts for a template. An unknown field of an object is an error, as of Go's
+/// structs, except among names that users chose.
 fn to_value(json: &Json) -> Value {
+    to_value_of("", json)
+}
+
+fn to_value_of(name: &str, json: &Json) -> Value {
     match json {
         Json::Null => Value::Nil,
         Json::Bool(b) => Value::Bool(*b),
@@ -76,9 +91,13 @@ fn to_value(json: &Json) -> Value {
         Json::String(s) => Value::String(s.clone()),
         Json::Array(items) => Value::Array(items.iter().map(to_value).collect()),
         Json::Object(map) => {
-            let map: HashMap<String, Value> =
-                map.iter().map(|(k, v)| (k.clone(), to_value(v))).collect();
-            Value::Map(map)
+            let fields: HashMap<String, Value> =
+                map.iter().map(|(name, value)| (name.clone(), to_value_of(name, value))).collect();
+            if matches!(name, "Labels" | "Options" | "Annotations" | "Sysctls" | LABELS) {
+                Value::Map(fields)
+            } else {
+                Value::Object(fields)
+            }
         }
     }
 }
@@ -100,6 +119,27 @@ fn to_json(value: &Value) -> Json {
         }
         _ => Json::Null,
     }
+}
+
+/// Writes JSON with sorted names and without what templates alone may see.
+pub(crate) fn to_sorted_json(value: &Json) -> String {
+    fn sorted(value: &Json) -> Json {
+        match value {
+            Json::Array(items) => items.iter().map(sorted).collect(),
+            Json::Object(map) => {
+                let mut entries: Vec<_> = map.iter().filter(|(name, _)| *name != LABELS).collect();
+                entries.sort_by_key(|(name, _)| *name);
+                Json::Object(
+                    entries
+                        .into_iter()
+                        .map(|(name, value)| (name.clone(), sorted(value)))
+                        .collect(),
+                )
+            }
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
 }
 
 fn argument<'a>(name: &str, args: &'a [Value], index: usize) -> Result<&'a Value, FuncError> {
@@ -127,8 +167,10 @@ fn first(args: &[Value]) -> Result<Value, FuncError> {
 }
 
 fn json(args: &[Value]) -> Result<Value, FuncError> {
-    let value = to_json(argument("json", args, 0)?);
-    Ok(Value::String(value.to_string()))
+    let value = argument("json", args, 0)?;
+    let text = to_sorted_json(&to_json(value));
+    let is_row = matches!(value, Value::Object(map) if map.contains_key(LABELS));
+    Ok(Value::String(if is_row { html_safe(&text) } else { text }))
 }
 
 fn split(args: &[Value]) -> Result<Value, FuncError> {
@@ -292,6 +334,12 @@ mod tests {
             assert_eq!(rendered.expect(template), expected, "{template}");
         }
         assert!(Format::parse("{{.Name").is_err());
+        let missing = Format::parse("{{.State.Foo}}")
+            .and_then(|f| f.render(&value))
+            .expect_err("unknown field");
+        assert_eq!(missing.text, "template parsing error: map has no entry for key \"Foo\"");
+        let label = Format::parse("{{.Config.Labels.foo}}").and_then(|f| f.render(&value));
+        assert_eq!(label.expect("labels have any name"), "<no value>");
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub(crate) async fn commit(call: Call<'_>) -> Outcome {
     request = request
         .query_some("comment", flags.get("message"))
         .query_some("author", flags.get("author"))
-        .query("pause", if pause { "1" } else { "0" });
+        .query_some("pause", (!pause).then_some("0"));
     for change in flags.all("change") {
         request = request.query("changes", change);
     }

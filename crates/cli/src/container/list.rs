@@ -44,7 +44,10 @@ pub(crate) async fn list(call: Call<'_>) -> Outcome {
     let request = Request::get("/containers/json")
         .query_flag("all", flags.on("all"))
         .query_some("limit", (limit > 0).then(|| limit.to_string()))
-        .query_flag("size", flags.on("size") || format.contains(".Size"))
+        .query_flag(
+            "size",
+            flags.on("size") || format.contains(".Size") || format.contains("{{json .}}"),
+        )
         .query_some("filters", filters::encode(flags.all("filter")));
     let containers: Vec<Json> = client.call(request).await?.json().await?;
     let now = now_seconds();
@@ -103,7 +106,8 @@ fn names(container: &Json, trunc: bool) -> String {
     names.join(",")
 }
 
-fn image(container: &Json, trunc: bool) -> String {
+/// Tells the image of a list's container, short when it is known by its id only.
+pub(crate) fn image(container: &Json, trunc: bool) -> String {
     let (image, id) = (text(container, "Image"), text(container, "ImageID"));
     if image.is_empty() {
         return "<no image>".to_owned();

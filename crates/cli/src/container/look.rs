@@ -55,7 +55,7 @@ pub(crate) async fn port(call: Call<'_>) -> Outcome {
     let key = format!("{port}/{}", protocol.to_ascii_lowercase());
     let found = ports.and_then(|ports| ports.get(&key)).map(bound).unwrap_or_default();
     if found.is_empty() {
-        return Err(format!("no public port '{wanted}' published for {name}").into());
+        return Err(format!("Error: No public port '{wanted}' published for {name}").into());
     }
     found.iter().for_each(|binding| println!("{binding}"));
     Ok(0)

@@ -56,10 +56,7 @@ pub(crate) async fn run(call: Call<'_>) -> Outcome {
     let flags = &call.flags;
     let refused = |failure: Failure| refusal(failure, &call.path);
     if flags.on("detach") && !flags.all("attach").is_empty() {
-        return Err(Failure::with_code(
-            REFUSED,
-            "conflicting options: cannot specify both --attach and --detach",
-        ));
+        return Err("conflicting options: cannot specify both --attach and --detach".into());
     }
     check_pull(flags).map_err(&refused)?;
     let proxy = call.cli.config().proxies.get("default");

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use crate::filters;
 use crate::grammar::{Call, Outcome};
 use crate::table::{Columns, Row, choose, ellipsis, render, row, short_id};
-use crate::units::{ago, human_size_short, local_time, now_seconds};
+use crate::units::{ago, human_size, human_size_short, local_time, now_seconds};
 
 use super::split_tag;
 
@@ -47,7 +47,7 @@ pub(crate) async fn list(call: Call<'_>) -> Outcome {
         .query_flag("all", flags.on("all"))
         .query_flag(
             "shared-size",
-            format.contains("Size}}") && !format.starts_with("table {{.Repository}}"),
+            [".SharedSize", ".UniqueSize"].iter().any(|field| format.contains(field)),
         )
         .query_some(
             "filters",
@@ -114,9 +114,9 @@ fn image_row(image: &Json, (name, tag, digest): (&str, &str, &str), now: i64, tr
         "CreatedSince": if created == 0 { "N/A".to_owned() } else { ago(created, now) },
         "CreatedAt": local_time(created),
         "Size": size_of(size),
-        "VirtualSize": size_of(size),
+        "VirtualSize": if size < 0 { "N/A".to_owned() } else { human_size(size) },
         "SharedSize": size_of(shared),
-        "UniqueSize": if shared < 0 { "N/A".to_owned() } else { size_of(size - shared) },
+        "UniqueSize": if shared < 0 { "N/A".to_owned() } else { human_size(size - shared) },
         "Containers": if containers < 0 { "N/A".to_owned() } else { containers.to_string() },
     }
 }
@@ -124,6 +124,15 @@ fn image_row(image: &Json, (name, tag, digest): (&str, &str, &str), now: i64, tr
 const HISTORY: Columns = Columns(&[
     ("ID", "IMAGE"),
     ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("Size", "SIZE"),
+    ("Comment", "COMMENT"),
+]);
+
+const HISTORY_PLAIN: Columns = Columns(&[
+    ("ID", "IMAGE"),
+    ("CreatedSince", "CREATED AT"),
     ("CreatedAt", "CREATED AT"),
     ("CreatedBy", "CREATED BY"),
     ("Size", "SIZE"),
@@ -143,9 +152,10 @@ pub(crate) async fn history(call: Call<'_>) -> Outcome {
     let request = Request::get(format!("/images/{}/history", encode_path(&call.args[0])))
         .query_some("platform", platform);
     let items: Vec<Json> = client.call(request).await?.json().await?;
+    let columns = if flags.on_by_default("human") { &HISTORY } else { &HISTORY_PLAIN };
     let (human, trunc, now) = (flags.on_by_default("human"), !flags.on("no-trunc"), now_seconds());
     let rows = items.iter().map(|item| history_row(item, human, trunc, now)).collect();
-    print!("{}", render(format, &HISTORY, rows)?);
+    print!("{}", render(format, columns, rows)?);
     Ok(0)
 }
 

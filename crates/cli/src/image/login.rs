@@ -161,13 +161,7 @@ fn store(
 pub(crate) async fn logout(call: Call<'_>) -> Outcome {
     let server = server(call.args.first());
     let config = call.cli.config();
-    let shown = if server == auth::DEFAULT_SERVER { "Docker Hub" } else { server };
-    let known = config.auths.contains_key(server) || helper(config, server).is_some();
-    if !known {
-        println!("Not logged in to {server}");
-        return Ok(0);
-    }
-    println!("Removing login credentials for {shown}");
+    println!("Removing login credentials for {server}");
     if let Some(helper) = helper(config, server)
         && let Err(error) = auth::call_helper(helper, "erase", server)
     {

@@ -146,7 +146,38 @@ fn verbose(usage: &Json) -> Result<String, crate::failure::Failure> {
     out.push_str("\nLocal Volumes space usage:\n\n");
     let rows = list(usage, "Volumes").iter().map(volume_row).collect();
     out.push_str(&render("table {{.Name}}\t{{.Links}}\t{{.Size}}", &VOLUMES, rows)?);
+    let cache: i64 = list(usage, "BuildCache").iter().map(|record| number(record, "Size")).sum();
+    out.push_str(&format!("\nBuild cache usage: {}\n\n", human_size(cache)));
+    let rows = list(usage, "BuildCache").iter().map(|record| cache_row(record, now)).collect();
+    let table = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}";
+    out.push_str(&render(table, &CACHE, rows)?);
     Ok(out)
+}
+
+const CACHE: Columns = Columns(&[
+    ("ID", "CACHE ID"),
+    ("CacheType", "CACHE TYPE"),
+    ("Size", "SIZE"),
+    ("CreatedSince", "CREATED"),
+    ("LastUsedSince", "LAST USED"),
+    ("UsageCount", "USAGE"),
+    ("Shared", "SHARED"),
+]);
+
+fn cache_row(record: &Json, now: i64) -> Row {
+    let since = |name: &str| {
+        let time = record[name].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        time.map(|time| ago(time.as_second(), now)).unwrap_or_default()
+    };
+    row! {
+        "ID": short_id(record["ID"].as_str().unwrap_or_default()),
+        "CacheType": record["Type"].as_str().unwrap_or_default(),
+        "Size": human_size_short(number(record, "Size")),
+        "CreatedSince": since("CreatedAt"),
+        "LastUsedSince": since("LastUsedAt"),
+        "UsageCount": number(record, "UsageCount").to_string(),
+        "Shared": record["Shared"].as_bool().unwrap_or(false).to_string(),
+    }
 }
 
 fn image_row(image: &Json, now: i64) -> Row {
@@ -160,7 +191,7 @@ fn image_row(image: &Json, now: i64) -> Row {
         "CreatedSince": ago(number(image, "Created"), now),
         "Size": human_size_short(number(image, "Size")),
         "SharedSize": human_size_short(shared),
-        "UniqueSize": human_size_short(number(image, "Size") - shared),
+        "UniqueSize": human_size(number(image, "Size") - shared),
         "Containers": number(image, "Containers").max(0).to_string(),
     }
 }
@@ -171,7 +202,7 @@ fn container_row(container: &Json, now: i64) -> Row {
         list(container, "Mounts").iter().filter(|mount| mount["Type"] == "volume").count();
     row! {
         "ID": short_id(text("Id")),
-        "Image": text("Image"),
+        "Image": crate::container::list::image(container, true),
         "Command": format!("{:?}", ellipsis(text("Command"), 20)),
         "LocalVolumes": volumes.to_string(),
         "Size": human_size_short(number(container, "SizeRw")),

@@ -50,7 +50,9 @@ fn line(event: &Json) -> String {
         (_, seconds) => Timestamp::from_second(seconds.unwrap_or(0)),
     };
     let time = time.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(jiff::tz::TimeZone::system());
-    let time = time.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z");
+    let zone =
+        if time.offset().is_zero() { "Z".to_owned() } else { time.strftime("%:z").to_string() };
+    let time = format!("{}{zone}", time.strftime("%Y-%m-%dT%H:%M:%S.%9f"));
     let mut out = format!(
         "{time} {} {} {}",
         text(&event["Type"]),
@@ -59,8 +61,9 @@ fn line(event: &Json) -> String {
     );
     let attributes = event["Actor"]["Attributes"].as_object().cloned().unwrap_or_else(Map::new);
     if !attributes.is_empty() {
-        let pairs: Vec<String> =
+        let mut pairs: Vec<String> =
             attributes.iter().map(|(k, v)| format!("{k}={}", text(v))).collect();
+        pairs.sort();
         out.push_str(&format!(" ({})", pairs.join(", ")));
     }
     out

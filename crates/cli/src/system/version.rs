@@ -88,21 +88,34 @@ fn describe_versions(client: &Json, server: &Json) -> String {
         "\nServer: {}\n",
         server["Platform"]["Name"].as_str().unwrap_or_default()
     ));
-    let mut line = |name: &str, value: String| {
-        if !value.is_empty() {
-            out.push_str(&format!("  {:<17}{value}\n", format!("{name}:")));
-        }
+    for component in server["Components"].as_array().into_iter().flatten() {
+        out.push_str(&describe_component(component));
+    }
+    out
+}
+
+fn describe_component(component: &Json) -> String {
+    let text = |value: &Json, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let mut out = format!(" {}:\n", text(component, "Name"));
+    let details = &component["Details"];
+    let api = match text(details, "ApiVersion") {
+        empty if empty.is_empty() => empty,
+        newest => format!("{newest} (minimum version {})", text(details, "MinAPIVersion")),
     };
-    line("Version", text(server, "Version"));
-    let api = text(server, "ApiVersion");
-    line("API version", format!("{api} (minimum version {})", text(server, "MinAPIVersion")));
-    line("Git commit", text(server, "GitCommit"));
-    line("Built", text(server, "BuildTime"));
-    line("OS/Arch", format!("{}/{}", text(server, "Os"), text(server, "Arch")));
-    line("Kernel", text(server, "KernelVersion"));
-    for component in server["Components"].as_array().into_iter().flatten().skip(1) {
-        out.push_str(&format!(" {}:\n", text(component, "Name")));
-        out.push_str(&format!("  {:<17}{}\n", "Version:", text(component, "Version")));
+    let platform = match text(details, "Os") {
+        empty if empty.is_empty() => empty,
+        os => format!("{os}/{}", text(details, "Arch")),
+    };
+    let lines = [
+        ("Version", text(component, "Version")),
+        ("API version", api),
+        ("Git commit", text(details, "GitCommit")),
+        ("Built", text(details, "BuildTime")),
+        ("OS/Arch", platform),
+        ("Kernel", text(details, "KernelVersion")),
+    ];
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        out.push_str(&format!("  {:<17} {value}\n", format!("{name}:")));
     }
     out
 }
