@@ -89,10 +89,8 @@ pub(crate) struct SpecInput<'a> {
 pub(crate) fn build(input: &SpecInput<'_>) -> Result<Spec> {
     let record = input.record;
     let host_config = &record.host_config;
-    let mut root = RootBuilder::default().path("rootfs");
-    if host_config.readonly_rootfs {
-        root = root.readonly(true);
-    }
+    // Said in any case: the builder's own default is a read-only root.
+    let root = RootBuilder::default().path("rootfs").readonly(host_config.readonly_rootfs);
     let mut builder = SpecBuilder::default()
         .version("1.2.0")
         .root(root.build().map_err(invalid)?)
