@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
 
 mod crash;
+mod data;
 mod lab;
 mod lifecycle;
