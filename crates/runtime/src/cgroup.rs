@@ -181,6 +181,30 @@ impl Cgroup {
             .map_err(|errno| CgroupError::Create { path, source: errno.into() })
     }
 
+    /// Opens the v2 directory that a further process is born in: its own, unless the container has
+    /// handed controllers down; then no process may be beside the children, and it joins `init`.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub(crate) fn open_unified_beside(&self, init: u32) -> Result<Option<OwnedFd>, CgroupError> {
+        let (Some(root), Some(own)) = (&self.hierarchies.unified, self.unified_directory()) else {
+            return Ok(None);
+        };
+        let controllers = controller::read(&own, "cgroup.subtree_control").unwrap_or_default();
+        if controllers.is_empty() {
+            return self.open_unified();
+        }
+        let file = PathBuf::from(format!("/proc/{init}/cgroup"));
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| CgroupError::Read { path: file, source })?;
+        let relative = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let beside = Self { hierarchies: self.hierarchies.clone(), relative: relative.into() };
+        match root.join(relative).starts_with(&own) {
+            true => beside.open_unified(),
+            false => self.open_unified(),
+        }
+    }
+
     /// Lists the processes in it and below, ascending.
     ///
     /// # Errors

@@ -148,6 +148,7 @@ pub(crate) fn spawn_init(container: &Container<'_>) -> Result<Spawned, Failure> 
 pub(crate) struct Exec<'a> {
     pub(crate) process: &'a Process,
     pub(crate) init: &'a Pidfd,
+    pub(crate) init_pid: u32,
     pub(crate) cgroup: &'a Cgroup,
     pub(crate) filter: Option<&'a [u8]>,
     /// The container's devpts, if its config mounted one.
@@ -167,7 +168,7 @@ pub(crate) fn spawn_exec(exec: Exec<'_>) -> Result<Spawned, Failure> {
         sync,
         tasks: exec.cgroup.open_tasks().map_err(cgroup_failure)?,
     };
-    let unified = exec.cgroup.open_unified().map_err(cgroup_failure)?;
+    let unified = exec.cgroup.open_unified_beside(exec.init_pid).map_err(cgroup_failure)?;
     let (init, devpts) = (exec.init, exec.devpts);
     let args = CloneArgs { namespaces: 0, cgroup: unified.as_ref().map(AsFd::as_fd) };
     let join = || {

@@ -115,6 +115,7 @@ impl Server {
         let spawned = spawn_exec(Exec {
             process: &request.process,
             init: &init.pidfd,
+            init_pid: init.pid,
             cgroup: &self.cgroup,
             filter,
             devpts: devpts.and_then(Result::ok),

@@ -15,7 +15,7 @@ use runtime::shim::protocol::{
 use serde_json::{Value, json};
 
 const BUSYBOX: &str = "/bin/busybox";
-const CAPS: [&str; 14] = [
+pub(crate) const CAPS: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",
@@ -267,9 +267,9 @@ fn spec(args: &[&str]) -> Value {
     })
 }
 
-const APPLETS: [&str; 40] = [
+const APPLETS: [&str; 41] = [
     "sh", "true", "false", "echo", "cat", "ls", "sleep", "id", "env", "grep", "mount", "umount",
     "touch", "rm", "mkdir", "stat", "readlink", "hostname", "dd", "tty", "stty", "ps", "kill",
     "head", "tail", "wc", "seq", "yes", "chmod", "mknod", "ln", "sed", "awk", "sort", "od", "test",
-    "pwd", "date", "ip", "nsenter",
+    "pwd", "date", "ip", "nsenter", "unshare",
 ];

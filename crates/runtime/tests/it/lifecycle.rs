@@ -235,3 +235,17 @@ fn nonsense_is_answered_and_slow_clients_cost_nothing() {
     container.request::<Empty>(&Request::Kill { signal: 9, all: false }).unwrap();
     container.wait();
 }
+
+#[test]
+fn memory_beyond_the_limit_is_told_as_out_of_memory() {
+    if !can_run() {
+        return;
+    }
+    let mut container = Container::new(&["sh", "-c", "tail /dev/zero"]);
+    container.spec["linux"]["resources"]["memory"] =
+        json!({"limit": 16_777_216, "swap": 16_777_216});
+    container.start().unwrap();
+    let exit = container.wait();
+    assert!(exit.oom_killed, "{exit:?}");
+    assert_eq!(exit.exit_code, 137);
+}

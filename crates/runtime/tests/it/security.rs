@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use runtime::shim::protocol::{Empty, Request};
 use serde_json::{Value, json};
 
-use crate::harness::{Container, can_run};
+use crate::harness::{CAPS, Container, can_run};
 
 /// CVE-2019-5736: the runtime's binary, reached through /proc/self/exe, is not writable.
 #[test]
@@ -178,4 +178,30 @@ fn add_mount(container: &mut Container, mount: &Value) {
 
 fn source_of(container: &Container) -> String {
     container.directory.join("lower/etc").display().to_string()
+}
+
+/// Docker's default profile lets our own init through, and keeps a new user namespace, the door to
+/// most kernel bugs, shut for init and exec.
+#[test]
+fn the_default_profile_holds_and_lets_programs_start() {
+    if !can_run() {
+        return;
+    }
+    let names = CAPS.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(",");
+    let capabilities = serde_json::from_str(&format!("[{names}]")).unwrap();
+    for (uid, no_new_privileges) in [(0, false), (0, true), (1000, false), (1000, true)] {
+        let script = "unshare -U true || echo shut; id -u";
+        let mut container = Container::new(&["sh", "-c", &format!("{script}; sleep 600")]);
+        let profile = runtime::seccomp::Profile::docker_default().resolve(&capabilities).unwrap();
+        let filter = runtime::seccomp::compile(&profile, &container.directory).unwrap();
+        container.config.seccomp_bpf = Some(filter);
+        container.spec["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        container.spec["process"]["user"] = json!({"uid": uid, "gid": uid});
+        container.start().unwrap();
+        let (_, output) = container.exec("e", &["sh", "-c", script]).unwrap();
+        assert!(output.contains(&format!("shut\n{uid}\n")), "{output}");
+        container.request::<Empty>(&Request::Kill { signal: 9, all: false }).unwrap();
+        container.wait();
+        assert!(container.logged().contains("shut"), "{}", container.logged());
+    }
 }
