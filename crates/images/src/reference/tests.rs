@@ -93,3 +93,23 @@ fn display_is_familiar_and_canonical_is_full() {
     assert_eq!(reference.to_string(), format!("debian:x@{digest}"));
     assert_eq!(Reference::parse("debian").unwrap().or_latest().to_string(), "debian:latest");
 }
+
+proptest::proptest! {
+    /// Both forms of a valid reference mean the same; anything else is refused without a panic.
+    #[test]
+    fn valid_references_round_trip(
+        domain in "([a-z0-9]{1,5}\\.[a-z]{2,3}(:[0-9]{1,5})?/)?",
+        path in "[a-z0-9]{1,8}((\\.|_|__|-{1,3})[a-z0-9]{1,4})?(/[a-z0-9]{1,8}){0,2}",
+        tag in "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,20})?",
+        noise in "[a-zA-Z0-9._:/@\\[\\] -]{0,30}",
+    ) {
+        let reference = Reference::parse(&format!("{domain}{path}{tag}")).unwrap();
+        for form in [reference.to_string(), reference.canonical()] {
+            proptest::prop_assert_eq!(Reference::parse(&form).unwrap(), reference.clone());
+        }
+        if let Ok(reference) = Reference::parse(&noise) {
+            let again = Reference::parse(&reference.to_string()).unwrap();
+            proptest::prop_assert_eq!(again.canonical(), reference.canonical());
+        }
+    }
+}
