@@ -28,6 +28,8 @@ pub(crate) struct Spawned {
     /// Tells the outcome, see [`read_sync`].
     pub(crate) sync: OwnedFd,
     pub(crate) streams: Streams,
+    /// The container's overlay, of init only.
+    pub(crate) rootfs: Option<OwnedFd>,
 }
 
 /// The shim's ends of standard streams; all absent for a terminal, whose master comes by sync.
@@ -92,9 +94,10 @@ pub(crate) struct Container<'a> {
 pub(crate) fn spawn_init(container: &Container<'_>) -> Result<Spawned, Failure> {
     let Container { bundle, spec, config, cgroup, filter } = *container;
     let process = process_of(spec)?;
+    let rootfs = config.rootfs.as_ref().map(init::overlay).transpose()?;
     let mut plan = ContainerPlan {
+        rootfs: rootfs.as_ref(),
         spec,
-        config,
         bundle,
         joined: Vec::new(),
         created: 0,
@@ -140,7 +143,8 @@ pub(crate) fn spawn_init(container: &Container<'_>) -> Result<Spawned, Failure> 
         clone_process(&args, || init::run_init(&plan, &mut launch))
     });
     let (pid, pidfd) = cloned.during(|| "clone init".to_owned())?;
-    Ok(Spawned { pid, pidfd, sync: own_sync, streams })
+    drop(plan);
+    Ok(Spawned { pid, pidfd, sync: own_sync, streams, rootfs })
 }
 
 /// What an exec is made of.
@@ -186,7 +190,7 @@ pub(crate) fn spawn_exec(exec: Exec<'_>) -> Result<Spawned, Failure> {
         },
         _ => Failure::other(format!("clone exec process: {error}")),
     })?;
-    Ok(Spawned { pid, pidfd, sync: own_sync, streams })
+    Ok(Spawned { pid, pidfd, sync: own_sync, streams, rootfs: None })
 }
 
 /// What came through a sync socket.

@@ -11,15 +11,13 @@ use rustix::fs::{Mode, OFlags};
 use super::{Launch, devices, hidden, identity, mounts, rootfs, terminal};
 use crate::cgroup::Cgroup;
 use crate::failure::During;
-use crate::shim::protocol::{Failure, ShimConfig};
+use crate::shim::protocol::Failure;
 
 /// What init needs to know of the container.
 #[derive(Debug)]
 pub(crate) struct ContainerPlan<'a> {
     /// The OCI config.
     pub(crate) spec: &'a Spec,
-    /// The shim's.
-    pub(crate) config: &'a ShimConfig,
     /// The bundle directory; the root is mounted over it, in init's mount namespace.
     pub(crate) bundle: &'a Path,
     /// Namespaces to join instead of creating, opened by path.
@@ -30,6 +28,8 @@ pub(crate) struct ContainerPlan<'a> {
     pub(crate) new_cgroup_namespace: bool,
     /// The container's cgroup.
     pub(crate) cgroup: &'a Cgroup,
+    /// The overlay, mounted detached.
+    pub(crate) rootfs: Option<&'a OwnedFd>,
 }
 
 /// Does everything from the first namespace to execve.

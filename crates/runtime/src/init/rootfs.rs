@@ -35,8 +35,8 @@ pub(crate) fn overlay(rootfs: &Rootfs) -> Result<OwnedFd, Failure> {
 
 /// Mounts the root over the bundle directory.
 pub(super) fn attach(plan: &ContainerPlan<'_>) -> Result<Root, Failure> {
-    let tree = match &plan.config.rootfs {
-        Some(rootfs) => overlay(rootfs)?,
+    let tree = match plan.rootfs {
+        Some(rootfs) => rootfs.try_clone().during(|| "take rootfs".to_owned())?,
         None => {
             let path = plan.spec.root().as_ref().map_or(Path::new("rootfs"), |root| root.path());
             let path = plan.bundle.join(path);

@@ -65,13 +65,14 @@ impl Server {
             self.cgroup.apply(resources).map_err(cgroup_failure)?;
             self.cgroup.apply_devices(resources).map_err(cgroup_failure)?;
         }
-        let spawned = spawn_init(&Container {
+        let mut spawned = spawn_init(&Container {
             bundle: &self.bundle,
             spec: &self.spec,
             config: &self.config,
             cgroup: &self.cgroup,
             filter: self.filter.as_deref(),
         })?;
+        self.rootfs = spawned.rootfs.take();
         let terminal = self.spec.process().as_ref().and_then(|process| process.terminal());
         let mut job = Job::new(spawned, terminal == Some(true));
         job.stdin_once = self.config.stdin.once;

@@ -47,7 +47,7 @@ pub(super) enum Output {
 
 impl Job {
     pub(super) fn new(spawned: Spawned, tty: bool) -> Self {
-        let Spawned { pid, pidfd, sync, streams } = spawned;
+        let Spawned { pid, pidfd, sync, streams, rootfs: _ } = spawned;
         Self { sync: Some(sync), ..Self::running(pid, pidfd, streams, tty) }
     }
 

@@ -47,6 +47,9 @@ pub(crate) struct Server {
     pub(super) log: Option<Log>,
     /// The root of the container's devpts, where execs open their terminals.
     pub(super) devpts: Option<OwnedFd>,
+    /// The container's overlay. Its last user makes the kernel sync the whole file system below,
+    /// which must not be init: its exit would be known only after that.
+    pub(super) rootfs: Option<OwnedFd>,
     pub(super) jobs: BTreeMap<String, Job>,
     pub(super) connections: HashMap<u64, Connection>,
     pub(super) next_connection: u64,

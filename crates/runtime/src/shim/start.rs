@@ -80,6 +80,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
         signals,
         log,
         devpts: None,
+        rootfs: None,
         jobs: std::collections::BTreeMap::new(),
         connections: std::collections::HashMap::new(),
         next_connection: 0,
