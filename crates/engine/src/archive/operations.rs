@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use tokio::sync::oneshot;
 
 use super::path::ContainerPath;
-use super::stream::{StreamReader, written_by};
+use super::stream::{StreamReader, on_own_thread, written_by};
 use super::unpack::{UnpackOptions, unpack};
 use super::view::View;
 use super::{ByteStream, Change, PathStat, PutOptions, pack};
@@ -101,7 +101,7 @@ impl Engine {
         let reader = StreamReader::new(archive);
         let record = Arc::clone(&files.record);
         check_writable(&record, &ContainerPath::new(&path))?;
-        crate::blocking(move || {
+        on_own_thread(move || {
             files.view.with(|root| {
                 // A link to a directory is as good as the directory.
                 let mut parsed = ContainerPath::new(&path);

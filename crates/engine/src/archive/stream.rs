@@ -1,15 +1,17 @@
 //! Between the blocking world of files and the asynchronous one of connections.
 //!
 //! A few chunks are on their way at most; whichever side is slower makes the other wait, and
-//! whichever side goes away ends the other.
+//! whichever side goes away ends the other. Transfers have threads of their own, because they last
+//! as long as their clients like.
 
 use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::ByteStream;
+use crate::{Error, Result};
 
 /// Chunks on their way.
 const CHUNKS: usize = 8;
@@ -90,17 +92,39 @@ pub(crate) fn written_by(
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let mut writer =
         StreamWriter { chunks: sender, gathered: BytesMut::with_capacity(2 * CHUNK_BYTES) };
+    let refused = writer.chunks.clone();
     // Ends when the work is done, or at its next write after the stream was dropped.
-    tokio::task::spawn_blocking(move || {
+    let thread = std::thread::Builder::new().name("stream-out".to_owned()).spawn(move || {
         if let Err(error) = work(&mut writer).and_then(|()| writer.flush()) {
             // Nobody listens any more: nobody needs to know.
             let _ = writer.chunks.blocking_send(Err(error));
         }
     });
+    if let Err(error) = thread {
+        // There is room: nothing was sent yet.
+        let _ = refused.try_send(Err(error));
+    }
+    drop(refused);
     futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk| (chunk, receiver))
     })
     .boxed()
+}
+
+/// Runs `work`, which waits for a client, on a thread of its own. However many clients are slow,
+/// the threads that everybody shares stay free.
+pub(crate) async fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (done, result) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("stream-in".to_owned())
+        .spawn(move || {
+            // The asker may have gone; what was done stays done.
+            let _ = done.send(work());
+        })
+        .map_err(|error| Error::Unavailable(format!("no thread for the transfer: {error}")))?;
+    result.await.map_err(|_| Error::Internal("transfer was cut off".to_owned()))?
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use images::{
 
 use super::{CommitOptions, ImageRemoveOptions, ImportOptions, ProgressSink, changes, commit};
 use crate::archive::ByteStream;
-use crate::archive::stream::{StreamReader, written_by};
+use crate::archive::stream::{StreamReader, on_own_thread, written_by};
 use crate::container::{ContainerRecord, ListFilter, Status, publish};
 use crate::event::{Event, EventType};
 use crate::filter::Filters;
@@ -106,7 +106,7 @@ impl Engine {
         let images = self.inner.images.clone();
         let reader = StreamReader::new(archive);
         let import = move || Ok(images.import(BufReader::new(reader), &request)?);
-        let id = crate::blocking(import).await?;
+        let id = on_own_thread(import).await?;
         self.image_event("import", &id.to_string(), name.as_deref().unwrap_or(""));
         Ok(id)
     }
@@ -119,7 +119,7 @@ impl Engine {
         let images = self.inner.images.clone();
         let reader = StreamReader::new(archive);
         let load = move || Ok(images.load(BufReader::new(reader), &|step| progress(step))?);
-        for loaded in crate::blocking(load).await? {
+        for loaded in on_own_thread(load).await? {
             let name = loaded.names.first().map(ToString::to_string).unwrap_or_default();
             self.image_event("load", &loaded.id.to_string(), &name);
         }
