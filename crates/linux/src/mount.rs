@@ -65,19 +65,16 @@ pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 /// As fsopen(2), fsconfig(2) and fsmount(2). The text carries the kernel's own explanation
 /// from the file system context when it gave one.
 pub fn overlay(overlay: &Overlay) -> io::Result<OwnedFd> {
-    let mut context = FsContext::open("overlay")?;
+    let context = FsContext::open("overlay")?;
     context.set("source", "overlay")?;
-    // One option per layer needs Linux 6.8; it has no page-size limit and no escaping.
-    let one_by_one =
-        overlay.lowers.iter().try_for_each(|lower| context.set_path("lowerdir+", lower));
-    match one_by_one {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            context = FsContext::open("overlay")?;
-            context.set("source", "overlay")?;
-            context.set("lowerdir", &joined_lowers(&overlay.lowers)?)?;
+    // One option per layer has no page-size limit and no escaping. Older kernels cannot be asked:
+    // up to 6.4 they take any option and fail at the end without saying which it was.
+    if takes_single_layers(rustix::system::uname().release().to_bytes()) {
+        for lower in &overlay.lowers {
+            context.set_path("lowerdir+", lower)?;
         }
-        Err(error) => return Err(error),
+    } else {
+        context.set("lowerdir", &joined_lowers(&overlay.lowers)?)?;
     }
     if let (Some(upper), Some(work)) = (&overlay.upper, &overlay.work) {
         context.set_path("upperdir", upper)?;
@@ -87,6 +84,13 @@ pub fn overlay(overlay: &Overlay) -> io::Result<OwnedFd> {
         context.option(option)?;
     }
     context.create(0)
+}
+
+/// Tells from its release whether a kernel is 6.8 or newer.
+fn takes_single_layers(release: &[u8]) -> bool {
+    let release = String::from_utf8_lossy(release);
+    let mut numbers = release.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 8)
 }
 
 fn joined_lowers(lowers: &[PathBuf]) -> io::Result<String> {
@@ -281,4 +285,28 @@ fn set_attr_raw(mount: BorrowedFd<'_>, attr: &libc::mount_attr, tree: Tree) -> i
 pub fn detach(path: impl AsRef<Path>) -> io::Result<()> {
     let path = CString::new(path.as_ref().as_os_str().as_encoded_bytes())?;
     Ok(rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, expected) in [
+            ("6.18.44-fc-v669", true),
+            ("6.8.0-31-generic", true),
+            ("6.1.0-40-amd64", false),
+            ("5.15.167.4-microsoft-standard-WSL2", false),
+            ("7.0", true),
+        ] {
+            assert_eq!(takes_single_layers(release.as_bytes()), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn joined_layers_are_escaped() {
+        let joined = joined_lowers(&["/a:b".into(), "/c,d".into()]).unwrap();
+        assert_eq!(joined, "/a\\:b:/c\\,d");
+    }
 }
