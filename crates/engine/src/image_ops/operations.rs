@@ -1,6 +1,6 @@
 //! The operations themselves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, Write as _};
 
 use images::{
@@ -173,18 +173,19 @@ impl Engine {
     ) -> Result<Vec<Removed>> {
         let uses = self.image_uses().await?;
         let (images, image) = (self.inner.images.clone(), image.to_owned());
-        let (id, removed) = crate::blocking(move || {
+        let (id, known, removed) = crate::blocking(move || {
             let id = images.resolve(&image)?;
+            let known = image_ids(&images)?;
             let in_use = |id: &ImageId| uses.get(&id.to_string()).cloned();
             let options = images::RemoveOptions {
                 force: options.force,
                 no_prune: options.no_prune,
                 in_use: &in_use,
             };
-            Ok((id, images.remove(&image, &options)?))
+            Ok((id, known, images.remove(&image, &options)?))
         })
         .await?;
-        self.removal_events(&id.to_string(), &removed);
+        self.removal_events(&id.to_string(), &known, &removed);
         Ok(removed)
     }
 
@@ -201,14 +202,15 @@ impl Engine {
         let (labels, not_labels) = (own("label"), own("label!"));
         let uses = self.image_uses().await?;
         let images = self.inner.images.clone();
-        let pruned = crate::blocking(move || {
+        let (known, pruned) = crate::blocking(move || {
+            let known = image_ids(&images)?;
             let in_use = |id: &ImageId| uses.get(&id.to_string()).cloned();
             let options =
                 PruneOptions { dangling_only, labels, not_labels, until, in_use: &in_use };
-            Ok(images.prune(&options)?)
+            Ok((known, images.prune(&options)?))
         })
         .await?;
-        self.removal_events("", &pruned.removed);
+        self.removal_events("", &known, &pruned.removed);
         let event = Event::new(EventType::Image, "prune", "")
             .with("reclaimed", pruned.space_reclaimed.to_string());
         self.inner.events.publish(event);
@@ -222,14 +224,16 @@ impl Engine {
         self.inner.events.publish(event);
     }
 
-    fn removal_events(&self, image: &str, removed: &[Removed]) {
+    /// Layers are told to the asker as deleted too, but are no images: `known` are the images.
+    fn removal_events(&self, image: &str, known: &HashSet<String>, removed: &[Removed]) {
         for removed in removed {
             match removed {
                 Removed::Untagged(name) if image.is_empty() => {
                     self.image_event("untag", name, name);
                 }
                 Removed::Untagged(_) => self.image_event("untag", image, image),
-                Removed::Deleted(id) => self.image_event("delete", id, id),
+                Removed::Deleted(id) if known.contains(id) => self.image_event("delete", id, id),
+                Removed::Deleted(_) => {}
             }
         }
     }
@@ -249,4 +253,9 @@ impl Engine {
         }
         Ok(uses)
     }
+}
+
+fn image_ids(images: &images::Store) -> Result<HashSet<String>> {
+    let all = images::ListFilter { all: true, ..images::ListFilter::default() };
+    Ok(images.list(&all)?.into_iter().map(|image| image.id.to_string()).collect())
 }
