@@ -75,7 +75,7 @@ fn judge(teu: &Path, socket: &str, tests: &Path, venv: &Path, rest: &[&str]) -> 
     }
     let import = format!(
         "d=$(mktemp -d) && mkdir -p $d/bin $d/tmp $d/etc && cp /bin/busybox $d/bin/ && \
-         for a in $(busybox --list); do ln -sf busybox $d/bin/$a; done && \
+         for a in $(busybox --list | grep -vx busybox); do ln -s busybox $d/bin/$a; done && \
          printf 'root:x:0:0:root:/root:/bin/sh\\ndefault:x:1000:1000::/:/bin/sh\\n' > $d/etc/passwd && \
          printf 'root:x:0:\\ndefault:x:1000:\\n' > $d/etc/group && \
          tar -C $d -c . | '{teu}' -H {socket} import -c 'CMD [\"sh\"]' - busybox:latest && rm -rf $d"

@@ -230,7 +230,7 @@ fn busybox_tar() -> Result<Vec<u8>> {
 mkdir -p bin etc tmp root home proc sys dev var/log
 chmod 1777 tmp
 cp /bin/busybox bin/busybox
-for a in $(bin/busybox --list); do ln -sf busybox bin/$a; done
+for a in $(bin/busybox --list | grep -vx busybox); do ln -s busybox bin/$a; done
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nuser:x:1000:1000::/home:/bin/sh\n' > etc/passwd
 printf 'root:x:0:\nuser:x:1000:\nextra:x:1001:user\n' > etc/group
 tar -c --numeric-owner --owner=0 --group=0 ."#;

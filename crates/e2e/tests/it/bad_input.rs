@@ -13,7 +13,7 @@ both_clients!(names_and_references, truncated_and_lying_archives, unreachable_re
 
 fn names_and_references(world: &World) -> Result<()> {
     for (args, text) in [
-        (&["run", "UPPER/case", "true"][..], "repository name"),
+        (&["run", "lib/UPPER", "true"][..], "must be lowercase"),
         (&["run", "bad::ref", "true"], "invalid reference format"),
         (&["create", "--name", "a\nb", "busybox"], "Invalid container name"),
         (&["create", "--name", "-x", "busybox"], "Invalid container name"),

@@ -47,9 +47,9 @@ fn named_volumes_outlive_containers(world: &World) -> Result<()> {
 }
 
 fn anonymous_volumes_go_with_rm_v(world: &World) -> Result<()> {
-    world.client.run(&["create", "--name", "c", "-v", "/data", "busybox"])?;
+    world.client.run(&["create", "--name", "cc", "-v", "/data", "busybox"])?;
     ensure!(world.client.run(&["volume", "ls", "-q"])?.trim().len() == 64);
-    world.client.run(&["rm", "-v", "c"])?;
+    world.client.run(&["rm", "-v", "cc"])?;
     ensure!(world.client.run(&["volume", "ls", "-q"])?.is_empty());
     world.client.run(&["run", "--rm", "-v", "/data", "busybox", "true"])?;
     ensure!(world.client.run(&["volume", "ls", "-q"])?.is_empty(), "--rm left its volume");
@@ -111,7 +111,7 @@ fn mount_syntax_and_its_errors(world: &World) -> Result<()> {
         "--mount",
         "type=tmpfs,dst=/t,tmpfs-size=1m",
         "--mount",
-        "type=volume,src=v,dst=/v",
+        "type=volume,src=vv,dst=/v",
         "busybox",
         "sh",
         "-c",
@@ -168,15 +168,15 @@ fn copy_stays_inside_the_root(world: &World) -> Result<()> {
     std::fs::write(world.host.scratch().join("file"), "payload")?;
     let link =
         format!("ln -s {} /escape; ln -s /../../../../../../etc /up; sleep 600", outside.display());
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", &link])?;
-    e2e::eventually("the links are made", || world.client.run(&["exec", "c", "readlink", "/up"]))?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sh", "-c", &link])?;
+    e2e::eventually("the links are made", || world.client.run(&["exec", "cc", "readlink", "/up"]))?;
     let file = world.host.scratch().join("file").display().to_string();
     // The link dangles inside the container, so there is nowhere to copy to.
-    let ran = world.client.try_run(&["cp", &file, "c:/escape/file"])?;
+    let ran = world.client.try_run(&["cp", &file, "cc:/escape/file"])?;
     ensure!(ran.code == 1, "{ran:?}");
     ensure!(std::fs::read_dir(&outside)?.next().is_none(), "cp left the container");
-    world.client.run(&["cp", &file, "c:/up/copied"])?;
-    ensure!(world.client.run(&["exec", "c", "cat", "/etc/copied"])? == "payload");
+    world.client.run(&["cp", &file, "cc:/up/copied"])?;
+    ensure!(world.client.run(&["exec", "cc", "cat", "/etc/copied"])? == "payload");
     ensure!(!std::path::Path::new("/etc/copied").exists());
     Ok(())
 }
@@ -185,13 +185,13 @@ fn diff_shows_what_changed(world: &World) -> Result<()> {
     world.client.run(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "echo x >> /etc/passwd; rm /etc/group; mkdir /new; touch /new/file",
     ])?;
-    let diff = world.client.run(&["diff", "c"])?;
+    let diff = world.client.run(&["diff", "cc"])?;
     let lines: Vec<&str> = diff.lines().collect();
     for line in ["C /etc", "C /etc/passwd", "D /etc/group", "A /new", "A /new/file"] {
         ensure!(lines.contains(&line), "{line} is missing: {lines:?}");
@@ -201,9 +201,9 @@ fn diff_shows_what_changed(world: &World) -> Result<()> {
 }
 
 fn export_and_import_round_trip(world: &World) -> Result<()> {
-    world.client.run(&["run", "--name", "c", "busybox", "sh", "-c", "echo marked > /mark"])?;
+    world.client.run(&["run", "--name", "cc", "busybox", "sh", "-c", "echo marked > /mark"])?;
     let tar = world.host.scratch().join("c.tar").display().to_string();
-    world.client.run(&["export", "-o", &tar, "c"])?;
+    world.client.run(&["export", "-o", &tar, "cc"])?;
     let id = world.client.run(&[
         "import",
         "-c",
@@ -219,23 +219,23 @@ fn export_and_import_round_trip(world: &World) -> Result<()> {
 }
 
 fn volume_commands(world: &World) -> Result<()> {
-    ensure!(world.client.run(&["volume", "create", "--label", "a=b", "v"])? == "v\n");
+    ensure!(world.client.run(&["volume", "create", "--label", "a=b", "vv"])? == "vv\n");
     let point = world.client.run(&[
         "volume",
         "inspect",
         "-f",
         "{{.Mountpoint}} {{.Driver}} {{.Labels.a}}",
-        "v",
+        "vv",
     ])?;
     let (path, rest) = point.trim().split_once(' ').context("three fields")?;
     ensure!(rest == "local b" && std::fs::metadata(path)?.mode() & 0o777 == 0o755, "{point:?}");
-    world.client.run(&["create", "--name", "c", "-v", "v:/v", "busybox"])?;
-    let used = world.client.try_run(&["volume", "rm", "v"])?;
+    world.client.run(&["create", "--name", "cc", "-v", "vv:/v", "busybox"])?;
+    let used = world.client.try_run(&["volume", "rm", "vv"])?;
     ensure!(used.code == 1 && used.stderr.contains("volume is in use"), "{used:?}");
-    world.client.run(&["rm", "c"])?;
-    ensure!(world.client.run(&["volume", "ls", "-q", "-f", "dangling=true"])? == "v\n");
-    world.client.run(&["volume", "rm", "v"])?;
-    let gone = world.client.try_run(&["volume", "rm", "v"])?;
+    world.client.run(&["rm", "cc"])?;
+    ensure!(world.client.run(&["volume", "ls", "-q", "-f", "dangling=true"])? == "vv\n");
+    world.client.run(&["volume", "rm", "vv"])?;
+    let gone = world.client.try_run(&["volume", "rm", "vv"])?;
     ensure!(gone.code == 1 && gone.stderr.contains("no such volume"), "{gone:?}");
     Ok(())
 }

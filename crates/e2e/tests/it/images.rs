@@ -22,7 +22,7 @@ fn commit_in_all_its_options(world: &World) -> Result<()> {
     world.client.run(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "-e",
         "KEPT=1",
         "busybox",
@@ -48,7 +48,7 @@ fn commit_in_all_its_options(world: &World) -> Result<()> {
         "EXPOSE 80",
         "-c",
         "USER user",
-        "c",
+        "cc",
         "made:v1",
     ])?;
     let image = world.client.run(&["image", "inspect", "made:v1"])?;
@@ -62,7 +62,7 @@ fn commit_in_all_its_options(world: &World) -> Result<()> {
     let env =
         world.client.run(&["run", "--rm", "made:v1", "sh", "-c", "echo $KEPT $ADDED $PWD"])?;
     ensure!(env == "1 two words /tmp\n" || env == "1 two /tmp\n", "{env:?}");
-    let bad = world.client.try_run(&["commit", "-c", "RUN ls", "c"])?;
+    let bad = world.client.try_run(&["commit", "-c", "RUN ls", "cc"])?;
     ensure!(bad.code == 1 && bad.stderr.contains("run is not a valid change command"), "{bad:?}");
     Ok(())
 }
@@ -76,13 +76,13 @@ fn tags_and_removal(world: &World) -> Result<()> {
         "{refused:?}"
     );
     ensure!(world.client.run(&["rmi", "other/name:1"])? == "Untagged: other/name:1\n");
-    world.client.run(&["create", "--name", "c", "busybox"])?;
+    world.client.run(&["create", "--name", "cc", "busybox"])?;
     let refused = world.client.try_run(&["rmi", "busybox"])?;
     ensure!(
         refused.code == 1 && refused.stderr.contains("is using its referenced image"),
         "{refused:?}"
     );
-    world.client.run(&["rm", "c"])?;
+    world.client.run(&["rm", "cc"])?;
     let removed = world.client.run(&["rmi", "busybox"])?;
     ensure!(
         removed.contains("Untagged: busybox:latest") && removed.contains("Deleted: sha256:"),
@@ -124,14 +124,14 @@ fn save_and_load_keep_ids(world: &World) -> Result<()> {
     world.client.run(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "echo x > /x; rm /etc/group",
     ])?;
-    let id = world.client.run(&["commit", "c", "made:v1"])?;
-    world.client.run(&["rm", "c"])?;
+    let id = world.client.run(&["commit", "cc", "made:v1"])?;
+    world.client.run(&["rm", "cc"])?;
     let tar = world.host.scratch().join("images.tar").display().to_string();
     world.client.run(&["save", "-o", &tar, "made:v1", "busybox"])?;
     world.client.run(&["rmi", "made:v1", "busybox"])?;
@@ -148,8 +148,8 @@ fn save_and_load_keep_ids(world: &World) -> Result<()> {
 }
 
 fn history_tells_the_layers(world: &World) -> Result<()> {
-    world.client.run(&["run", "--name", "c", "busybox", "touch", "/x"])?;
-    world.client.run(&["commit", "-m", "a touch", "c", "made:v1"])?;
+    world.client.run(&["run", "--name", "cc", "busybox", "touch", "/x"])?;
+    world.client.run(&["commit", "-m", "a touch", "cc", "made:v1"])?;
     let told =
         world.client.run(&["history", "--format", "{{.CreatedBy}}|{{.Comment}}", "made:v1"])?;
     ensure!(told.lines().next() == Some("touch /x|a touch"), "{told:?}");
@@ -178,7 +178,7 @@ fn push_and_pull_through_a_registry(world: &World) -> Result<()> {
 }
 
 fn df_counts(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "-v", "v:/v", "busybox", "sleep", "600"])?;
+    world.client.run(&["run", "-d", "-v", "vv:/v", "busybox", "sleep", "600"])?;
     let df =
         world.client.run(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"])?;
     ensure!(

@@ -19,74 +19,74 @@ both_clients!(
 );
 
 fn state(world: &World, template: &str) -> Result<String> {
-    Ok(world.client.run(&["inspect", "-f", template, "c"])?.trim().to_owned())
+    Ok(world.client.run(&["inspect", "-f", template, "cc"])?.trim().to_owned())
 }
 
 fn stop_is_graceful_then_forced(world: &World) -> Result<()> {
     let script = "trap 'exit 11' TERM; echo ready; while :; do sleep 0.05; done";
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sh", "-c", script])?;
     eventually("the trap is set", || {
-        ensure!(world.client.run(&["logs", "c"])? == "ready\n");
+        ensure!(world.client.run(&["logs", "cc"])? == "ready\n");
         Ok(())
     })?;
-    ensure!(world.client.run(&["stop", "c"])? == "c\n");
+    ensure!(world.client.run(&["stop", "cc"])? == "cc\n");
     ensure!(state(world, "{{.State.Status}} {{.State.ExitCode}}")? == "exited 11");
-    world.client.run(&["stop", "c"])?;
-    world.client.run(&["rm", "c"])?;
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
-    world.client.run(&["stop", "-t", "0", "c"])?;
+    world.client.run(&["stop", "cc"])?;
+    world.client.run(&["rm", "cc"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
+    world.client.run(&["stop", "-t", "0", "cc"])?;
     ensure!(state(world, "{{.State.ExitCode}} {{.State.OOMKilled}}")? == "137 false");
     Ok(())
 }
 
 fn kill_sends_the_signal(world: &World) -> Result<()> {
     let script = "trap 'echo got-hup' HUP; echo ready; while :; do sleep 0.05; done";
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", script])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sh", "-c", script])?;
     let logs = |text: &str| {
         eventually("the log has it", || {
-            ensure!(world.client.run(&["logs", "c"])?.contains(text));
+            ensure!(world.client.run(&["logs", "cc"])?.contains(text));
             Ok(())
         })
     };
     logs("ready")?;
-    world.client.run(&["kill", "-s", "HUP", "c"])?;
+    world.client.run(&["kill", "-s", "HUP", "cc"])?;
     logs("got-hup")?;
-    world.client.run(&["kill", "c"])?;
+    world.client.run(&["kill", "cc"])?;
     eventually("it ends", || {
         ensure!(state(world, "{{.State.Status}} {{.State.ExitCode}}")? == "exited 137");
         Ok(())
     })?;
-    let again = world.client.try_run(&["kill", "c"])?;
+    let again = world.client.try_run(&["kill", "cc"])?;
     ensure!(again.code == 1 && again.stderr.contains("is not running"), "{again:?}");
     Ok(())
 }
 
 fn pause_freezes(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
-    world.client.run(&["pause", "c"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
+    world.client.run(&["pause", "cc"])?;
     ensure!(state(world, "{{.State.Status}} {{.State.Paused}}")? == "paused true");
     let listed = world.client.run(&["ps", "--format", "{{.Status}}"])?;
     ensure!(listed.contains("(Paused)"), "{listed:?}");
-    let refused = world.client.try_run(&["exec", "c", "true"])?;
+    let refused = world.client.try_run(&["exec", "cc", "true"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("is paused"), "{refused:?}");
-    world.client.run(&["unpause", "c"])?;
-    world.client.run(&["exec", "c", "true"])?;
-    let refused = world.client.try_run(&["unpause", "c"])?;
+    world.client.run(&["unpause", "cc"])?;
+    world.client.run(&["exec", "cc", "true"])?;
+    let refused = world.client.try_run(&["unpause", "cc"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("is not paused"), "{refused:?}");
     Ok(())
 }
 
 fn restart_and_wait(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", "echo up; sleep 600"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sh", "-c", "echo up; sleep 600"])?;
     let first = state(world, "{{.State.Pid}}")?;
-    world.client.run(&["restart", "-t", "0", "c"])?;
+    world.client.run(&["restart", "-t", "0", "cc"])?;
     ensure!(state(world, "{{.State.Pid}}")? != first);
-    let mut waiting = world.client.terminal(&["wait", "c"])?;
-    world.client.run(&["kill", "c"])?;
+    let mut waiting = world.client.terminal(&["wait", "cc"])?;
+    world.client.run(&["kill", "cc"])?;
     waiting.expect("137", e2e::DEADLINE)?;
-    ensure!(world.client.run(&["wait", "c"])? == "137\n");
-    world.client.run(&["start", "c"])?;
-    world.client.run(&["start", "c"])?;
+    ensure!(world.client.run(&["wait", "cc"])? == "137\n");
+    world.client.run(&["start", "cc"])?;
+    world.client.run(&["start", "cc"])?;
     ensure!(state(world, "{{.State.Running}}")? == "true");
     Ok(())
 }
@@ -96,7 +96,7 @@ fn restart_policy_counts(world: &World) -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "--restart",
         "on-failure:2",
         "busybox",
@@ -114,7 +114,7 @@ fn always_restarts_until_stopped(world: &World) -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "--restart",
         "always",
         "busybox",
@@ -125,7 +125,7 @@ fn always_restarts_until_stopped(world: &World) -> Result<()> {
         ensure!(state(world, "{{.RestartCount}}")?.parse::<u32>()? >= 1);
         Ok(())
     })?;
-    world.client.run(&["stop", "-t", "0", "c"])?;
+    world.client.run(&["stop", "-t", "0", "cc"])?;
     ensure!(state(world, "{{.State.Running}} {{.State.Restarting}}")? == "false false");
     Ok(())
 }
@@ -135,7 +135,7 @@ fn health_is_checked(world: &World) -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "--health-cmd",
         "test -e /well",
         "--health-interval",
@@ -154,7 +154,7 @@ fn health_is_checked(world: &World) -> Result<()> {
         })
     };
     becomes("unhealthy")?;
-    world.client.run(&["exec", "c", "touch", "/well"])?;
+    world.client.run(&["exec", "cc", "touch", "/well"])?;
     becomes("healthy")?;
     let listed =
         world.client.run(&["ps", "--format", "{{.Status}}", "--filter", "health=healthy"])?;
@@ -172,13 +172,13 @@ fn prune_removes_what_is_stopped(world: &World) -> Result<()> {
 }
 
 fn top_and_stats(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sh", "-c", "sleep 600 & wait"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sh", "-c", "sleep 600 & wait"])?;
     eventually("both processes are listed", || {
-        let top = world.client.run(&["top", "c"])?;
+        let top = world.client.run(&["top", "cc"])?;
         ensure!(top.starts_with("UID") && top.lines().count() == 3, "{top}");
         Ok(())
     })?;
-    let pids = world.client.run(&["top", "c", "-o", "pid,comm"])?;
+    let pids = world.client.run(&["top", "cc", "-o", "pid,comm"])?;
     ensure!(pids.contains("sleep"), "{pids}");
     let stats = world.client.run(&[
         "stats",
@@ -186,12 +186,12 @@ fn top_and_stats(world: &World) -> Result<()> {
         "--format",
         "{{.Name}} {{.PIDs}} {{.MemUsage}}",
     ])?;
-    ensure!(stats.starts_with("c 2 ") && stats.contains("iB / "), "{stats:?}");
+    ensure!(stats.starts_with("cc 2 ") && stats.contains("iB / "), "{stats:?}");
     Ok(())
 }
 
 fn events_tell_the_story(world: &World) -> Result<()> {
-    world.client.run(&["run", "--rm", "--name", "c", "busybox", "true"])?;
+    world.client.run(&["run", "--rm", "--name", "cc", "busybox", "true"])?;
     let told = world.client.run(&[
         "events",
         "--since",
@@ -199,7 +199,7 @@ fn events_tell_the_story(world: &World) -> Result<()> {
         "--until",
         "0s",
         "--filter",
-        "container=c",
+        "container=cc",
         "--format",
         "{{.Action}}",
     ])?;

@@ -30,9 +30,9 @@ fn none_has_only_loopback(world: &World) -> Result<()> {
 }
 
 fn bridge_has_an_address_and_a_route(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
     let settings =
-        world.client.run(&["inspect", "-f", "{{json .NetworkSettings.Networks.bridge}}", "c"])?;
+        world.client.run(&["inspect", "-f", "{{json .NetworkSettings.Networks.bridge}}", "cc"])?;
     let settings: serde_json::Value = serde_json::from_str(&settings)?;
     let address: Ipv4Addr = settings["IPAddress"].as_str().context("an address")?.parse()?;
     let [a, b, c, d] = address.octets();
@@ -41,7 +41,7 @@ fn bridge_has_an_address_and_a_route(world: &World) -> Result<()> {
         "{settings}"
     );
     let shown =
-        world.client.run(&["exec", "c", "sh", "-c", "ip -o -4 addr show eth0; ip route"])?;
+        world.client.run(&["exec", "cc", "sh", "-c", "ip -o -4 addr show eth0; ip route"])?;
     ensure!(shown.contains(&format!("inet {address}/16")), "{shown}");
     let gateway = settings["Gateway"].as_str().context("a gateway")?;
     ensure!(shown.contains(&format!("default via {gateway} dev eth0")), "{shown}");
@@ -49,7 +49,7 @@ fn bridge_has_an_address_and_a_route(world: &World) -> Result<()> {
         Command::new("ip").args(["-j", "link", "show", "master", world.host.bridge()]).output()?;
     let links: serde_json::Value = serde_json::from_slice(&links.stdout)?;
     ensure!(links.as_array().is_some_and(|links| links.len() == 1), "{links}");
-    world.client.run(&["exec", "c", "ping", "-c", "1", gateway])?;
+    world.client.run(&["exec", "cc", "ping", "-c", "1", gateway])?;
     Ok(())
 }
 
@@ -63,19 +63,19 @@ fn hello(address: SocketAddr) -> Result<String> {
 }
 
 fn published(world: &World, port: &str) -> Result<u16> {
-    let shown = world.client.run(&["port", "c", port])?;
+    let shown = world.client.run(&["port", "cc", port])?;
     let first = shown.lines().next().context("a binding")?;
     Ok(first.rsplit(':').next().context("a port")?.parse()?)
 }
 
 fn published_port_answers_everywhere(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "-p", "7", "busybox", "sh", "-c", SERVER])?;
+    world.client.run(&["run", "-d", "--name", "cc", "-p", "7", "busybox", "sh", "-c", SERVER])?;
     let port = published(world, "7/tcp")?;
     let gateway = world.client.run(&[
         "inspect",
         "-f",
         "{{.NetworkSettings.Networks.bridge.Gateway}}",
-        "c",
+        "cc",
     ])?;
     for host in ["127.0.0.1", gateway.trim()] {
         eventually("the port answers", || {
@@ -85,7 +85,7 @@ fn published_port_answers_everywhere(world: &World) -> Result<()> {
     // Hairpin: from the container itself and from a neighbour, by the host's address.
     let ask = format!("nc {} {port}", gateway.trim());
     eventually("hairpin", || {
-        let shown = world.client.run(&["exec", "c", "sh", "-c", &ask])?;
+        let shown = world.client.run(&["exec", "cc", "sh", "-c", &ask])?;
         ensure!(shown == "hello\n", "{shown:?}");
         Ok(())
     })?;
@@ -101,7 +101,7 @@ fn udp_and_ranges(world: &World) -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "-p",
         &range,
         "busybox",
@@ -121,14 +121,14 @@ fn udp_and_ranges(world: &World) -> Result<()> {
 }
 
 fn port_conflicts_name_the_owner(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "-p", "7", "busybox", "sh", "-c", SERVER])?;
+    world.client.run(&["run", "-d", "--name", "cc", "-p", "7", "busybox", "sh", "-c", SERVER])?;
     let port = published(world, "7/tcp")?;
     let publish = format!("{port}:7");
     let taken =
         world.client.try_run(&["run", "--name", "second", "-p", &publish, "busybox", "true"])?;
     let expected = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
     ensure!(taken.code == 125 && taken.stderr.contains(&expected), "{taken:?}");
-    ensure!(taken.stderr.contains("container c"), "the owner is not named: {taken:?}");
+    ensure!(taken.stderr.contains("container cc"), "the owner is not named: {taken:?}");
     ensure!(world.client.run(&["inspect", "-f", "{{.State.Status}}", "second"])? == "created\n");
     let listener = TcpListener::bind("0.0.0.0:0")?;
     let publish = format!("{}:7", listener.local_addr()?.port());
@@ -165,11 +165,11 @@ fn names_are_generated(world: &World) -> Result<()> {
 }
 
 fn ports_are_gone_after_stop(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "-p", "7", "busybox", "sh", "-c", SERVER])?;
+    world.client.run(&["run", "-d", "--name", "cc", "-p", "7", "busybox", "sh", "-c", SERVER])?;
     let port = published(world, "7/tcp")?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     eventually("the port answers", || hello(address))?;
-    world.client.run(&["stop", "-t", "0", "c"])?;
+    world.client.run(&["stop", "-t", "0", "cc"])?;
     match TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
         Ok(mut stream) => {
             stream.write_all(b"x").ok();
@@ -177,7 +177,7 @@ fn ports_are_gone_after_stop(world: &World) -> Result<()> {
         }
         Err(error) => ensure!(error.kind() == std::io::ErrorKind::ConnectionRefused, "{error}"),
     }
-    world.client.run(&["start", "c"])?;
+    world.client.run(&["start", "cc"])?;
     let port = published(world, "7/tcp")?;
     eventually("it answers again", || hello(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))?;
     Ok(())

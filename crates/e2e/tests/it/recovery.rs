@@ -64,12 +64,12 @@ fn sigterm_leaves_containers_running() -> Result<()> {
     }
     let mut host = host()?;
     let teu = host.teu();
-    teu.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
-    let pid = inspect(&teu, "c", "{{.State.Pid}}")?;
+    teu.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
+    let pid = inspect(&teu, "cc", "{{.State.Pid}}")?;
     host.stop_daemon()?;
     ensure!(std::path::Path::new(&format!("/proc/{pid}")).exists());
     host.start_daemon()?;
-    ensure!(inspect(&teu, "c", "{{.State.Pid}}")? == pid);
+    ensure!(inspect(&teu, "cc", "{{.State.Pid}}")? == pid);
     Ok(())
 }
 
@@ -295,7 +295,7 @@ fn published_port_answers_while_the_daemon_is_replaced() -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "-p",
         "80",
         "busybox",
@@ -304,7 +304,7 @@ fn published_port_answers_while_the_daemon_is_replaced() -> Result<()> {
         "echo page > /index.html; httpd -f -h /",
     ])?;
     let port: u16 = teu
-        .run(&["port", "c", "80/tcp"])?
+        .run(&["port", "cc", "80/tcp"])?
         .lines()
         .next()
         .and_then(|line| line.rsplit(':').next()?.parse().ok())

@@ -22,23 +22,23 @@ fn logs_in_all_their_options(world: &World) -> Result<()> {
     world.client.run(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "for i in 1 2 3; do echo $i; done; echo e >&2",
     ])?;
-    let all = world.client.try_run(&["logs", "c"])?;
+    let all = world.client.try_run(&["logs", "cc"])?;
     ensure!(all.stdout == "1\n2\n3\n" && all.stderr == "e\n", "{all:?}");
-    ensure!(world.client.run(&["logs", "--tail", "2", "c"])?.lines().count() <= 2);
-    let stamped = world.client.run(&["logs", "-t", "c"])?;
+    ensure!(world.client.run(&["logs", "--tail", "2", "cc"])?.lines().count() <= 2);
+    let stamped = world.client.run(&["logs", "-t", "cc"])?;
     let (time, text) =
         stamped.lines().next().unwrap_or_default().split_once(' ').unwrap_or_default();
     ensure!(text == "1" && time.ends_with('Z') && time.contains('T'), "{stamped:?}");
-    ensure!(world.client.run(&["logs", "--since", "2100-01-01T00:00:00Z", "c"])?.is_empty());
-    ensure!(world.client.run(&["logs", "--until", "2000-01-01T00:00:00Z", "c"])?.is_empty());
-    ensure!(world.client.run(&["logs", "--since", "1h", "c"])? == "1\n2\n3\n");
-    let path = world.client.run(&["inspect", "-f", "{{.LogPath}}", "c"])?;
+    ensure!(world.client.run(&["logs", "--since", "2100-01-01T00:00:00Z", "cc"])?.is_empty());
+    ensure!(world.client.run(&["logs", "--until", "2000-01-01T00:00:00Z", "cc"])?.is_empty());
+    ensure!(world.client.run(&["logs", "--since", "1h", "cc"])? == "1\n2\n3\n");
+    let path = world.client.run(&["inspect", "-f", "{{.LogPath}}", "cc"])?;
     let first = std::fs::read_to_string(path.trim())?;
     let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap_or_default())?;
     ensure!(first["log"] == "1\n" && first["stream"] == "stdout", "{first}");
@@ -50,22 +50,22 @@ fn logs_follow_until_the_end(world: &World) -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "echo first; until [ -e /go ]; do sleep 0.05; done; echo last",
     ])?;
-    let mut follow = world.client.terminal(&["logs", "-f", "c"])?;
+    let mut follow = world.client.terminal(&["logs", "-f", "cc"])?;
     follow.expect("first", DEADLINE)?;
-    world.client.run(&["exec", "c", "touch", "/go"])?;
+    world.client.run(&["exec", "cc", "touch", "/go"])?;
     follow.expect("last", DEADLINE)?;
     ensure!(follow.finish(DEADLINE)?.0.success());
     Ok(())
 }
 
 fn exec_in_all_its_options(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
     let ran = world.client.run(&[
         "exec",
         "-e",
@@ -74,57 +74,57 @@ fn exec_in_all_its_options(world: &World) -> Result<()> {
         "/tmp",
         "-u",
         "user",
-        "c",
+        "cc",
         "sh",
         "-c",
         "echo $A $PWD $(id -u); grep Seccomp: /proc/self/status",
     ])?;
     ensure!(ran == "b /tmp 1000\nSeccomp:\t2\n", "{ran:?}");
-    let ran = world.client.try_run_with_input(&["exec", "-i", "c", "tr", "a-z", "A-Z"], b"loud")?;
+    let ran = world.client.try_run_with_input(&["exec", "-i", "cc", "tr", "a-z", "A-Z"], b"loud")?;
     ensure!(ran.stdout == "LOUD", "{ran:?}");
-    world.client.run(&["exec", "-d", "c", "touch", "/detached"])?;
+    world.client.run(&["exec", "-d", "cc", "touch", "/detached"])?;
     e2e::eventually("the detached exec ran", || {
-        world.client.run(&["exec", "c", "ls", "/detached"])
+        world.client.run(&["exec", "cc", "ls", "/detached"])
     })?;
     Ok(())
 }
 
 fn exec_exit_codes(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
     for (args, code) in [
-        (&["exec", "c", "sh", "-c", "exit 5"][..], 5),
-        (&["exec", "c", "nonexistent"], 127),
-        (&["exec", "c", "/etc/passwd"], 126),
-        (&["exec", "c", "sh", "-c", "kill -9 $$"], 137),
+        (&["exec", "cc", "sh", "-c", "exit 5"][..], 5),
+        (&["exec", "cc", "nonexistent"], 127),
+        (&["exec", "cc", "/etc/passwd"], 126),
+        (&["exec", "cc", "sh", "-c", "kill -9 $$"], 137),
         (&["exec", "nosuch", "true"], 1),
     ] {
         let ran = world.client.try_run(args)?;
         ensure!(ran.code == code, "{args:?}: {ran:?}");
     }
-    world.client.run(&["stop", "-t", "0", "c"])?;
-    let stopped = world.client.try_run(&["exec", "c", "true"])?;
+    world.client.run(&["stop", "-t", "0", "cc"])?;
+    let stopped = world.client.try_run(&["exec", "cc", "true"])?;
     ensure!(stopped.code == 1 && stopped.stderr.contains("is not running"), "{stopped:?}");
     Ok(())
 }
 
 fn attach_and_detach_keys(world: &World) -> Result<()> {
-    let mut pty = world.client.terminal(&["run", "-it", "--name", "c", "busybox", "sh"])?;
+    let mut pty = world.client.terminal(&["run", "-it", "--name", "cc", "busybox", "sh"])?;
     pty.expect("/ # ", DEADLINE)?;
     pty.send("\x10\x11")?;
     let (status, _) = pty.finish(DEADLINE)?;
     ensure!(status.success(), "detaching ended with {status}");
-    let running = world.client.run(&["inspect", "-f", "{{.State.Running}}", "c"])?;
+    let running = world.client.run(&["inspect", "-f", "{{.State.Running}}", "cc"])?;
     ensure!(running == "true\n", "{running}");
-    let mut pty = world.client.terminal(&["attach", "--detach-keys", "ctrl-a,x", "c"])?;
+    let mut pty = world.client.terminal(&["attach", "--detach-keys", "ctrl-a,x", "cc"])?;
     pty.send_line("echo to''gether")?;
     pty.expect("together", DEADLINE)?;
     pty.send("\x01x")?;
     ensure!(pty.finish(DEADLINE)?.0.success());
-    let mut pty = world.client.terminal(&["attach", "c"])?;
+    let mut pty = world.client.terminal(&["attach", "cc"])?;
     pty.send_line("exit 9")?;
     let (status, _) = pty.finish(DEADLINE)?;
     ensure!(status.code() == Some(9), "{status}");
-    let mut pty = world.client.terminal(&["start", "-ai", "c"])?;
+    let mut pty = world.client.terminal(&["start", "-ai", "cc"])?;
     pty.send_line("echo ag''ain")?;
     pty.expect("again", DEADLINE)?;
     pty.send_line("exit 4")?;
@@ -159,8 +159,8 @@ fn terminal_has_size_and_signals(world: &World) -> Result<()> {
 }
 
 fn terminal_of_exec(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "600"])?;
-    let mut pty = world.client.terminal(&["exec", "-it", "c", "sh"])?;
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
+    let mut pty = world.client.terminal(&["exec", "-it", "cc", "sh"])?;
     pty.expect("/ # ", DEADLINE)?;
     pty.send_line("stty size; exit 6")?;
     pty.expect("24 80", DEADLINE)?;
