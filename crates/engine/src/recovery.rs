@@ -37,11 +37,15 @@ use crate::{Config, Engine, Error, Inner, Result, event, exec, spec, volume};
 /// How long a shim may take to say that it is there. One that is there answers at once.
 const SHIM_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a lock's holder may take to end before it counts as alive.
+const DYING_HOLDER: rustix::event::Timespec =
+    rustix::event::Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+
 /// Opens the stores, recovers every container, removes what is left over.
 pub(crate) async fn open(config: Config) -> Result<Engine> {
     let began = std::time::Instant::now();
     let (engine, records) = crate::blocking(move || open_stores(config)).await?;
-    let recovered = recover_all(&engine, records).await;
+    let mut recovered = recover_all(&engine, records).await;
     let live: Vec<network::Live> = recovered
         .iter()
         .filter(|(_, found)| *found == Found::Running)
@@ -66,6 +70,8 @@ pub(crate) async fn open(config: Config) -> Result<Engine> {
     for (record, _) in &recovered {
         engine.inner.registry.reserve(&record.name, &record.id)?;
     }
+    // Removals last: what they may take along shows only when every container is known.
+    recovered.sort_by_key(|(_, found)| *found == Found::ToRemove);
     for (record, found) in recovered {
         owner::spawn(&engine, record, found);
     }
@@ -115,8 +121,17 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
     Ok((Engine { inner: Arc::new(inner) }, records))
 }
 
+/// Takes the lock. A holder that was killed a moment ago gets the time to end.
 fn lock(data_root: &Path) -> Result<FileLock> {
-    FileLock::acquire(data_root.join("lock")).map_err(|error| match error {
+    let path = data_root.join("lock");
+    let held = match FileLock::acquire(&path) {
+        Err(LockError::Held { holder, path }) => {
+            wait_for_end(holder);
+            FileLock::acquire(path)
+        }
+        other => other,
+    };
+    held.map_err(|error| match error {
         LockError::Held { holder, .. } => Error::Conflict(format!(
             "{} is in use by another daemon{}; stop it, or choose another --data-root",
             data_root.display(),
@@ -124,6 +139,13 @@ fn lock(data_root: &Path) -> Result<FileLock> {
         )),
         LockError::Io { path, source } => Error::Io { operation: "lock", path, source },
     })
+}
+
+fn wait_for_end(holder: Option<u32>) {
+    let Some(Ok(pidfd)) = holder.map(linux::process::Pidfd::open) else { return };
+    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    // Whether it ended shows at the second attempt.
+    let _ = rustix::event::poll(&mut poll, Some(&DYING_HOLDER));
 }
 
 /// Recovers all records at once; the order of the answers is that of the records.

@@ -16,11 +16,11 @@ use super::config::{ContainerConfig, ContainerPort, HealthConfig};
 use super::host_config::{HostConfig, LogConfig, RestartPolicyName};
 use super::mode::{IpcMode, NetworkMode, PidMode};
 use super::owner::{self, Found};
-use super::record::{ContainerId, ContainerRecord, EndpointSettings};
+use super::record::{ContainerId, ContainerRecord, EndpointSettings, Intent};
 use super::request::{ContainerPaths, CreateRequest, Created};
 use super::state::ContainerState;
 use super::{name, publish, remove, validate};
-use crate::volume::{CreatedMounts, plan_mounts};
+use crate::volume::{ANONYMOUS_LABEL, CreatedMounts, MountPlan, plan_mounts};
 use crate::{Engine, Error, Result};
 
 /// Makes a container.
@@ -64,7 +64,7 @@ fn reserve(engine: &Engine, asked: Option<String>, id: &ContainerId) -> Result<S
 struct Draft {
     record: ContainerRecord,
     image: ImageId,
-    plans: Vec<crate::volume::MountPlan>,
+    plans: Vec<MountPlan>,
     warnings: Vec<String>,
 }
 
@@ -90,9 +90,10 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
     fill_in(engine, &id, &mut config, &mut host_config)?;
     endpoints(engine, &host_config.network_mode, &mut networks)?;
     let warnings = validate::warnings(&host_config, host);
-    let plans = plan_mounts(&config.volumes, &host_config, |name| {
+    let mut plans = plan_mounts(&config.volumes, &host_config, |name| {
         Ok(Arc::clone(&engine.inner.registry.find(name)?.record().mounts))
     })?;
+    plans.iter_mut().for_each(name_anonymous);
     let record = ContainerRecord {
         version: ContainerRecord::VERSION,
         id,
@@ -110,9 +111,29 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
     Ok(Draft { record, image, plans, warnings })
 }
 
+/// Draws the name of an anonymous volume before the volume is made, so that the intent can name it.
+fn name_anonymous(plan: &mut MountPlan) {
+    if let Some(volume) = plan.volume.as_mut().filter(|volume| volume.name.is_empty()) {
+        volume.name = crate::ids::random_hex();
+        volume.labels.entry(ANONYMOUS_LABEL.to_owned()).or_default();
+        plan.point.name.clone_from(&volume.name);
+        plan.point.anonymous = true;
+    }
+}
+
 async fn make(engine: &Engine, draft: Draft, name: String) -> Result<ContainerRecord> {
     let mut record = draft.record;
     record.name = name;
+    // A volume without a user looks like one that somebody keeps. So those that a crash would
+    // leave behind are recorded before they are made; other steps need no record to be undone.
+    let intended = draft.plans.iter().any(|plan| plan.volume.is_some() && plan.point.anonymous);
+    if intended {
+        record.intent = Some(Intent::Create);
+        let points = draft.plans.iter().map(|plan| plan.point.clone());
+        record.mounts = Arc::new(points.collect());
+        engine.inner.store.put(&record).await?;
+        record.intent = None;
+    }
     let paths = ContainerPaths::new(engine.config(), &record.id);
     let (own, own_paths, id) = (engine.clone(), paths.clone(), record.id.clone());
     let made = crate::blocking(move || {
@@ -122,7 +143,16 @@ async fn make(engine: &Engine, draft: Draft, name: String) -> Result<ContainerRe
         }
         made
     })
-    .await?;
+    .await;
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            if intended {
+                engine.inner.store.remove(&record.id).await?;
+            }
+            return Err(error);
+        }
+    };
     record.mounts = Arc::new(made.mounts);
     if let Err(error) = engine.inner.store.put(&record).await {
         let (own, id) = (engine.clone(), record.id.clone());
@@ -143,7 +173,7 @@ fn act(
     id: &ContainerId,
     paths: &ContainerPaths,
     image: &ImageId,
-    plans: Vec<crate::volume::MountPlan>,
+    plans: Vec<MountPlan>,
 ) -> Result<CreatedMounts> {
     let layer = engine.inner.images.create_rw(id.as_str(), image)?;
     engine.step("create:layer");

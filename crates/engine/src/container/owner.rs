@@ -98,6 +98,8 @@ impl Owner {
             Found::Running => self.watch_run(None),
             Found::ToStart(delay) => self.restart_at = Some(Instant::now() + delay),
             Found::ToRemove => {
+                // As far as the last daemon came with it.
+                self.record.state.status = Status::Exited;
                 let options = RemoveOptions { force: true, volumes: true, link: false };
                 if let Err(error) = self.remove(options).await {
                     tracing::error!(container_id = %self.record.id, %error, "removal not completed");

@@ -57,8 +57,11 @@ fn anonymous_volumes(record: &ContainerRecord) -> Vec<String> {
 }
 
 fn remove_volumes(engine: &Engine, volumes: &[String], used: &BTreeSet<String>) {
-    let free: Vec<_> = volumes.iter().filter(|name| !used.contains(*name)).cloned().collect();
-    engine.inner.volumes.remove_all(&free);
+    let volume_store = &engine.inner.volumes;
+    // One that a create had not come to make is not there.
+    let ours = |name: &&String| !used.contains(*name) && volume_store.get(name).is_ok();
+    let free: Vec<_> = volumes.iter().filter(ours).cloned().collect();
+    volume_store.remove_all(&free);
 }
 
 /// Deletes the writable layer and the durable directory of a container that no record names.

@@ -71,8 +71,9 @@ impl VolumeStore {
     /// # Errors
     /// InvalidParameter for a bad name or option, NotFound for another driver.
     pub fn create(&self, request: &VolumeRequest) -> Result<(Volume, bool)> {
-        let anonymous = request.name.is_empty();
-        let name = if anonymous { random_hex() } else { request.name.clone() };
+        let unnamed = request.name.is_empty();
+        let anonymous = unnamed || request.labels.contains_key(ANONYMOUS_LABEL);
+        let name = if unnamed { random_hex() } else { request.name.clone() };
         check_driver(&name, &request.driver)?;
         check_name(&name)?;
         let mut volumes = self.lock();
