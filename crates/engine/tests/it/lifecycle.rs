@@ -22,7 +22,7 @@ fn a_process_runs_speaks_and_leaves_its_code_and_nothing_else() {
         let said = run(&engine, request(&["sh", "-c", script])).await;
         assert_eq!(said, outcome("out\n", "err\n", 7));
         let said = run(&engine, request(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"])).await;
-        assert_eq!(said, outcome("", "", 137));
+        assert_eq!(said, outcome("", "Killed\n", 137));
         let mut web = request(&["sh", "-c", "id -u; id -g; id -G; echo $HOME; echo $HOSTNAME"]);
         web.config.user = "web".to_owned();
         web.config.hostname = "box".to_owned();
