@@ -72,7 +72,7 @@ impl VolumeStore {
     /// Fills the empty volumes among `mounts` from the image with these layers, topmost first.
     ///
     /// # Errors
-    /// Those of [`copy_up`] and of mounting a volume.
+    /// Those of [`copy_up()`] and of mounting a volume.
     pub fn populate(&self, mounts: &[MountPoint], layers: &[PathBuf]) -> Result<()> {
         let wanted = |mount: &&MountPoint| {
             mount.kind == MountType::Volume && !mount.no_copy && mount.subpath.is_empty()
