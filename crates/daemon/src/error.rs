@@ -51,8 +51,9 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::NOT_MODIFIED {
             return self.status.into_response();
         }
-        if self.status.is_server_error() {
-            tracing::warn!(status = self.status.as_u16(), error = self.message, "request failed");
+        // The other server errors say what is not here, which is no news to an operator.
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::warn!(error = self.message, "request failed");
         }
         (self.status, Json(ErrorResponse { message: safe(&self.message) })).into_response()
     }

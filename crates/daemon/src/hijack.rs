@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 /// Whether the client's bytes are the container's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
+    /// They are; their end closes the container's input.
     Attached,
+    /// They are; their end ends the attachment, and the container's input stays open for others.
+    Shared,
     Ignored,
 }
 
@@ -62,9 +65,15 @@ async fn pump(upgraded: Upgraded, stream: AttachStream, input: Input, stop: Canc
     let (mut client_reader, mut client_writer) = tokio::io::split(TokioIo::new(upgraded));
     // The writer lives as long as the output: dropped earlier it would end the attachment.
     let AttachStream { mut reader, mut writer, .. } = stream;
+    let shared = input == Input::Shared;
     let input = async {
         match input {
             Input::Attached => copy_input(&mut client_reader, &mut writer).await,
+            Input::Shared => {
+                if let Err(error) = copy(&mut client_reader, &mut writer).await {
+                    tracing::debug!(%error, "input ended");
+                }
+            }
             Input::Ignored => discard(&mut client_reader).await,
         }
     };
@@ -80,7 +89,12 @@ async fn pump(upgraded: Upgraded, stream: AttachStream, input: Input, stop: Canc
     loop {
         tokio::select! {
             () = &mut output => return,
-            () = &mut input, if input_open => input_open = false,
+            () = &mut input, if input_open => {
+                if shared {
+                    return;
+                }
+                input_open = false;
+            }
             () = stop.cancelled() => return,
         }
     }
@@ -116,7 +130,7 @@ fn streamed(
     stop: CancellationToken,
 ) -> Response<Body> {
     let AttachStream { reader, mut writer, .. } = stream;
-    let has_input = input == Input::Attached && !hyper::body::Body::is_end_stream(&request_body);
+    let has_input = input != Input::Ignored && !hyper::body::Body::is_end_stream(&request_body);
     let feeding = tokio::spawn(async move {
         if has_input {
             let body = request_body.into_data_stream().map(|part| part.map_err(io::Error::other));

@@ -28,9 +28,18 @@ pub(crate) async fn create(
     })?;
     let (name, platform) = (params.text("name"), params.text("platform"));
     let request = convert::create_request(body, name, platform, version)?;
-    let created = api.engine.container_create(request).await?;
+    let created = api.engine.container_create(request).await.map_err(create_error)?;
     let answer = json!({"Id": created.id.as_str(), "Warnings": created.warnings});
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// To a client, not found means that the image is to be pulled; a network cannot be.
+fn create_error(error: engine::Error) -> ApiError {
+    let mut error = ApiError::from(error);
+    if error.status == StatusCode::NOT_FOUND && error.message.contains("network") {
+        error.status = StatusCode::BAD_REQUEST;
+    }
+    error
 }
 
 /// `GET /containers/json`

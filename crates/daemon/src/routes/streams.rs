@@ -65,6 +65,7 @@ pub(crate) async fn attach(
         (params.bool("stdin"), params.bool("stdout"), params.bool("stderr"));
     let (with_logs, with_stream) = (params.bool("logs"), params.bool("stream"));
     let detach_keys = detach_keys::parse(params.get("detachKeys").unwrap_or(""))?;
+    let config = api.engine.container_inspect(&name).await?.record.config.clone();
     let options = AttachOptions {
         stdin: stdin && with_stream,
         stdout: stdout && with_stream,
@@ -80,14 +81,17 @@ pub(crate) async fn attach(
     let mut attached = if with_stream {
         api.engine.container_attach(&name, options).await?
     } else {
-        let tty = api.engine.container_inspect(&name).await?.record.config.tty;
-        logs::nothing(tty)
+        logs::nothing(config.tty)
     };
     if let Some(past) = past {
         attached.reader = logs::before(past, attached.reader);
     }
     let content_type = stream_type(attached.tty, version);
-    let input = if stdin && with_stream { Input::Attached } else { Input::Ignored };
+    let input = match (stdin && with_stream, config.stdin_once && !config.tty) {
+        (true, true) => Input::Attached,
+        (true, false) => Input::Shared,
+        (false, _) => Input::Ignored,
+    };
     let body = request.into_body();
     Ok(hijack::answer(attached, input, upgrade, body, content_type, api.stop.clone()))
 }

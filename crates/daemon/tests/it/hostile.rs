@@ -86,6 +86,7 @@ fn control_characters_do_not_come_back() {
     with_daemon(|host| async move {
         for path in [
             "/volumes/%1b%5b31mred%07",
+            "/containers/%00%1b/json",
             "/networks/%1b%5b2J",
             "/images/%1b%5b31m/json",
             "/containers/json?filters=%7B%22%1b%22%3A%5B%22x%22%5D%7D",
