@@ -13,6 +13,7 @@ use images::{ImageConfig, ImageId, RunConfig};
 use jiff::Timestamp;
 
 use super::config::{ContainerConfig, ContainerPort, HealthConfig};
+use super::handle::Container;
 use super::host_config::{HostConfig, LogConfig, RestartPolicyName};
 use super::mode::{IpcMode, NetworkMode, PidMode};
 use super::owner::{self, Found};
@@ -91,7 +92,7 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
     endpoints(engine, &host_config.network_mode, &mut networks)?;
     let warnings = validate::warnings(&host_config, host);
     let mut plans = plan_mounts(&config.volumes, &host_config, |name| {
-        Ok(Arc::clone(&engine.inner.registry.find(name)?.record().mounts))
+        Ok(Arc::clone(&find_other(engine, name)?.record().mounts))
     })?;
     plans.iter_mut().for_each(name_anonymous);
     let record = ContainerRecord {
@@ -271,13 +272,19 @@ fn merge_health(own: &mut Option<HealthConfig>, image: Option<&images::Healthche
     }
 }
 
+/// Finds a container that the request names. Its absence is not told as "not found", because
+/// clients take that for the image's and go and pull.
+fn find_other(engine: &Engine, name: &str) -> Result<Container> {
+    engine.inner.registry.find(name).map_err(|error| Error::InvalidParameter(error.to_string()))
+}
+
 /// Names of other containers become ids, so that a rename does not break the tie.
 fn resolve_modes(
     engine: &Engine,
     config: &mut ContainerConfig,
     host_config: &mut HostConfig,
 ) -> Result<()> {
-    let find = |name: &str| engine.inner.registry.find(name);
+    let find = |name: &str| find_other(engine, name);
     if let NetworkMode::Container(other) = &mut host_config.network_mode {
         let container = find(other)?;
         config.hostname.clone_from(&container.record().config.hostname);

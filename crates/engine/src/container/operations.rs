@@ -69,7 +69,10 @@ impl Engine {
             policy::decide(&container.record(), Action::Update)?;
             container.ask(Request::BeginRestart).await?;
             match stop(&container, plan, SignalCause::Restart).await {
-                Err(Error::NotModified(_)) | Ok(()) => {}
+                Ok(()) => {
+                    super::publish::event(&engine.inner.events, &container.record(), "stop");
+                }
+                Err(Error::NotModified(_)) => {}
                 Err(error) => return Err(error),
             }
             container.ask(Request::Start).await?;
