@@ -74,7 +74,11 @@ pub enum ListenError {
 }
 
 /// Binds all configured sockets. Must run inside a tokio runtime.
-pub(crate) async fn bind_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
+/// `handed_over` are the sockets of [`take_handed_over`].
+pub(crate) async fn bind_all(
+    config: &Config,
+    mut handed_over: Vec<OwnedFd>,
+) -> Result<Vec<Listener>, ListenError> {
     let acceptor = match &config.tls {
         Some(tls) => Some(Acceptor(tls::acceptor(tls)?)),
         None => None,
@@ -92,7 +96,13 @@ pub(crate) async fn bind_all(config: &Config) -> Result<Vec<Listener>, ListenErr
                     .map_err(|source| ListenError::Bind { address: address.clone(), source })?;
                 listeners.push(tcp(listener, acceptor.as_ref()));
             }
-            Host::Fd => listeners.extend(inherited(acceptor.as_ref())?),
+            Host::Fd if handed_over.is_empty() => return Err(ListenError::NoInheritedSocket),
+            Host::Fd => {
+                for fd in handed_over.drain(..) {
+                    let adopted = adopt(fd, acceptor.as_ref());
+                    listeners.push(adopted.map_err(|source| ListenError::Inherited { source })?);
+                }
+            }
         }
     }
     Ok(listeners)
@@ -182,15 +192,21 @@ fn group_id(groups: &str, name: &str) -> Option<u32> {
     })
 }
 
-fn inherited(acceptor: Option<&Acceptor>) -> Result<Vec<Listener>, ListenError> {
+/// Takes the sockets that a service manager hands over, if the configuration wants them. To be
+/// called before anything else opens a descriptor: should the manager have promised a socket that
+/// is not there, its number would by then belong to something else.
+pub(crate) fn take_handed_over(config: &Config) -> Result<Vec<OwnedFd>, ListenError> {
+    if !config.hosts.contains(&Host::Fd) {
+        return Ok(Vec::new());
+    }
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    let count = match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        (Some(pid), Some(count)) if pid == std::process::id() && count > 0 => count,
-        _ => return Err(ListenError::NoInheritedSocket),
-    };
-    let inherited = |source| ListenError::Inherited { source };
-    let sockets = linux::socket::take_inherited(FIRST_INHERITED_FD, count).map_err(inherited)?;
-    sockets.into_iter().map(|fd| adopt(fd, acceptor).map_err(inherited)).collect()
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() && count > 0 => {
+            linux::socket::take_inherited(FIRST_INHERITED_FD, count)
+                .map_err(|source| ListenError::Inherited { source })
+        }
+        _ => Err(ListenError::NoInheritedSocket),
+    }
 }
 
 fn adopt(fd: OwnedFd, acceptor: Option<&Acceptor>) -> io::Result<Listener> {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ fn start_log(level: LogLevel) {
 }
 
 fn start(config: Config) -> anyhow::Result<()> {
+    let handed_over = listen::take_handed_over(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("teu-daemon")
@@ -95,7 +97,7 @@ fn start(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let ended = runtime.block_on(async {
         watch_signals(stop.clone())?;
-        run(config, stop).await
+        run_on(config, handed_over, stop).await
     });
     // Blocking calls of cut-off requests (reads of a pipe, say) must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -103,12 +105,21 @@ fn start(config: Config) -> anyhow::Result<()> {
 }
 
 /// Runs a daemon until `stop`. Containers go on after it returns.
+/// Sockets of a service manager (`fd://`) are out of reach here: [`main`] takes them.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    run_on(config, Vec::new(), stop).await
+}
+
+async fn run_on(
+    config: Config,
+    handed_over: Vec<OwnedFd>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let shim = shim_path()?;
     let engine = Engine::open(convert::engine_config(&config, shim)?).await?;
     let _pidfile = PidFile::write(&config.pidfile)?;
-    let listeners = listen::bind_all(&config).await?;
+    let listeners = listen::bind_all(&config, handed_over).await?;
     let registry = convert::registry_config(&config, proxy_from_env())?;
     let api = Api {
         registry: Registry::new(engine.images().clone(), registry),
