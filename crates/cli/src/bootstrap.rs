@@ -198,6 +198,8 @@ struct Steps {
     bar: Option<ProgressBar>,
     step: String,
     count: u32,
+    /// Which of the long steps were announced without a terminal.
+    said: [bool; 4],
 }
 
 impl Steps {
@@ -208,7 +210,7 @@ impl Steps {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { bar, step: String::new(), count: 0 }
+        Self { bar, step: String::new(), count: 0, said: [false; 4] }
     }
 
     /// Takes a line such as `I: Retrieving libc6 2.36-9`.
@@ -226,8 +228,12 @@ impl Steps {
             self.end_step();
             step.clone_into(&mut self.step);
             self.count = 1;
-            if self.bar.is_none()
-                && matches!(step, "Retrieving" | "Extracting" | "Unpacking" | "Configuring")
+            let shown = ["Retrieving", "Extracting", "Unpacking", "Configuring"]
+                .iter()
+                .position(|s| *s == step);
+            if let Some(index) = shown
+                && self.bar.is_none()
+                && !std::mem::replace(&mut self.said[index], true)
             {
                 println!("{step} packages");
             }

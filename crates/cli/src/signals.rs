@@ -81,13 +81,16 @@ pub(crate) fn catch() -> Caught {
 }
 
 /// Forwards caught signals to a container.
-pub(crate) fn forward(mut caught: Caught, client: Arc<Client>, id: String) -> Background {
+pub(crate) fn forward(caught: Caught, client: Arc<Client>, id: String) -> Background {
     Background::spawn(async move {
-        while let Some(name) = caught.names.recv().await {
+        // The watchers must live as long as this task, so the whole is taken in.
+        let Caught { mut names, _watchers: watchers } = caught;
+        while let Some(name) = names.recv().await {
             let path = format!("/containers/{id}/kill");
             // The container may be gone; whoever waits for it will see.
             let _ = client.call(Request::post(path).query("signal", name)).await;
         }
+        drop(watchers);
     })
 }
 
