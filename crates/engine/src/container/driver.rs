@@ -215,7 +215,10 @@ fn prepare(
         container_id: record.id.to_string(),
         container_dir: paths.directory.clone(),
         rootfs: Some(layer),
-        stdin: Stdin { open: record.config.open_stdin, once: record.config.stdin_once },
+        stdin: Stdin {
+            open: record.config.open_stdin,
+            once: record.config.stdin_once && !record.config.tty,
+        },
         console_size: record
             .host_config
             .console_size
