@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("images", &["linux"]),
     ("network", &["linux"]),
     ("engine", &["images", "linux", "network", "runtime"]),
-    ("daemon", &["docker-api", "engine", "images", "network"]),
+    ("daemon", &["docker-api", "engine", "images", "linux", "network"]),
     ("cli", &["docker-api"]),
     ("teu", &["cli", "daemon"]),
 ];

@@ -1,6 +1,5 @@
 //! Files of a container as tar streams: copying in and out, export, and what changed.
 
-mod changes;
 mod operations;
 mod pack;
 mod path;

@@ -275,7 +275,7 @@ fn labels_and_filters(world: &World) -> Result<()> {
         "run",
         "-d",
         "--name",
-        "a",
+        "aa",
         "-l",
         "tier=front",
         "busybox",

@@ -39,7 +39,7 @@ fn commit_in_all_its_options(world: &World) -> Result<()> {
         "-c",
         "CMD [\"cat\", \"/x\"]",
         "-c",
-        "ENV ADDED=two words",
+        "ENV ADDED=\"two words\"",
         "-c",
         "LABEL a=b",
         "-c",
@@ -61,7 +61,7 @@ fn commit_in_all_its_options(world: &World) -> Result<()> {
     ensure!(world.client.run(&["run", "--rm", "made:v1"])? == "x\n");
     let env =
         world.client.run(&["run", "--rm", "made:v1", "sh", "-c", "echo $KEPT $ADDED $PWD"])?;
-    ensure!(env == "1 two words /tmp\n" || env == "1 two /tmp\n", "{env:?}");
+    ensure!(env == "1 two words /tmp\n", "{env:?}");
     let bad = world.client.try_run(&["commit", "-c", "RUN ls", "cc"])?;
     ensure!(bad.code == 1 && bad.stderr.contains("run is not a valid change command"), "{bad:?}");
     Ok(())
@@ -141,8 +141,14 @@ fn save_and_load_keep_ids(world: &World) -> Result<()> {
         "{loaded}"
     );
     ensure!(world.client.run(&["images", "-q", "--no-trunc", "made:v1"])? == id);
-    let ran =
-        world.client.run(&["run", "--rm", "made:v1", "sh", "-c", "cat /x; ls /etc/group 2>&1"])?;
+    let ran = world.client.run(&[
+        "run",
+        "--rm",
+        "made:v1",
+        "sh",
+        "-c",
+        "cat /x; ls /etc/group 2>&1; true",
+    ])?;
     ensure!(ran.starts_with("x\nls: "), "{ran:?}");
     Ok(())
 }

@@ -77,7 +77,16 @@ fn pause_freezes(world: &World) -> Result<()> {
 }
 
 fn restart_and_wait(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sh", "-c", "echo up; sleep 600"])?;
+    world.client.run(&[
+        "run",
+        "-d",
+        "--name",
+        "cc",
+        "busybox",
+        "sh",
+        "-c",
+        "echo up; sleep 600",
+    ])?;
     let first = state(world, "{{.State.Pid}}")?;
     world.client.run(&["restart", "-t", "0", "cc"])?;
     ensure!(state(world, "{{.State.Pid}}")? != first);
@@ -192,20 +201,15 @@ fn top_and_stats(world: &World) -> Result<()> {
 
 fn events_tell_the_story(world: &World) -> Result<()> {
     world.client.run(&["run", "--rm", "--name", "cc", "busybox", "true"])?;
-    let told = world.client.run(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "container=cc",
-        "--format",
-        "{{.Action}}",
-    ])?;
-    let actions: Vec<&str> = told.lines().collect();
-    for action in ["create", "start", "die", "destroy"] {
-        ensure!(actions.contains(&action), "{action} is missing: {actions:?}");
-    }
-    Ok(())
+    // Clients send the end of the span in whole seconds.
+    eventually("the story is told", || {
+        let mut command = vec!["events", "--since", "1h", "--until", "0s"];
+        command.extend(["--filter", "container=cc", "--format", "{{.Action}}"]);
+        let told = world.client.run(&command)?;
+        let actions: Vec<&str> = told.lines().collect();
+        for action in ["create", "start", "die", "destroy"] {
+            ensure!(actions.contains(&action), "{action} is missing: {actions:?}");
+        }
+        Ok(())
+    })
 }

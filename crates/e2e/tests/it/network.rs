@@ -107,7 +107,7 @@ fn udp_and_ranges(world: &World) -> Result<()> {
         "busybox",
         "sh",
         "-c",
-        "nc -u -l -p 5001 -e cat",
+        "udpsvd 0 5001 cat",
     ])?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;

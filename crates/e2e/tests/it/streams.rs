@@ -80,7 +80,8 @@ fn exec_in_all_its_options(world: &World) -> Result<()> {
         "echo $A $PWD $(id -u); grep Seccomp: /proc/self/status",
     ])?;
     ensure!(ran == "b /tmp 1000\nSeccomp:\t2\n", "{ran:?}");
-    let ran = world.client.try_run_with_input(&["exec", "-i", "cc", "tr", "a-z", "A-Z"], b"loud")?;
+    let ran =
+        world.client.try_run_with_input(&["exec", "-i", "cc", "tr", "a-z", "A-Z"], b"loud")?;
     ensure!(ran.stdout == "LOUD", "{ran:?}");
     world.client.run(&["exec", "-d", "cc", "touch", "/detached"])?;
     e2e::eventually("the detached exec ran", || {

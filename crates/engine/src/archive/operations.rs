@@ -163,7 +163,7 @@ impl Engine {
         let images = self.inner.images.clone();
         let changes = crate::blocking(move || Ok(images.rw_changes(&id)?)).await?;
         let change = |change: images::Change| Change { kind: change.kind, path: change.path };
-        Ok(super::changes::visible(changes.into_iter().map(change).collect()))
+        Ok(changes.into_iter().map(change).collect())
     }
 
     async fn files(&self, name: &str) -> Result<Files> {

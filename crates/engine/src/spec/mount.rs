@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::{Namespace, SpecInput, invalid};
+use super::{SpecInput, invalid};
 use crate::Result;
 use crate::container::{IpcMode, MountPoint, MountType};
 
@@ -73,16 +73,8 @@ fn system(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
         simple("/sys", "sysfs", sys)?,
         simple("/sys/fs/cgroup", "cgroup", &cgroup)?,
     ];
-    if matches!(input.namespaces.ipc, Namespace::Host) {
-        mounts.push(mount(
-            "/dev/mqueue",
-            "bind",
-            Path::new("/dev/mqueue"),
-            words("rbind,nosuid,noexec,nodev"),
-        )?);
-    } else {
-        simple("/dev/mqueue", "mqueue", "nosuid,noexec,nodev").map(|mount| mounts.push(mount))?;
-    }
+    // In the host's namespace this shows the host's queues, whether the host has them mounted or not.
+    mounts.push(simple("/dev/mqueue", "mqueue", "nosuid,noexec,nodev")?);
     if host_config.ipc_mode != IpcMode::None {
         mounts.push(match &input.shared_shm {
             Some(source) => {

@@ -11,6 +11,7 @@ pub(crate) mod names;
 mod register;
 mod remove;
 mod rw;
+mod skeleton;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::database::Read as _;
-use super::{Paths, Store, delete};
+use super::{Paths, Store, delete, skeleton};
 use crate::{Digest, Error, ImageId, Result, RwLayer};
 
 /// The prefix of writable layers on their way out.
 const REMOVING: &str = ".removing-";
+/// The read-only layer right under the container's own; see [`skeleton`].
+const INIT: &str = "init";
 
 impl Store {
     /// Makes a container's writable layer.
@@ -52,11 +54,14 @@ impl Store {
         std::fs::create_dir(dir.join("upper")).map_err(fail)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(dir.join("upper"), mode).map_err(fail)?;
-        let lowers = self.chain(diff_ids)?;
+        let mut lowers = self.chain(diff_ids)?;
         // The container's root directory looks like the image's.
         if let Some(top) = lowers.first() {
-            copy_root(top, &dir.join("upper")).map_err(fail)?;
+            skeleton::copy_identity(top, &dir.join("upper")).map_err(fail)?;
         }
+        std::fs::create_dir(dir.join(INIT)).map_err(fail)?;
+        skeleton::fill(&lowers, &dir.join(INIT)).map_err(fail)?;
+        lowers.insert(0, dir.join(INIT));
         // Named last: without it the directory is garbage.
         std::fs::write(dir.join("layers.new"), list).map_err(fail)?;
         std::fs::rename(dir.join("layers.new"), dir.join("layers")).map_err(fail)?;
@@ -70,7 +75,8 @@ impl Store {
     pub fn rw_layer(&self, container_id: &str) -> Result<RwLayer> {
         let diff_ids = self.rw_diff_ids(container_id)?;
         let dir = self.paths().rw.join(container_id);
-        let lowers = self.chain(&diff_ids)?;
+        let mut lowers = self.chain(&diff_ids)?;
+        lowers.insert(0, dir.join(INIT));
         Ok(RwLayer { upper: dir.join("upper"), work: dir.join("work"), lowers })
     }
 
@@ -100,13 +106,6 @@ impl Store {
         delete::delete(&aside)?;
         self.release_layers(&diff_ids)
     }
-}
-
-fn copy_root(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(from)?;
-    std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
-    std::fs::set_permissions(to, metadata.permissions())
 }
 
 /// Container ids become file names.
