@@ -249,7 +249,7 @@ fn host_namespaces_on_request(world: &World) -> Result<()> {
         "busybox",
         "sh",
         "-c",
-        "readlink /proc/self/ns/net /proc/self/ns/pid /proc/self/ns/uts /proc/self/ns/ipc",
+        "for n in net pid uts ipc; do readlink /proc/self/ns/$n; done",
     ])?;
     for (shown, name) in ran.lines().zip(["net", "pid", "uts", "ipc"]) {
         let own = std::fs::read_link(format!("/proc/self/ns/{name}"))?;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -97,27 +98,28 @@ fn published_port_answers_everywhere(world: &World) -> Result<()> {
 fn udp_and_ranges(world: &World) -> Result<()> {
     let base = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().saturating_sub(10);
     let range = format!("127.0.0.1:{base}-{}:5000-5002/udp", base + 2);
-    world.client.run(&[
-        "run",
-        "-d",
-        "--name",
-        "cc",
-        "-p",
-        &range,
-        "busybox",
-        "sh",
-        "-c",
-        "udpsvd 0 5001 cat",
-    ])?;
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-    eventually("the datagram comes back", || {
-        socket.send_to(b"ping", (Ipv4Addr::LOCALHOST, base + 1))?;
-        let mut answer = [0; 16];
-        let (count, from) = socket.recv_from(&mut answer)?;
-        ensure!(&answer[..count] == b"ping" && from.port() == base + 1, "{from}");
-        Ok(())
-    })
+    world.client.run(&["run", "-d", "--name", "cc", "-p", &range, "busybox", "sleep", "600"])?;
+    let pid = world.client.run(&["inspect", "-f", "{{.State.Pid}}", "cc"])?;
+    let namespace = std::fs::File::open(format!("/proc/{}/ns/net", pid.trim()))?;
+    // The image has no program that speaks UDP, so a thread of the test joins the container.
+    let server = std::thread::spawn(move || -> Result<UdpSocket> {
+        let kind = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
+        Ok(UdpSocket::bind("0.0.0.0:5001")?)
+    });
+    let server = server.join().expect("the thread does not panic")?;
+    let client = UdpSocket::bind("127.0.0.1:0")?;
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(e2e::DEADLINE))?;
+    }
+    client.send_to(b"ping", (Ipv4Addr::LOCALHOST, base + 1))?;
+    let mut buffer = [0; 16];
+    let (count, from) = server.recv_from(&mut buffer)?;
+    ensure!(&buffer[..count] == b"ping");
+    server.send_to(b"pong", from)?;
+    let (count, from) = client.recv_from(&mut buffer)?;
+    ensure!(&buffer[..count] == b"pong" && from.port() == base + 1, "{from}");
+    Ok(())
 }
 
 fn port_conflicts_name_the_owner(world: &World) -> Result<()> {

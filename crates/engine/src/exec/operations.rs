@@ -13,7 +13,7 @@ use super::{ExecConfig, ExecSnapshot, ExecStartOptions, Phase};
 use crate::container::handle::Container;
 use crate::container::policy::{self, Action};
 use crate::container::{AttachStream, ContainerRecord, TerminalSize, driver, publish};
-use crate::shim::{Shim, ShimError, attach_stream, error_stream};
+use crate::shim::{Shim, ShimError, attach_stream, error_stream, hold_until};
 use crate::spec::{ExecProcess, user::UserDatabase};
 use crate::{Engine, Error, Result};
 
@@ -218,7 +218,12 @@ async fn start(
     }
     let begun = connection.buffer().to_vec();
     let keys = config.detach_keys.clone();
-    Ok(Some(attach_stream(connection.into_inner(), begun, false, config.tty, keys)))
+    let stream = attach_stream(connection.into_inner(), begun, false, config.tty, keys);
+    // A client asks for the exit code as soon as the output ends, which it may do first.
+    let (engine, id) = (engine.clone(), id.to_owned());
+    Ok(Some(hold_until(stream, async move {
+        let _ = engine.exec_wait(&id).await; // an exec that is gone has ended
+    })))
 }
 
 /// Resolves user and groups by the files of the running container.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use runtime::shim::protocol::{Attached, Reply};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -42,6 +42,34 @@ pub(crate) fn attach_stream(
             keys: DetachKeys { keys: if tty { detach_keys } else { Vec::new() }, matched: 0 },
         }),
         tty,
+    }
+}
+
+/// Keeps a stream from ending before `ended` has: whoever saw its end may ask for what came of it.
+pub(crate) fn hold_until(
+    stream: AttachStream,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> AttachStream {
+    let end = End { ended: Some(Box::pin(ended)) };
+    AttachStream { reader: Box::new(stream.reader.chain(end)), ..stream }
+}
+
+/// Nothing, but not at once.
+struct End {
+    ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl AsyncRead for End {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        _buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(ended) = &mut self.ended {
+            ready!(ended.as_mut().poll(context));
+            self.ended = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
