@@ -15,7 +15,7 @@
 //! ours alone, and everything in them is named by a container's id.
 
 use std::collections::HashSet;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,13 +92,19 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         (config.data_root.clone(), 0o710),
         (config.exec_root.clone(), 0o711),
         (paths::directories(&config.data_root), 0o710),
-        (paths::bundles(&config.exec_root), 0o711),
+        // What a container was started with, secrets in its environment among it.
+        (paths::bundles(&config.exec_root), 0o700),
     ] {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(mode)
             .create(&path)
             .map_err(Error::io("create", &path))?;
+        // Made by somebody else, it may be open to all; the exec root may be shared with others.
+        if path != config.exec_root {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))
+                .map_err(Error::io("set the mode of", &path))?;
+        }
     }
     let lock = lock(&config.data_root)?;
     let (store, records) = Store::open(&config.data_root.join("state.redb"))?;

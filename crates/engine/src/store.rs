@@ -49,6 +49,8 @@ impl Store {
     /// # Errors
     /// When the file is damaged or was written by a newer version.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<ContainerRecord>)> {
+        // Records hold environments, and those hold secrets.
+        linux::fs::make_private(path).map_err(Error::io("open", path))?;
         let database = Database::create(path).map_err(failed)?;
         let records = prepare(&database)?;
         let (jobs, queue) = sync_channel(QUEUED);

@@ -52,6 +52,21 @@ pub fn write_durable_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Resu
     written
 }
 
+/// Makes a file that only its owner may read, or closes to others the one that is there.
+///
+/// # Errors
+/// When the file cannot be opened or its mode not be set.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+}
+
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;

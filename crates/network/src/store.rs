@@ -36,6 +36,7 @@ impl Store {
             fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
         }
         let path = data_root.join("network.redb");
+        linux::fs::make_private(&path).context(|| format!("open {}", path.display()))?;
         let database =
             Database::create(&path).map_err(|error| state_error(&path, error.to_string()))?;
         Ok(Self { database, path, endpoints })

@@ -241,7 +241,7 @@ fn prepare(
 pub(super) fn make_bundle(paths: &ContainerPaths) -> Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o711)
+        .mode(0o700)
         .create(&paths.bundle)
         .map_err(Error::io("create", &paths.bundle))
 }

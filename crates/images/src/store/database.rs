@@ -67,6 +67,7 @@ pub(crate) struct BlobRecord {
 
 /// Opens or makes the database.
 pub(crate) fn open(path: &Path) -> Result<Database> {
+    linux::fs::make_private(path).map_err(|source| Error::io("open", path, source))?;
     let database = Database::create(path).map_err(Error::database)?;
     let write = database.begin_write().map_err(Error::database)?;
     {
