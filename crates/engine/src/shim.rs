@@ -7,6 +7,7 @@ mod stream;
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +52,9 @@ impl Shim {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            UnixListener::bind(path)
+            let listener = UnixListener::bind(path)?;
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+            Ok(listener)
         })
     }
 

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linux::process;
 use oci_spec::runtime::Spec;
@@ -148,7 +149,9 @@ fn listen(bundle: &Path) -> io::Result<UnixListener> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        UnixListener::bind(PathBuf::from(path))?
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))?;
+        listener
     };
     listener.set_nonblocking(true)?;
     Ok(listener)
