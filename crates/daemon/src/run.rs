@@ -53,6 +53,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_log(config.log_level);
+    // Files that containers' users read come from here, and containers inherit it, as with Docker.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
