@@ -19,6 +19,8 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 pub(crate) struct ResolvedUser {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Begins with the primary group: a process that drops it would otherwise escape what is
+    /// denied to that group, and a set-group-id program gives the chance.
     pub(crate) additional_gids: Vec<u32>,
     pub(crate) home: String,
 }
@@ -64,13 +66,15 @@ impl UserDatabase {
                 )));
             }
         };
-        let (gid, additional_gids) = match group {
+        let (gid, others) = match group {
             Some(group) => (self.group_id(group)?, Vec::new()),
             None => {
                 let name = entry.as_ref().map_or("", |entry| entry.name);
                 (entry.as_ref().map_or(0, |entry| entry.gid), self.groups_of(name))
             }
         };
+        let mut additional_gids = vec![gid];
+        additional_gids.extend(others.into_iter().filter(|other| *other != gid));
         let home = entry.map(|entry| entry.home).filter(|home| !home.is_empty());
         Ok(ResolvedUser { uid, gid, additional_gids, home: home.unwrap_or("/").to_owned() })
     }
@@ -190,14 +194,14 @@ mod tests {
 
     #[test]
     fn users_resolve_by_name_and_number() {
-        check("", 0, 0, &[4], "/root");
-        check("web", 33, 33, &[4, 9], "/var/www");
-        check("33", 33, 33, &[4, 9], "/var/www");
-        check("web:adm", 33, 4, &[], "/var/www");
-        check("web:77", 33, 77, &[], "/var/www");
-        check("1234", 1234, 0, &[], "/");
-        check("1234:log", 1234, 9, &[], "/");
-        check(":adm", 0, 4, &[], "/root");
+        check("", 0, 0, &[0, 4], "/root");
+        check("web", 33, 33, &[33, 4, 9], "/var/www");
+        check("33", 33, 33, &[33, 4, 9], "/var/www");
+        check("web:adm", 33, 4, &[4], "/var/www");
+        check("web:77", 33, 77, &[77], "/var/www");
+        check("1234", 1234, 0, &[0], "/");
+        check("1234:log", 1234, 9, &[9], "/");
+        check(":adm", 0, 4, &[4], "/root");
     }
 
     #[test]
