@@ -43,6 +43,10 @@ pub(super) fn validate(
             host_config.isolation.escape_default()
         ));
     }
+    let parent = &host_config.resources.cgroup_parent;
+    if parent.split('/').any(|part| part == "..") || parent.chars().any(char::is_control) {
+        return invalid(format!("invalid cgroup parent '{}'", parent.escape_default()));
+    }
     if !host_config.storage_opt.is_empty() {
         return invalid(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
