@@ -38,6 +38,9 @@ pub fn bin_dir() -> PathBuf {
 pub struct HostOptions {
     /// More flags for `teu daemon`.
     pub flags: Vec<String>,
+    /// Size of a memory file system of its own for the data root, as tmpfs takes it. It is in the
+    /// daemon's mount namespace only, and gone with it.
+    pub data_size: Option<String>,
 }
 
 /// A running daemon. Dropping it removes its containers, stops it and deletes its roots.
@@ -45,7 +48,7 @@ pub struct HostOptions {
 pub struct Host {
     dir: tempfile::TempDir,
     bridge: String,
-    flags: Vec<String>,
+    options: HostOptions,
     daemon: Option<Child>,
 }
 
@@ -61,7 +64,7 @@ impl Host {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let bridge = format!("te{:x}n{number}", std::process::id());
         std::fs::create_dir(dir.path().join("config"))?;
-        let mut host = Self { dir, bridge, flags: options.flags, daemon: None };
+        let mut host = Self { dir, bridge, options, daemon: None };
         host.start_daemon()?;
         Ok(host)
     }
@@ -87,7 +90,17 @@ impl Host {
 
     /// The daemon's command line, for tests that start a second one.
     pub fn daemon_command(&self) -> Command {
-        let mut command = Command::new(bin_dir().join("teu"));
+        let mut command = match &self.options.data_size {
+            None => Command::new(bin_dir().join("teu")),
+            Some(size) => {
+                let mut command = Command::new("unshare");
+                let mount = "mkdir -p \"$2\" && mount -t tmpfs -o \"size=$1\" tmpfs \"$2\" && \
+                             shift 2 && exec \"$@\"";
+                command.args(["-m", "sh", "-c", mount, "sh", size]).arg(self.data_root());
+                command.arg(bin_dir().join("teu"));
+                command
+            }
+        };
         command
             .arg("daemon")
             .arg("--data-root")
@@ -99,7 +112,7 @@ impl Host {
             .arg("-H")
             .arg(self.address())
             .args(["--bridge", &self.bridge])
-            .args(&self.flags);
+            .args(&self.options.flags);
         command
     }
 

@@ -19,6 +19,7 @@ mod images;
 mod lifecycle;
 mod network;
 mod recovery;
+mod security;
 mod streams;
 mod walkthrough;
 
