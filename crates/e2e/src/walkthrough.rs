@@ -56,8 +56,8 @@ impl Walkthrough {
         for (line, within) in self.typed() {
             // The answer is asked for in a form that the echoed command line does not contain.
             pty.send_line(&format!("{line} && echo do''ne || echo fai''led"))?;
-            let shown = pty.expect("\ndone", within).with_context(|| format!("typed {line:?}"))?;
-            ensure!(!shown.contains("\nfailed"), "{line:?} failed: {shown}");
+            let shown = pty.expect("done\r", within).with_context(|| format!("typed {line:?}"))?;
+            ensure!(!shown.contains("failed\r"), "{line:?} failed: {shown}");
             pty.expect(PROMPT, TYPING)?;
         }
         pty.send_line("exit")?;
