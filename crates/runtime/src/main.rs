@@ -12,6 +12,9 @@ fn main() -> ExitCode {
         [flag, bundle] if flag == "--bundle" => {
             ExitCode::from(runtime::shim::run(Path::new(bundle)))
         }
+        [flag, bundle] if flag == "--log" => {
+            ExitCode::from(runtime::shim::write_log(Path::new(bundle)))
+        }
         [flag] if flag == "--version" => {
             println!("teu-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -10,6 +10,8 @@ pub mod protocol;
 mod requests;
 mod seal;
 mod server;
+mod sink;
 mod start;
 
+pub use sink::write_log;
 pub use start::run;

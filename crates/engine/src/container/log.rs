@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use regex::Regex;
 use runtime::shim::protocol::{LogConfig as ShimLog, LogDriver};
 
 use super::host_config::LogConfig;
@@ -12,6 +13,9 @@ use crate::{Error, Result};
 /// Rotation of containers that say nothing, so that logs do not fill the disk.
 const DEFAULT_MAX_SIZE: u64 = 20_000_000;
 const DEFAULT_MAX_FILE: u32 = 5;
+
+/// What waits for the disk at most with `mode=non-blocking`.
+const DEFAULT_BUFFER_BYTES: u64 = 1 << 20;
 
 const KNOWN: [&str; 10] = [
     "max-size",
@@ -58,6 +62,12 @@ pub(crate) fn validate(config: &LogConfig) -> Result<()> {
         )));
     }
     let options = Options::read(&config.options)?;
+    for key in ["labels-regex", "env-regex"] {
+        pattern(&config.options, key)?;
+    }
+    if let Some(tag) = config.options.get("tag") {
+        fill_tag(tag, |_| Some(String::new()))?;
+    }
     if options.compress && (options.max_file < 2 || options.max_size.is_none()) {
         return Err(invalid(
             "compress cannot be true when max-file is less than 2 or max-size is not set",
@@ -82,7 +92,8 @@ pub(super) fn shim_config(record: &ContainerRecord, path: &Path) -> Result<ShimL
         max_size: options.max_size,
         max_file: options.max_file,
         compress: options.compress,
-        attrs: attributes(record),
+        attrs: attributes(record)?,
+        buffer_bytes: options.buffer_bytes,
     })
 }
 
@@ -90,21 +101,25 @@ struct Options {
     max_size: Option<u64>,
     max_file: u32,
     compress: bool,
+    /// `None`: the container waits for its log.
+    buffer_bytes: Option<u64>,
 }
 
 impl Options {
     fn read(options: &BTreeMap<String, String>) -> Result<Self> {
+        let buffer_bytes = buffer_bytes(options)?;
         let rotation = ["max-size", "max-file", "compress"];
         if !rotation.iter().any(|key| options.contains_key(*key)) {
             return Ok(Self {
                 max_size: Some(DEFAULT_MAX_SIZE),
                 max_file: DEFAULT_MAX_FILE,
                 compress: true,
+                buffer_bytes,
             });
         }
         let max_size = match options.get("max-size").map(String::as_str) {
             None | Some("-1") => None,
-            Some(text) => Some(size(text)?),
+            Some(text) => Some(size(text, 1_000)?),
         };
         let max_file = match options.get("max-file") {
             None => 1,
@@ -124,57 +139,173 @@ impl Options {
                 return Err(invalid(format!("invalid compress: {}", other.escape_default())));
             }
         };
-        Ok(Self { max_size, max_file, compress })
+        Ok(Self { max_size, max_file, compress, buffer_bytes })
     }
 }
 
-/// Reads `10m`, `1g`, `500k` in decimal units.
-fn size(text: &str) -> Result<u64> {
+/// Reads `mode` and `max-buffer-size`: `None` when output waits for the log.
+fn buffer_bytes(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
+    let asked = options.get("max-buffer-size");
+    match options.get("mode").map(String::as_str) {
+        None | Some("" | "blocking") if asked.is_some() => Err(invalid(
+            "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+        )),
+        None | Some("" | "blocking") => Ok(None),
+        Some("non-blocking") => match asked {
+            None => Ok(Some(DEFAULT_BUFFER_BYTES)),
+            Some(text) => size(text, 1_024).map(Some),
+        },
+        Some(other) => {
+            Err(invalid(format!("logger: logging mode not supported: {}", other.escape_default())))
+        }
+    }
+}
+
+/// Reads `10m`, `1g`, `500k`, where a `k` is `kilo`.
+fn size(text: &str, kilo: u64) -> Result<u64> {
     let wrong = || invalid(format!("invalid size: '{}'", text.escape_default()));
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match lower[digits.len()..].trim_end_matches('b') {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        "g" => 1_000_000_000,
-        "t" => 1_000_000_000_000,
+    let power = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
         _ => return Err(wrong()),
     };
     let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
-    number.checked_mul(unit).filter(|size| *size > 0).ok_or_else(wrong)
+    number.checked_mul(kilo.pow(power)).filter(|size| *size > 0).ok_or_else(wrong)
 }
 
 /// What `labels`, `env` and `tag` add to every line.
-fn attributes(record: &ContainerRecord) -> BTreeMap<String, String> {
+fn attributes(record: &ContainerRecord) -> Result<BTreeMap<String, String>> {
     let options = &record.host_config.log_config.options;
-    let words = |key: &str| {
-        options.get(key).map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>())
+    let chosen = |plain: &str, regex: &str| -> Result<_> {
+        let words: Vec<String> = options
+            .get(plain)
+            .map(|text| text.split(',').map(str::to_owned).collect())
+            .unwrap_or_default();
+        let pattern = pattern(options, regex)?;
+        Ok(move |key: &str| {
+            words.iter().any(|word| word == key)
+                || pattern.as_ref().is_some_and(|pattern| pattern.is_match(key))
+        })
     };
     let mut attributes = BTreeMap::new();
-    for label in words("labels").into_iter().flatten() {
-        if let Some(value) = record.config.labels.get(&label) {
-            attributes.insert(label, value.clone());
-        }
-    }
-    for name in words("env").into_iter().flatten() {
-        let pairs = record.config.env.iter().filter_map(|entry| entry.split_once('='));
-        if let Some((_, value)) = pairs.into_iter().find(|(key, _)| *key == name) {
-            attributes.insert(name, value.to_owned());
-        }
-    }
+    let is_label = chosen("labels", "labels-regex")?;
+    let labels = record.config.labels.iter().filter(|(key, _)| is_label(key));
+    attributes.extend(labels.map(|(key, value)| (key.clone(), value.clone())));
+    let is_variable = chosen("env", "env-regex")?;
+    let pairs = record.config.env.iter().filter_map(|entry| entry.split_once('='));
+    let variables = pairs.filter(|(key, _)| is_variable(key));
+    attributes.extend(variables.map(|(key, value)| (key.to_owned(), value.to_owned())));
     if let Some(tag) = options.get("tag").filter(|tag| !tag.is_empty()) {
-        let text = tag
-            .replace("{{.ID}}", record.id.short())
-            .replace("{{.FullID}}", record.id.as_str())
-            .replace("{{.Name}}", &record.name)
-            .replace("{{.ImageName}}", &record.config.image)
-            .replace("{{.ImageID}}", &record.image_id);
+        let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect();
+        let text = fill_tag(tag, |field| {
+            Some(match field {
+                "ID" => record.id.short().to_owned(),
+                "FullID" => record.id.to_string(),
+                "Name" => record.name.clone(),
+                "ImageID" => short(&record.image_id),
+                "ImageFullID" => record.image_id.clone(),
+                "ImageName" => record.config.image.clone(),
+                "DaemonName" => "docker".to_owned(),
+                _ => return None,
+            })
+        })?;
         attributes.insert("tag".to_owned(), text);
     }
-    attributes
+    Ok(attributes)
+}
+
+fn pattern(options: &BTreeMap<String, String>, key: &str) -> Result<Option<Regex>> {
+    let Some(text) = options.get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+    Regex::new(text).map(Some).map_err(|error| {
+        // The parser points at the place over several lines; the last says what is wrong.
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default();
+        invalid(format!("invalid {key} '{}': {}", text.escape_default(), reason.trim()))
+    })
+}
+
+/// The fields that a tag may name.
+const TAG_FIELDS: [&str; 7] =
+    ["ID", "FullID", "Name", "ImageID", "ImageFullID", "ImageName", "DaemonName"];
+
+/// Puts values in place of `{{.Field}}`. Pipelines and functions of Go's templates are refused.
+fn fill_tag(tag: &str, value: impl Fn(&str) -> Option<String>) -> Result<String> {
+    let mut text = String::new();
+    let mut rest = tag;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (action, after) = after
+            .split_once("}}")
+            .ok_or_else(|| invalid("invalid log tag: unclosed action".to_owned()))?;
+        let field = action.trim().strip_prefix('.').filter(|name| TAG_FIELDS.contains(name));
+        let Some(filled) = field.and_then(&value) else {
+            return Err(invalid(format!(
+                "invalid log tag: '{{{{{}}}}}' is none of the fields .{}",
+                action.escape_default(),
+                TAG_FIELDS.join(", .")
+            )));
+        };
+        text.push_str(before);
+        text.push_str(&filled);
+        rest = after;
+    }
+    text.push_str(rest);
+    Ok(text)
 }
 
 fn invalid(text: impl Into<String>) -> Error {
     Error::InvalidParameter(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(options: &[(&str, &str)]) -> Result<()> {
+        let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        validate(&LogConfig { driver: "json-file".to_owned(), options })
+    }
+
+    #[test]
+    fn options_that_cannot_act_are_refused() {
+        for (options, reason) in [
+            (&[("mode", "sometimes")][..], "logging mode not supported: sometimes"),
+            (&[("max-buffer-size", "4m")], "only supported with 'mode=non-blocking'"),
+            (&[("mode", "non-blocking"), ("max-buffer-size", "4q")], "invalid size: '4q'"),
+            (&[("labels-regex", "(")], "invalid labels-regex '('"),
+            (&[("env-regex", "[")], "invalid env-regex '['"),
+            (&[("tag", "{{.Nope}}")], "'{{.Nope}}' is none of the fields .ID"),
+            (&[("tag", "{{upper .ID}}")], "is none of the fields"),
+            (&[("tag", "{{.ID")], "unclosed action"),
+        ] {
+            let error = check(options).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        check(&[("mode", "non-blocking"), ("max-buffer-size", "4m"), ("tag", "{{.Name}}/x")])
+            .unwrap();
+        check(&[("mode", "blocking"), ("labels-regex", "^a.*"), ("env-regex", "^(A|B)$")]).unwrap();
+    }
+
+    #[test]
+    fn buffers_have_binary_sizes_and_files_decimal_ones() {
+        let read = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Options::read(&options).unwrap()
+        };
+        let options = read(&[("mode", "non-blocking"), ("max-size", "2k")]);
+        assert_eq!((options.buffer_bytes, options.max_size), (Some(1 << 20), Some(2_000)));
+        let options = read(&[("mode", "non-blocking"), ("max-buffer-size", "4k")]);
+        assert_eq!(options.buffer_bytes, Some(4096));
+        assert_eq!(read(&[("mode", "blocking")]).buffer_bytes, None);
+    }
+
+    #[test]
+    fn tags_are_filled() {
+        let text = fill_tag("a{{.ID}}-{{ .Name }}", |field| Some(field.to_lowercase())).unwrap();
+        assert_eq!(text, "aid-name");
+    }
 }

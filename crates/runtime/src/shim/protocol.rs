@@ -141,6 +141,10 @@ pub struct LogConfig {
     /// Extra attributes of every line (labels, env, tag), as Docker's `attrs`.
     #[serde(default)]
     pub attrs: BTreeMap<String, String>,
+    /// How much output may wait for the disk before more is dropped; `None`: none is dropped, the
+    /// container waits.
+    #[serde(default)]
+    pub buffer_bytes: Option<u64>,
 }
 
 /// How output is logged.

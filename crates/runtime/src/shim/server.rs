@@ -20,11 +20,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::connection::{Connection, Input, Phase};
 use super::driver::Driver;
 use super::job::{Job, Output};
-use super::log::{Log, Source};
+use super::log::Source;
 use super::protocol::{
     EXIT_FILE, ExecExit, ExitInfo, Failure, FailureKind, SOCKET_FILE, ShimConfig, Started, Streams,
     VERSION, frame,
 };
+use super::sink::Sink;
 use crate::cgroup::Cgroup;
 use crate::failure::chain;
 use crate::spawn::{Sync, read_sync};
@@ -44,7 +45,7 @@ pub(crate) struct Server {
     pub(super) filter: Option<Vec<u8>>,
     pub(super) listener: Option<UnixListener>,
     pub(super) signals: OwnedFd,
-    pub(super) log: Option<Log>,
+    pub(super) log: Option<Sink>,
     /// The root of the container's devpts, where execs open their terminals.
     pub(super) devpts: Option<OwnedFd>,
     /// The container's overlay. Its last user makes the kernel sync the whole file system below,
@@ -401,6 +402,9 @@ impl Server {
     /// The container has ended and its output is read: leaves nothing but `exit.json`.
     fn finish(&mut self) {
         let Some(exit) = self.jobs.get(INIT).and_then(|job| job.exit) else { return };
+        if let Some(log) = self.log.take() {
+            log.finish();
+        }
         let mut warnings = Vec::new();
         let oom_killed = self.cgroup.oom_kills() > 0;
         if let Err(failure) = self.driver.delete() {

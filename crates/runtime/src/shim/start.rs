@@ -11,12 +11,12 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
 use super::driver::Driver;
-use super::log::Log;
 use super::protocol::{
     CONFIG_FILE, Failure, INIT_FILE, InitRecord, Reply, SHIM_FILE, SOCKET_FILE, ShimConfig,
     Started, VERSION,
 };
 use super::server::{INIT, Server, now_ns};
+use super::sink::Sink;
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::failure::During;
 use crate::spawn::cgroup_failure;
@@ -69,8 +69,8 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
     let cgroup = Hierarchies::detect()
         .and_then(|hierarchies| Cgroup::new(hierarchies, &config.cgroup))
         .map_err(cgroup_failure)?;
-    let log =
-        Log::open(&config.log).during(|| format!("open log {}", config.log.path.display()))?;
+    let log = Sink::open(&config.log, &bundle)
+        .during(|| format!("open log {}", config.log.path.display()))?;
     Ok(Server {
         driver: Driver::new(&config, &bundle),
         bundle,

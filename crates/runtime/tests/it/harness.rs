@@ -129,6 +129,10 @@ impl Container {
         reply.into_result()
     }
 
+    pub(crate) fn shim_pid(&self) -> u32 {
+        self.shim.as_ref().unwrap().id()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.bundle.join(SOCKET_FILE)
     }

@@ -249,3 +249,34 @@ fn memory_beyond_the_limit_is_told_as_out_of_memory() {
     assert!(exit.oom_killed, "{exit:?}");
     assert_eq!(exit.exit_code, 137);
 }
+
+#[test]
+fn a_stuck_log_does_not_hold_up_a_container_that_may_lose_output() {
+    if !can_run() {
+        return;
+    }
+    let mut container = Container::new(&["sleep", "100"]);
+    container.config.log.buffer_bytes = Some(64 << 10);
+    container.start().unwrap();
+    let shim = container.shim_pid();
+    let children = std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
+    let is_helper = |pid: &&str| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        words.split(|byte| *byte == 0).any(|word| word == b"--log")
+    };
+    let helper: u32 = children.split_whitespace().find(is_helper).unwrap().parse().unwrap();
+    let helper = linux::process::Pidfd::open(helper).unwrap();
+    helper.send_signal(libc::SIGSTOP).unwrap();
+    // Much more than pipe and buffer hold, while nobody reads.
+    let (code, output) =
+        container.exec("flood", &["sh", "-c", "seq 100000 299999 > /proc/1/fd/1"]).unwrap();
+    assert_eq!((code, output.as_str()), (0, ""));
+    helper.send_signal(libc::SIGCONT).unwrap();
+    container.request::<Empty>(&Request::Kill { signal: libc::SIGKILL, all: false }).unwrap();
+    container.wait();
+    let logged = container.logged();
+    let numbers: Vec<u32> = logged.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(numbers.first(), Some(&100_000));
+    assert!(numbers.len() > 1000 && numbers.len() < 100_000, "{}", numbers.len());
+    assert!(numbers.is_sorted() && numbers.iter().all(|number| *number < 300_000));
+}
