@@ -27,8 +27,11 @@ const BUFFER_BYTES: usize = 16 << 10;
 
 /// Answers an attach: 101 and raw bytes if the client asked for an upgrade, else 200 and a body
 /// that goes on while the container writes, with input from the request's body.
-pub(crate) fn answer(
-    stream: AttachStream,
+///
+/// With an upgrade the stream is made when the client has been sent its 101: some clients read
+/// the answer's head through a buffer and lose what arrives together with it.
+pub(crate) async fn answer(
+    stream: impl Future<Output = Option<AttachStream>> + Send + 'static,
     input: Input,
     upgrade: Option<OnUpgrade>,
     request_body: Body,
@@ -38,14 +41,23 @@ pub(crate) fn answer(
     match upgrade {
         Some(upgrade) => {
             tokio::spawn(async move {
-                match upgrade.await {
-                    Ok(upgraded) => pump(upgraded, stream, input, stop).await,
-                    Err(error) => tracing::debug!(%error, "the client left before the upgrade"),
+                let upgraded = match upgrade.await {
+                    Ok(upgraded) => upgraded,
+                    Err(error) => {
+                        tracing::debug!(%error, "the client left before the upgrade");
+                        return;
+                    }
+                };
+                if let Some(stream) = stream.await {
+                    pump(upgraded, stream, input, stop).await;
                 }
             });
             upgrade_response(content_type)
         }
-        None => streamed(stream, input, request_body, content_type, stop),
+        None => match stream.await {
+            Some(stream) => streamed(stream, input, request_body, content_type, stop),
+            None => Response::new(Body::empty()),
+        },
     }
 }
 

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-pub(crate) use stream::{attach_stream, error_stream, hold_until};
+pub(crate) use stream::{attach_stream, error_stream, exec_stream};
 
 /// How long a shim may take to answer what it can answer at once.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);

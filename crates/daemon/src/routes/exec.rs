@@ -43,12 +43,15 @@ pub(crate) async fn start(
     // The body has to be read to its end before the connection can be taken over.
     let JsonBody(wire) = body::json::<exact::ExecStart>(request).await?;
     let options = convert::start_options(wire.unwrap_or_default());
-    let Some(stream) = api.engine.exec_start(&id, options).await? else {
+    if options.detach {
+        api.engine.exec_start(&id, options).await?;
         return Ok(StatusCode::OK.into_response());
-    };
-    let content_type = stream_type(stream.tty, version);
+    }
+    let exec = api.engine.exec_begin(&id).await?;
+    let content_type = stream_type(options.tty, version);
+    let stream = async move { exec.start(options).await.ok().flatten() };
     let body = Body::empty();
-    Ok(hijack::answer(stream, Input::Attached, upgrade, body, content_type, api.stop.clone()))
+    Ok(hijack::answer(stream, Input::Attached, upgrade, body, content_type, api.stop.clone()).await)
 }
 
 /// `GET /exec/{id}/json`

@@ -93,7 +93,8 @@ pub(crate) async fn attach(
         (false, _) => Input::Ignored,
     };
     let body = request.into_body();
-    Ok(hijack::answer(attached, input, upgrade, body, content_type, api.stop.clone()))
+    let attached = std::future::ready(Some(attached));
+    Ok(hijack::answer(attached, input, upgrade, body, content_type, api.stop.clone()).await)
 }
 
 /// `GET /containers/{id}/logs`

@@ -569,6 +569,7 @@ wire! {
         attach_stderr: bool = "AttachStderr",
         attach_stdout: bool = "AttachStdout",
         detach: bool = "Detach",
+        #[serde(alias = "detachKeys")] // as docker-py writes it
         detach_keys: String = "DetachKeys",
         env: Vec<String> = "Env",
         working_dir: String = "WorkingDir",

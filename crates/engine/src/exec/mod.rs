@@ -5,6 +5,8 @@
 
 mod operations;
 
+pub use operations::ExecStart;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +47,7 @@ pub struct ExecConfig {
 pub struct ExecStartOptions {
     /// Do not attach.
     pub detach: bool,
-    /// Must agree with the exec's `tty` unless detached.
+    /// The stream is raw, as a terminal's output is; else it is frames, even with a terminal.
     pub tty: bool,
     /// Initial terminal size, over the exec's.
     pub console_size: Option<TerminalSize>,
@@ -88,6 +90,17 @@ struct Exec {
     container_id: ContainerId,
     config: ExecConfig,
     phase: watch::Sender<Phase>,
+}
+
+impl Exec {
+    fn startable(&self, id: &str) -> Result<()> {
+        let again = match *self.phase.borrow() {
+            Phase::Created => return Ok(()),
+            Phase::Running { .. } => "is already running",
+            Phase::Exited { .. } => "has already run",
+        };
+        Err(Error::Conflict(format!("Error: Exec command {id} {again}")))
+    }
 }
 
 /// How many ended or never started execs of one container are remembered.
@@ -135,20 +148,10 @@ impl Execs {
     /// Takes the right to start; only one asker gets it.
     fn begin(&self, id: &str) -> Result<()> {
         self.get(id, |exec| {
-            let mut outcome =
-                Err(Error::Conflict(format!("Error: Exec command {id} is already running")));
-            exec.phase.send_if_modified(|phase| {
-                let created = *phase == Phase::Created;
-                if created {
-                    *phase = Phase::Running { pid: 0 };
-                    outcome = Ok(());
-                } else if matches!(phase, Phase::Exited { .. }) {
-                    outcome =
-                        Err(Error::Conflict(format!("Error: Exec command {id} has already run")));
-                }
-                created
-            });
-            outcome
+            // Looked at and changed under the map's lock, which every starter takes.
+            exec.startable(id)?;
+            exec.phase.send_replace(Phase::Running { pid: 0 });
+            Ok(())
         })?
     }
 

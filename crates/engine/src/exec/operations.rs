@@ -13,12 +13,15 @@ use super::{ExecConfig, ExecSnapshot, ExecStartOptions, Phase};
 use crate::container::handle::Container;
 use crate::container::policy::{self, Action};
 use crate::container::{AttachStream, ContainerRecord, TerminalSize, driver, publish};
-use crate::shim::{Shim, ShimError, attach_stream, error_stream, hold_until};
+use crate::shim::{Shim, ShimError, error_stream, exec_stream};
 use crate::spec::{ExecProcess, user::UserDatabase};
 use crate::{Engine, Error, Result};
 
 /// How long a shim may take to start an exec.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The exit code of an exec whose process could not be started for no fault of its command.
+const CANNOT_START: i32 = 126;
 
 impl Engine {
     /// Prepares an exec and gives its id.
@@ -37,41 +40,31 @@ impl Engine {
         Ok(id)
     }
 
-    /// Starts an exec; `None` when detached. A program that cannot be started is told in the
-    /// stream and leaves 126 or 127 as exit code, because a client has taken over the connection
-    /// by then.
+    /// Takes the right to start an exec. What goes wrong after this is told in the stream,
+    /// because a client has taken over the connection by then.
     ///
     /// # Errors
     /// NotFound; Conflict when it was started already or the container does not run.
+    pub async fn exec_begin(&self, id: &str) -> Result<ExecStart> {
+        let (container_id, config) =
+            self.inner.execs.get(id, |exec| (exec.container_id.clone(), exec.config.clone()))?;
+        let container = self.inner.registry.find(container_id.as_str())?;
+        policy::decide(&container.record(), Action::Exec)?;
+        self.inner.execs.begin(id)?;
+        let right = Right { engine: self.clone(), id: id.to_owned(), used: false };
+        Ok(ExecStart { container, config, right })
+    }
+
+    /// Starts an exec; `None` when detached.
+    ///
+    /// # Errors
+    /// As [`Engine::exec_begin`]; when detached also what keeps it from starting.
     pub async fn exec_start(
         &self,
         id: &str,
         options: ExecStartOptions,
     ) -> Result<Option<AttachStream>> {
-        let (container_id, config) =
-            self.inner.execs.get(id, |exec| (exec.container_id.clone(), exec.config.clone()))?;
-        let container = self.inner.registry.find(container_id.as_str())?;
-        let record = container.record();
-        policy::decide(&record, Action::Exec)?;
-        self.inner.execs.begin(id)?;
-        let (engine, id) = (self.clone(), id.to_owned());
-        self.detached(async move {
-            let started = start(&engine, &container, &record, &id, &config, &options).await;
-            if let Err(error) = &started {
-                let exit_code = match error {
-                    Error::StartFailed { exit_code, .. } => *exit_code,
-                    _ => 126,
-                };
-                engine.inner.execs.set(&id, Phase::Exited { exit_code, pid: 0 });
-            }
-            match started {
-                Err(Error::StartFailed { message, .. }) if !options.detach => {
-                    Ok(Some(error_stream(&message, config.tty)))
-                }
-                other => other,
-            }
-        })
-        .await
+        self.exec_begin(id).await?.start(options).await
     }
 
     /// Looks an exec up.
@@ -153,6 +146,67 @@ impl Engine {
     }
 }
 
+/// The right to start an exec, which only one client gets.
+#[derive(Debug)]
+pub struct ExecStart {
+    container: Container,
+    config: ExecConfig,
+    right: Right,
+}
+
+#[derive(Debug)]
+struct Right {
+    engine: Engine,
+    id: String,
+    used: bool,
+}
+
+impl Drop for Right {
+    /// A client that left in between must not leave an exec that seems to run.
+    fn drop(&mut self) {
+        if !self.used {
+            let unstarted = Phase::Exited { exit_code: CANNOT_START, pid: 0 };
+            self.engine.inner.execs.set(&self.id, unstarted);
+        }
+    }
+}
+
+impl ExecStart {
+    /// Starts it; `None` when detached. A program that cannot be started is told in the stream
+    /// and leaves 126 or 127 as exit code.
+    ///
+    /// # Errors
+    /// Only when detached: what keeps it from starting.
+    pub async fn start(self, options: ExecStartOptions) -> Result<Option<AttachStream>> {
+        let Self { container, config, mut right } = self;
+        let engine = right.engine.clone();
+        right.used = true;
+        let run = async move {
+            let (engine, id) = (&right.engine, &right.id);
+            let record = container.record();
+            let started = start(engine, &container, &record, id, &config, &options).await;
+            if let Err(error) = &started {
+                let exit_code = match error {
+                    Error::StartFailed { exit_code, .. } => *exit_code,
+                    _ => CANNOT_START,
+                };
+                engine.inner.execs.set(id, Phase::Exited { exit_code, pid: 0 });
+            }
+            match started {
+                Err(error) if !options.detach => {
+                    let message = match error {
+                        Error::StartFailed { message, .. } => message,
+                        other => other.to_string(),
+                    };
+                    Ok(Some(error_stream(&message, options.tty)))
+                }
+                other => other,
+            }
+        };
+        engine.detached(run).await
+    }
+}
+
 fn validate(config: &ExecConfig) -> Result<()> {
     if config.cmd.first().is_none_or(String::is_empty) {
         return Err(Error::InvalidParameter("No exec command specified".to_owned()));
@@ -218,12 +272,12 @@ async fn start(
     }
     let begun = connection.buffer().to_vec();
     let keys = config.detach_keys.clone();
-    let stream = attach_stream(connection.into_inner(), begun, false, config.tty, keys);
     // A client asks for the exit code as soon as the output ends, which it may do first.
     let (engine, id) = (engine.clone(), id.to_owned());
-    Ok(Some(hold_until(stream, async move {
+    let ended = async move {
         let _ = engine.exec_wait(&id).await; // an exec that is gone has ended
-    })))
+    };
+    Ok(Some(exec_stream(connection.into_inner(), begun, options.tty, keys, ended)))
 }
 
 /// Resolves user and groups by the files of the running container.

@@ -11,6 +11,7 @@ use runtime::shim::protocol::{Attached, Reply};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::sync::CancellationToken;
 
 use crate::container::AttachStream;
 
@@ -29,9 +30,40 @@ pub(crate) fn attach_stream(
     tty: bool,
     detach_keys: Vec<u8>,
 ) -> AttachStream {
+    parts(connection, begun, reply_pending, tty, detach_keys).0
+}
+
+/// The same for an exec. The stream does not end before `ended` has, unless by a detach: whoever
+/// saw its end may ask for what came of it.
+pub(crate) fn exec_stream(
+    connection: UnixStream,
+    begun: Vec<u8>,
+    tty: bool,
+    detach_keys: Vec<u8>,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> AttachStream {
+    let (stream, detached) = parts(connection, begun, false, tty, detach_keys);
+    let ended = async move {
+        tokio::select! {
+            () = ended => {}
+            () = detached.cancelled() => {}
+        }
+    };
+    let end = End { ended: Some(Box::pin(ended)) };
+    AttachStream { reader: Box::new(stream.reader.chain(end)), ..stream }
+}
+
+fn parts(
+    connection: UnixStream,
+    begun: Vec<u8>,
+    reply_pending: bool,
+    tty: bool,
+    detach_keys: Vec<u8>,
+) -> (AttachStream, CancellationToken) {
     let (read, write) = connection.into_split();
+    let detached = CancellationToken::new();
     let state = if reply_pending { ReadState::Reply } else { ReadState::first(tty) };
-    AttachStream {
+    let stream = AttachStream {
         reader: Box::new(OutputReader { inner: read, begun, at: 0, tty, state }),
         writer: Box::new(InputWriter {
             inner: write,
@@ -40,18 +72,11 @@ pub(crate) fn attach_stream(
             closing: false,
             // Only someone at a terminal means to detach; in a pipe the same bytes are data.
             keys: DetachKeys { keys: if tty { detach_keys } else { Vec::new() }, matched: 0 },
+            detached: detached.clone(),
         }),
         tty,
-    }
-}
-
-/// Keeps a stream from ending before `ended` has: whoever saw its end may ask for what came of it.
-pub(crate) fn hold_until(
-    stream: AttachStream,
-    ended: impl Future<Output = ()> + Send + 'static,
-) -> AttachStream {
-    let end = End { ended: Some(Box::pin(ended)) };
-    AttachStream { reader: Box::new(stream.reader.chain(end)), ..stream }
+    };
+    (stream, detached)
 }
 
 /// Nothing, but not at once.
@@ -233,6 +258,8 @@ struct InputWriter {
     /// Whether the end of input is in `out` or was sent.
     closing: bool,
     keys: DetachKeys,
+    /// Cancelled when the keys were pressed.
+    detached: CancellationToken,
 }
 
 impl InputWriter {
@@ -272,6 +299,7 @@ impl AsyncWrite for InputWriter {
                 }
             }
             Filtered::Detach => {
+                self.detached.cancel();
                 // Ends the reading side too, and so the client's attachment.
                 let _ = rustix::net::shutdown(
                     AsRef::<UnixStream>::as_ref(&self.inner),
