@@ -226,7 +226,10 @@ impl Engine {
         let removed = condition == WaitCondition::Removed;
         Ok(Wait(Box::pin(async move {
             let over = |published: &Published| match condition {
-                WaitCondition::NotRunning => is_over(published),
+                // One that is restarted has stopped running all the same.
+                WaitCondition::NotRunning => {
+                    is_over(published) || published.ended_runs > ended_runs
+                }
                 WaitCondition::NextExit => published.ended_runs > ended_runs,
                 WaitCondition::Removed => published.removed,
             };
