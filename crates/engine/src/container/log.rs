@@ -48,8 +48,7 @@ pub(crate) fn validate(config: &LogConfig) -> Result<()> {
         }
         other => {
             return Err(invalid(format!(
-                "logger: no log driver named '{}' is registered; \
-                 this daemon has json-file and none",
+                "logger: no log driver named '{}' is registered",
                 other.escape_default()
             )));
         }
@@ -117,10 +116,6 @@ impl Options {
                 buffer_bytes,
             });
         }
-        let max_size = match options.get("max-size").map(String::as_str) {
-            None | Some("-1") => None,
-            Some(text) => Some(size(text, 1_000)?),
-        };
         let max_file = match options.get("max-file") {
             None => 1,
             Some(text) => text
@@ -129,9 +124,12 @@ impl Options {
                 .filter(|count| *count >= 1)
                 .ok_or_else(|| invalid("max-file cannot be less than 1"))?,
         };
-        if max_file > 1 && max_size.is_none() {
-            return Err(invalid("max-file cannot be > 1 when max-size is not set"));
-        }
+        let max_size = match options.get("max-size").map(String::as_str) {
+            // Several files make sense only if one can get full.
+            None => (max_file > 1).then_some(DEFAULT_MAX_SIZE),
+            Some("-1") => None,
+            Some(text) => Some(size(text, 1_000)?),
+        };
         let compress = match options.get("compress").map(String::as_str) {
             None | Some("false" | "0") => false,
             Some("true" | "1") => true,
