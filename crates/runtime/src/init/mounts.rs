@@ -67,13 +67,33 @@ fn prepare_one<'a>(plan: &ContainerPlan<'a>, mount: &'a Mount) -> Result<Prepare
         let source = mount.source().as_deref().unwrap_or(Path::new(""));
         // Relative sources are relative to the bundle (runtime-spec config.md#mounts).
         let source = plan.bundle.join(source);
-        let clone = mount::clone_tree(rustix::fs::CWD, &source, tree)
+        let clone = clone_source(&source, tree)
             .during(|| failed(mount, &format!("open {}", source.display())))?;
         prepared.source = Some(clone);
     } else if prepared.is_cgroup() && !plan.new_cgroup_namespace {
         prepared.cgroup_sources = cgroup::open_sources(plan)?;
     }
     Ok(prepared)
+}
+
+/// Clones a bind mount's source. `/proc/PID/fd/N`, a file that another process holds so that it
+/// cannot be swapped, lies on that process's mounts, which this namespace cannot clone: the file of
+/// that name here is taken, provided that it is the same one.
+fn clone_source(source: &Path, tree: Tree) -> io::Result<OwnedFd> {
+    let cloned = mount::clone_tree(rustix::fs::CWD, source, tree);
+    let refused = matches!(&cloned, Err(error) if error.kind() == io::ErrorKind::InvalidInput);
+    if !refused || !source.starts_with("/proc") {
+        return cloned;
+    }
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let held = rustix::fs::open(source, flags, Mode::empty())?;
+    let name = rustix::fs::readlink(source, Vec::new())?;
+    let here = rustix::fs::open(name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    let (held, same) = (rustix::fs::fstat(held)?, rustix::fs::fstat(&here)?);
+    if (held.st_dev, held.st_ino) != (same.st_dev, same.st_ino) {
+        return Err(rustix::io::Errno::STALE.into());
+    }
+    mount::clone_tree(&here, "", tree)
 }
 
 /// Attaches one mount.
