@@ -70,8 +70,25 @@ where
     F: FnOnce(Lines) -> Fut + Send + 'static,
     Fut: Future<Output = ApiResult<()>> + Send + 'static,
 {
+    begin(Arc::default(), operation).await
+}
+
+/// The same, for operations whose failure is always a line: clients look for it there.
+pub(crate) async fn answer_in_lines<F, Fut>(operation: F) -> ApiResult<Response>
+where
+    F: FnOnce(Lines) -> Fut + Send + 'static,
+    Fut: Future<Output = ApiResult<()>> + Send + 'static,
+{
+    begin(Arc::new(AtomicBool::new(true)), operation).await
+}
+
+async fn begin<F, Fut>(begun: Arc<AtomicBool>, operation: F) -> ApiResult<Response>
+where
+    F: FnOnce(Lines) -> Fut + Send + 'static,
+    Fut: Future<Output = ApiResult<()>> + Send + 'static,
+{
     let (queue, mut receiver) = mpsc::channel(QUEUE);
-    let lines = Lines { queue, begun: Arc::default() };
+    let lines = Lines { queue, begun };
     let task = tokio::spawn(run(lines, operation));
     let Some(first) = receiver.recv().await else {
         task.await.map_err(|error| ApiError::internal(error.to_string()))??;

@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::convert::image as convert;
 use crate::error::{ApiError, ApiResult};
 use crate::params::{Params, printable};
-use crate::progress::answer;
+use crate::progress::{answer, answer_in_lines};
 use crate::stream;
 use crate::version::ApiVersion;
 
@@ -97,7 +97,7 @@ pub(crate) async fn load(
 ) -> ApiResult<Response> {
     let quiet = params.bool("quiet");
     let archive = stream::incoming(request.into_body());
-    answer(move |progress| async move {
+    answer_in_lines(move |progress| async move {
         Ok(api.engine.image_load(archive, progress.sink(quiet)).await?)
     })
     .await
