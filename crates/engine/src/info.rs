@@ -149,7 +149,8 @@ impl Engine {
         info.event_listeners = self.inner.events.listeners();
         let engine = self.clone();
         crate::blocking(move || {
-            info.images = engine.inner.images.list(&images::ListFilter::default())?.len() as u64;
+            let all = images::ListFilter { all: true, ..Default::default() };
+            info.images = engine.inner.images.list(&all)?.len() as u64;
             engine.describe(&mut info)?;
             host::describe(&mut info);
             Ok(info)
