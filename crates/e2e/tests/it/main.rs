@@ -12,6 +12,7 @@ macro_rules! both_clients {
     };
 }
 
+mod api;
 mod bad_input;
 mod containers;
 mod files;
