@@ -50,6 +50,7 @@ pub struct Host {
     bridge: String,
     options: HostOptions,
     daemon: Option<Child>,
+    programs: PathBuf,
 }
 
 impl Host {
@@ -64,7 +65,7 @@ impl Host {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let bridge = format!("te{:x}n{number}", std::process::id());
         std::fs::create_dir(dir.path().join("config"))?;
-        let mut host = Self { dir, bridge, options, daemon: None };
+        let mut host = Self { dir, bridge, options, daemon: None, programs: bin_dir() };
         host.start_daemon()?;
         Ok(host)
     }
@@ -91,13 +92,13 @@ impl Host {
     /// The daemon's command line, for tests that start a second one.
     pub fn daemon_command(&self) -> Command {
         let mut command = match &self.options.data_size {
-            None => Command::new(bin_dir().join("teu")),
+            None => Command::new(self.programs.join("teu")),
             Some(size) => {
                 let mut command = Command::new("unshare");
                 let mount = "mkdir -p \"$2\" && mount -t tmpfs -o \"size=$1\" tmpfs \"$2\" && \
                              shift 2 && exec \"$@\"";
                 command.args(["-m", "sh", "-c", mount, "sh", size]).arg(self.data_root());
-                command.arg(bin_dir().join("teu"));
+                command.arg(self.programs.join("teu"));
                 command
             }
         };
@@ -114,6 +115,11 @@ impl Host {
             .args(["--bridge", &self.bridge])
             .args(&self.options.flags);
         command
+    }
+
+    /// Daemons started from now on are the `teu` in `dir`, as after an upgrade.
+    pub fn use_programs_of(&mut self, dir: &Path) {
+        self.programs = dir.to_owned();
     }
 
     /// kill -9.
@@ -156,6 +162,11 @@ impl Host {
     /// Either command line, pointed here.
     pub fn client(&self, program: Program) -> Client {
         Client::new(program, self.address(), self.dir.path().join("config"))
+    }
+
+    /// Our own command line, pointed at another address.
+    pub fn client_of(&self, address: &str) -> Client {
+        Client::new(Program::Teu, address.to_owned(), self.dir.path().join("config"))
     }
 
     /// `unix://…`.

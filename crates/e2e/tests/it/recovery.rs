@@ -1,5 +1,9 @@
 //! kill -9 of the daemon at any moment loses nothing and leaves nothing.
 
+mod shim;
+mod startup;
+mod upgrade;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +20,48 @@ fn host() -> Result<Host> {
 
 fn inspect(client: &Client, name: &str, template: &str) -> Result<String> {
     Ok(client.run(&["inspect", "-f", template, name])?.trim().to_owned())
+}
+
+/// Waits until `docker inspect -f TEMPLATE NAME` prints `wanted`.
+fn becomes(client: &Client, name: &str, template: &str, wanted: &str) -> Result<()> {
+    eventually(wanted, || {
+        let found = inspect(client, name, template)?;
+        ensure!(found == wanted, "{name}: {found:?} instead of {wanted:?}");
+        Ok(())
+    })
+}
+
+/// The processes whose command line names a shim and `part`.
+fn shims(part: &str) -> BTreeSet<u32> {
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("teu-shim") && line.contains(part)
+    })
+    .collect()
+}
+
+/// The shim of one container.
+fn shim_of(client: &Client, name: &str) -> Result<u32> {
+    let id = inspect(client, name, "{{.Id}}")?;
+    shims(&id).into_iter().next().with_context(|| format!("no shim of {name}"))
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    Ok(rustix::process::kill_process(pid.context("a pid")?, signal)?)
+}
+
+/// What the kernel has of a container by its id: cgroup directories of every hierarchy, mounts.
+fn leftovers(id: &str) -> Result<Vec<String>> {
+    let found =
+        Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{id}*")]).output()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = mounts.lines().filter(|line| line.contains(id)).map(str::to_owned);
+    let cgroups = String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect();
+    Ok([cgroups, mounts.collect(), shims(id).iter().map(u32::to_string).collect::<Vec<_>>()]
+        .concat())
 }
 
 #[test]
