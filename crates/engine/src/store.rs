@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
 const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 const VERSION: u32 = 1;
+/// Place on disk that is kept for the database, so that containers can be removed from a full one.
+const RESERVED: u64 = 1 << 20;
 /// How many changes may wait for the thread before callers wait to hand theirs over.
 const QUEUED: usize = 1024;
 /// How many changes one commit takes at most.
@@ -50,13 +52,16 @@ impl Store {
     /// When the file is damaged or was written by a newer version.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<ContainerRecord>)> {
         // Records hold environments, and those hold secrets.
-        linux::fs::make_private(path).map_err(Error::io("open", path))?;
+        linux::fs::make_private(path, RESERVED).map_err(Error::io("open", path))?;
         let database = Database::create(path).map_err(failed)?;
         let records = prepare(&database)?;
         let (jobs, queue) = sync_channel(QUEUED);
         let thread = std::thread::Builder::new()
             .name("state".to_owned())
-            .spawn(move || run(&database, &queue))
+            .spawn({
+                let path = path.to_owned();
+                move || run(&path, database, &queue)
+            })
             .map_err(Error::io("start the thread of", path))?;
         let store = Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
         Ok((store, records))
@@ -148,11 +153,18 @@ fn prepare(database: &Database) -> Result<Vec<ContainerRecord>> {
     Ok(records)
 }
 
-fn run(database: &Database, queue: &Receiver<Job>) {
+/// After a failed write the database refuses everything until it is opened anew.
+fn run(path: &Path, database: Database, queue: &Receiver<Job>) {
+    let mut database = Some(database);
     while let Ok(first) = queue.recv() {
         let mut jobs = vec![first];
         jobs.extend(queue.try_iter().take(BATCH - 1));
-        let outcome = commit(database, &jobs);
+        let open = || Database::create(path).map_err(|error| error.to_string());
+        let outcome = database.take().map_or_else(open, Ok).and_then(|opened| {
+            commit(&opened, &jobs)?;
+            database = Some(opened);
+            Ok(())
+        });
         for job in jobs {
             let answer = match &outcome {
                 Ok(()) => Ok(()),
@@ -187,4 +199,43 @@ fn failed(error: impl std::fmt::Display) -> Error {
 
 fn closed() -> Error {
     Error::Unavailable("the daemon is shutting down".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_fails_writes_only_while_it_is_full() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let disk = linux::mount::FsContext::open("tmpfs").unwrap();
+        disk.set("size", "4m").unwrap();
+        let disk = disk.create(0).unwrap();
+        let root = std::path::PathBuf::from(format!("/proc/self/fd/{}", disk.as_raw_fd()));
+        let (store, _) = Store::open(&root.join("state.redb")).unwrap();
+        let ballast = root.join("ballast");
+        // Fails when the disk is full.
+        let _ = std::fs::write(&ballast, vec![1; 8 << 20]).unwrap_err();
+        let put = |id: &ContainerId| store.submit(id.clone(), Some(vec![1; 100_000]));
+        let first = ContainerId::random();
+        put(&first).await.unwrap();
+        let error = loop {
+            if let Err(error) = put(&ContainerId::random()).await {
+                break error;
+            }
+        };
+        assert!(error.to_string().contains("No space left"), "{error}");
+        assert!(put(&ContainerId::random()).await.is_err());
+        store.remove(&first).await.unwrap();
+        std::fs::remove_file(&ballast).unwrap();
+        for _ in 0..5 {
+            put(&ContainerId::random()).await.unwrap();
+        }
+        store.close();
+    }
 }

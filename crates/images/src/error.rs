@@ -223,7 +223,10 @@ impl Error {
 
     /// Wraps an error of the database.
     pub(crate) fn database(source: impl Into<redb::Error>) -> Self {
-        Self::Database(Box::new(source.into()))
+        match source.into() {
+            redb::Error::Io(source) => Self::io("write", "the image database", source),
+            other => Self::Database(Box::new(other)),
+        }
     }
 
     /// Refuses one archive entry.

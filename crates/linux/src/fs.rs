@@ -52,11 +52,13 @@ pub fn write_durable_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Resu
     written
 }
 
-/// Makes a file that only its owner may read, or closes to others the one that is there.
+/// Makes a file that only its owner may read, or closes to others the one that is there. Its first
+/// `reserved` bytes get their place on disk now, where the file system can do that: on a full disk
+/// they can still be written to.
 ///
 /// # Errors
 /// When the file cannot be opened or its mode not be set.
-pub fn make_private(path: &Path) -> io::Result<()> {
+pub fn make_private(path: &Path, reserved: u64) -> io::Result<()> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -64,7 +66,10 @@ pub fn make_private(path: &Path) -> io::Result<()> {
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    // A precaution: what cannot be had now may be there when it is needed.
+    let _ = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, reserved);
+    Ok(())
 }
 
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -15,6 +15,8 @@ use crate::record::NetworkRecord;
 
 const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
 const VERSION: u32 = 1;
+/// Place on disk that is kept for the database.
+const RESERVED: u64 = 128 << 10;
 
 #[derive(Serialize, Deserialize)]
 struct Versioned<T> {
@@ -36,7 +38,7 @@ impl Store {
             fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
         }
         let path = data_root.join("network.redb");
-        linux::fs::make_private(&path).context(|| format!("open {}", path.display()))?;
+        linux::fs::make_private(&path, RESERVED).context(|| format!("open {}", path.display()))?;
         let database =
             Database::create(&path).map_err(|error| state_error(&path, error.to_string()))?;
         Ok(Self { database, path, endpoints })

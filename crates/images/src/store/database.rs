@@ -3,9 +3,14 @@
 //! Records are JSON, so that a later version can add fields. Configs and manifests are in the database
 //! rather than in files: they are small, and one transaction then makes an image visible as a whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{Database, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TransactionError,
+    WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +32,8 @@ pub(crate) const MANIFESTS: Table = TableDefinition::new("manifests");
 pub(crate) const LAYERS: Table = TableDefinition::new("layers");
 
 const VERSION: &[u8] = b"1";
+/// Place on disk that is kept for the database, so that images can be removed from a full one.
+const RESERVED: u64 = 1 << 20;
 
 /// What is known of an image besides its config.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,9 +72,76 @@ pub(crate) struct BlobRecord {
     pub(crate) media_type: String,
 }
 
+/// The open database. After a failed write, as on a full disk, it refuses everything until it is
+/// opened anew; that is done at the next use.
+pub(crate) struct Handle {
+    path: PathBuf,
+    /// `None` when opening it anew failed. Held to look at it or to open it, not while it is used.
+    database: Mutex<Option<Arc<Database>>>,
+    /// Something was written since a reader last looked whether that failed.
+    written: AtomicBool,
+}
+
+impl Handle {
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        let database = Mutex::new(Some(Arc::new(open(&path)?)));
+        Ok(Self { path, database, written: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn read(&self) -> Result<ReadTransaction> {
+        if self.written.swap(false, Ordering::Relaxed) {
+            // Readers are told late, when what they look for is not in memory.
+            self.begin(|database| match database.try_begin_write() {
+                Err(TransactionError::WouldBlock) => {
+                    self.written.store(true, Ordering::Relaxed);
+                    Ok(())
+                }
+                began => began.map(drop),
+            })?;
+        }
+        self.begin(ReadableDatabase::begin_read)
+    }
+
+    pub(crate) fn write(&self) -> Result<WriteTransaction> {
+        self.written.store(true, Ordering::Relaxed);
+        self.begin(Database::begin_write)
+    }
+
+    fn begin<T>(
+        &self,
+        begin: impl Fn(&Database) -> std::result::Result<T, TransactionError>,
+    ) -> Result<T> {
+        let database = self.current(None)?;
+        match begin(&database) {
+            Err(TransactionError::Storage(redb::StorageError::PreviousIo)) => {
+                let database = self.current(Some(database))?;
+                begin(&database).map_err(Error::database)
+            }
+            began => began.map_err(Error::database),
+        }
+    }
+
+    /// Returns the database, another one than `failed`.
+    fn current(&self, failed: Option<Arc<Database>>) -> Result<Arc<Database>> {
+        let mut current = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(open), Some(failed)) = (&*current, &failed)
+            && Arc::ptr_eq(open, failed)
+        {
+            *current = None;
+        }
+        // The file is locked until the last holder is gone; who comes too early tries again later.
+        drop(failed);
+        if let Some(open) = &*current {
+            return Ok(Arc::clone(open));
+        }
+        let opened = Arc::new(Database::create(&self.path).map_err(Error::database)?);
+        Ok(Arc::clone(current.insert(opened)))
+    }
+}
+
 /// Opens or makes the database.
-pub(crate) fn open(path: &Path) -> Result<Database> {
-    linux::fs::make_private(path).map_err(|source| Error::io("open", path, source))?;
+fn open(path: &Path) -> Result<Database> {
+    linux::fs::make_private(path, RESERVED).map_err(|source| Error::io("open", path, source))?;
     let database = Database::create(path).map_err(Error::database)?;
     let write = database.begin_write().map_err(Error::database)?;
     {
@@ -211,4 +285,43 @@ pub(crate) fn delete(write: &WriteTransaction, table: Table, key: &str) -> Resul
     let mut table = write.open_table(table).map_err(Error::database)?;
     table.remove(key).map_err(Error::database)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::store::tests::root_only;
+
+    #[test]
+    fn a_full_disk_fails_writes_only_while_it_is_full() {
+        root_only!();
+        let disk = linux::mount::FsContext::open("tmpfs").unwrap();
+        disk.set("size", "4m").unwrap();
+        let disk = disk.create(0).unwrap();
+        let root = PathBuf::from(format!("/proc/self/fd/{}", disk.as_raw_fd()));
+        let handle = Handle::open(root.join("images.redb")).unwrap();
+        let ballast = root.join("ballast");
+        // Fails when the disk is full.
+        let _ = std::fs::write(&ballast, vec![1; 8 << 20]).unwrap_err();
+        let record = |name: &str| {
+            let write = handle.write()?;
+            put(&write, CONFIGS, name, &vec![1; 100_000])?;
+            write.commit().map_err(Error::database)
+        };
+        let mut names = 0..;
+        let error = names.find_map(|name| record(&name.to_string()).err()).unwrap();
+        assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+        // What was there is, and room can be made.
+        let kept = handle.read().unwrap().all(CONFIGS, "").unwrap().len();
+        assert!(kept > 0, "the reserve is used");
+        assert!(record("more").is_err());
+        let write = handle.write().unwrap();
+        delete(&write, CONFIGS, "0").unwrap();
+        write.commit().unwrap();
+        std::fs::remove_file(&ballast).unwrap();
+        record("more").unwrap();
+        assert_eq!(handle.read().unwrap().all(CONFIGS, "").unwrap().len(), kept);
+    }
 }

@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::{ReadTransaction, WriteTransaction};
 
 pub use content::Ingest;
 pub use gc::Fault;
@@ -32,7 +32,7 @@ pub struct Store(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) paths: Paths,
-    database: Database,
+    database: database::Handle,
     /// Held for a few table look-ups at most, never while files are read or written. Taken inside of
     /// a write transaction where both are needed.
     state: Mutex<State>,
@@ -108,7 +108,7 @@ impl Store {
     pub fn open(data_root: &Path) -> Result<Self> {
         let paths = Paths::new(data_root);
         paths.create()?;
-        let database = database::open(&data_root.join("images.redb"))?;
+        let database = database::Handle::open(data_root.join("images.redb"))?;
         let rw = rw::recorded(&paths)?;
         let state = Mutex::new(State { rw, ..State::default() });
         let store = Self(Arc::new(Inner { paths, database, state }));
@@ -117,11 +117,11 @@ impl Store {
     }
 
     pub(crate) fn read(&self) -> Result<ReadTransaction> {
-        self.0.database.begin_read().map_err(Error::database)
+        self.0.database.read()
     }
 
     pub(crate) fn write(&self) -> Result<WriteTransaction> {
-        self.0.database.begin_write().map_err(Error::database)
+        self.0.database.write()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
