@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::wait::stretched;
+
 #[derive(Debug, Default)]
 struct Screen {
     /// Everything the program wrote so far.
@@ -80,7 +82,7 @@ impl Pty {
     /// Waits until `text` appears after everything matched before; returns what came with it.
     pub fn expect(&mut self, text: &str, within: Duration) -> Result<String> {
         let (lock, changed) = &*self.screen;
-        let until = Instant::now() + within;
+        let until = Instant::now() + stretched(within);
         let mut screen = lock.lock().expect("the reader does not panic");
         loop {
             let fresh = &screen.seen[self.matched..];
@@ -102,7 +104,7 @@ impl Pty {
     /// Waits for the program to end; returns its status and everything not matched yet.
     pub fn finish(mut self, within: Duration) -> Result<(ExitStatus, String)> {
         let (lock, changed) = &*self.screen;
-        let until = Instant::now() + within;
+        let until = Instant::now() + stretched(within);
         let mut screen = lock.lock().expect("the reader does not panic");
         while !screen.closed {
             let left = until.saturating_duration_since(Instant::now());
