@@ -35,8 +35,10 @@ fn no_descriptor_leaks_into_init_or_exec() {
     if !can_run() {
         return;
     }
-    let mut container = Container::new(&["sh", "-c", "ls /proc/self/fd; sleep 600"]);
+    let script = "ls /proc/self/fd; touch /tmp/listed; sleep 600";
+    let mut container = Container::new(&["sh", "-c", script]);
     container.start().unwrap();
+    container.exec("w", &["sh", "-c", "until test -e /tmp/listed; do :; done"]).unwrap();
     let (_, output) = container.exec("e", &["ls", "/proc/self/fd"]).unwrap();
     // The fourth is the directory being listed.
     assert_eq!(output, "0\n1\n2\n3\n");
