@@ -112,7 +112,7 @@ fn normalise_mount(line: &str) -> String {
     let source = if kind == "tmpfs" { "" } else { source };
     match fields[4] {
         // We take the host's null device, so that an image's cannot stand in for it.
-        path @ ("/proc/keys" | "/proc/timer_list" | "/proc/sched_debug") => {
+        path @ ("/proc/keys" | "/proc/kcore" | "/proc/timer_list" | "/proc/sched_debug") => {
             format!("{path} masked")
         }
         // We make the directory of the v1 hierarchies read-only as well.
@@ -148,8 +148,8 @@ fn cgroups_are_the_same() {
                   memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes \
                   memory/memory.soft_limit_in_bytes pids/pids.max cpu/cpu.shares \
                   cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus \
-                  cpuset/cpuset.mems devices/devices.list memory.max memory.swap.max pids.max \
-                  cpu.weight cpu.max; do test -e $f && echo $f && sort $f; done; \
+                  cpuset/cpuset.mems devices/devices.list memory.max memory.swap.max memory.low \
+                  pids.max cpu.max cpuset.cpus cpuset.mems; do test -e $f && echo $f && sort $f; done; \
                   (echo 1 >memory/memory.limit_in_bytes) 2>&1 | sed 's/.*: //'";
     check(
         script,
