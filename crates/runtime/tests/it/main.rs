@@ -6,3 +6,4 @@ mod differential;
 mod harness;
 mod lifecycle;
 mod security;
+mod unified;
