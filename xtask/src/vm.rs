@@ -33,11 +33,35 @@ const MODULES: &[&str] = &[
     "ext4",
 ];
 
-/// Test executables that run in the machine, and which of their tests.
-const SUITES: &[(&str, &[&str])] = &[
-    ("runtime", &[]),
-    ("e2e", &["containers::teu", "lifecycle::teu", "streams::teu::exec", "files::teu::binds"]),
+/// Test executables that run in the machine: package, cargo's target, and which of its tests.
+const SUITES: &[(&str, &[&str], &[&str])] = &[
+    ("runtime", &["--lib"], &["cgroup"]),
+    ("runtime", &["--test", "it"], &[]),
+    (
+        "e2e",
+        &["--test", "it"],
+        &[
+            "containers::teu::exit_codes_name_the_failure",
+            "containers::teu::limits_reach_the_cgroup",
+            "containers::teu::process_is_confined",
+            "containers::teu::init_reaps_and_forwards",
+            "lifecycle::teu::pause_freezes",
+            "lifecycle::teu::stop_is_graceful_then_forced",
+            "lifecycle::teu::top_and_stats",
+            "streams::teu::exec_in_all_its_options",
+            "files::teu::binds_read_only_and_writable",
+            "files::teu::diff_shows_what_changed",
+            "network::teu::published_port_answers_everywhere",
+            "recovery::containers_outlive_the_daemon",
+        ],
+    ),
 ];
+
+/// How long the machine may take; beyond it hangs, and says nothing of it.
+const PATIENCE: &str = "900s";
+
+/// By what the end-to-end tests stretch their waits: emulation is an order of magnitude slower.
+const STRETCH: u32 = 4;
 
 /// The line the init prints when everything ran, with the worst exit code.
 const VERDICT: &str = "vm-test-exit:";
@@ -116,8 +140,8 @@ impl Kernel {
 
 fn lay_out(tree: &Path) -> Result<()> {
     for dir in [
-        "bin", "dev", "etc", "lib64", "modules", "proc", "run", "sys", "tests", "tmp", "usr/bin",
-        "usr/sbin", "var/lib", "root",
+        "bin", "dev", "etc", "lib64", "modules", "proc", "run", "sbin", "sys", "tests", "tmp",
+        "usr/bin", "usr/sbin", "var/lib", "root",
     ] {
         std::fs::create_dir_all(tree.join(dir))?;
     }
@@ -133,35 +157,57 @@ fn lay_out(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies binaries and the libraries they load; returns (suite, file name, filters).
-fn copy_binaries(tree: &Path) -> Result<Vec<(&'static str, String)>> {
+/// A test executable in the machine, and which of its tests run.
+struct Suite {
+    name: String,
+    tests: &'static [&'static str],
+}
+
+/// Where the product's binaries are: `TEU_BIN_DIR`, else built here.
+fn product() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("TEU_BIN_DIR") {
+        return Ok(PathBuf::from(dir));
+    }
     crate::run(
         "cargo",
         &["build", "--release", "--locked", "--quiet", "--bin", "teu", "--bin", "teu-shim"],
     )?;
+    Ok(root().join("target/release"))
+}
+
+/// Copies binaries and the libraries they load.
+fn copy_binaries(tree: &Path) -> Result<Vec<Suite>> {
+    let product = product()?;
     let mut libraries = BTreeSet::new();
     for binary in ["teu", "teu-shim"] {
-        place(
-            &root().join("target/release").join(binary),
-            &tree.join("usr/bin").join(binary),
-            &mut libraries,
-        )?;
+        place(&product.join(binary), &tree.join("usr/bin").join(binary), &mut libraries)?;
     }
+    // Dash, because busybox's shell takes its own tar and ip whatever PATH says.
+    std::fs::remove_file(tree.join("bin/sh"))?;
+    place(Path::new("/bin/dash"), &tree.join("bin/sh"), &mut libraries)?;
     for tool in ["ip", "nft", "setsid", "runc", "tar"] {
         let path = output("sh", &["-c", &format!("command -v {tool}")])?;
+        let target = tree.join(path.trim().trim_start_matches('/'));
+        place(Path::new(path.trim()), &target, &mut libraries)?;
+        // Busybox has some of them too, and less of each.
         let link = tree.join("bin").join(tool);
         if link.is_symlink() {
             std::fs::remove_file(&link)?;
         }
-        place(Path::new(path.trim()), &link, &mut libraries)?;
     }
     let mut suites = Vec::new();
-    for (package, _) in SUITES {
-        for executable in test_executables(package)? {
-            let name = format!("{package}-{}", suites.len());
-            place(&executable, &tree.join("tests").join(&name), &mut libraries)?;
-            suites.push((*package, name));
+    for (package, target, tests) in SUITES {
+        let executable = test_executable(package, target)?;
+        let name = format!("{package}-{}", suites.len());
+        place(&executable, &tree.join("tests").join(&name), &mut libraries)?;
+        // Tests of a package with binaries have these binaries' paths compiled in.
+        let built = executable.ancestors().nth(2).context("a test is built in a folder")?;
+        let path = tree.join(built.join("teu-shim").strip_prefix("/")?);
+        std::fs::create_dir_all(path.parent().context("a binary is in a folder")?)?;
+        if !path.is_symlink() {
+            symlink("/usr/bin/teu-shim", path)?;
         }
+        suites.push(Suite { name, tests });
     }
     for library in libraries {
         let target = tree.join(library.trim_start_matches('/'));
@@ -177,56 +223,63 @@ fn place(from: &Path, to: &Path, libraries: &mut BTreeSet<String>) -> Result<()>
     let shown = output("ldd", &[&from.to_string_lossy()]).unwrap_or_default();
     libraries
         .extend(shown.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
-    Ok(())
+    crate::run("strip", &[&to.to_string_lossy()])
 }
 
-fn test_executables(package: &str) -> Result<Vec<PathBuf>> {
-    let arguments =
-        ["test", "--package", package, "--no-run", "--locked", "--message-format=json", "--quiet"];
+fn test_executable(package: &str, target: &[&str]) -> Result<PathBuf> {
+    let mut arguments =
+        vec!["test", "--package", package, "--no-run", "--locked", "--message-format=json"];
+    arguments.extend(target);
     let shown = output("cargo", &arguments)?;
-    let executables = shown
+    let executable = shown
         .lines()
-        .filter(|line| line.contains("\"test\":true"))
         .filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next())
-        .map(PathBuf::from)
-        .collect();
-    Ok(executables)
+        // Beside it are the package's programs, which lie one folder higher.
+        .find(|path| path.contains("/deps/"));
+    executable.map(PathBuf::from).with_context(|| format!("{package} has no such tests"))
 }
 
-fn write_init(
-    tree: &Path,
-    inserts: &[String],
-    suites: &[(&str, String)],
-    filters: &[&str],
-) -> Result<()> {
-    let mut init = String::from(
-        "#!/bin/sh\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\n\
-         mkdir -p /dev/pts /dev/shm\nmount -t devpts -o ptmxmode=666 devpts /dev/pts\n\
-         mount -t tmpfs tmpfs /tmp\nmount -t tmpfs tmpfs /run\nmount -t tmpfs tmpfs /var/lib\n\
-         mount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
-         for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c > /sys/fs/cgroup/cgroup.subtree_control; done\n\
-         ip link set lo up\n\
-         export PATH=/bin:/usr/bin:/usr/sbin TEU_BIN_DIR=/usr/bin HOME=/root TMPDIR=/tmp\n",
-    );
+/// The first program: it leaves the initial file system, which no container can pivot away from.
+const INIT: &str = "#!/bin/sh
+mkdir -p /new
+mount --bind / /new
+cd /new
+mount --move . /
+exec chroot . /bin/sh /tests/run
+";
+
+const PREPARE: &str = "mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm /dev/mqueue
+mount -t devpts -o ptmxmode=666 devpts /dev/pts
+for dir in /dev/shm /tmp /run /var/lib; do mount -t tmpfs -o mode=1777 tmpfs $dir; done
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin TEU_BIN_DIR=/usr/bin HOME=/root TMPDIR=/tmp RUST_BACKTRACE=0
+ip link set lo up
+";
+
+fn write_init(tree: &Path, inserts: &[String], suites: &[Suite], filters: &[&str]) -> Result<()> {
+    let mut script = PREPARE.to_owned();
+    writeln!(script, "export TEU_E2E_STRETCH={STRETCH}")?;
     for module in inserts {
-        writeln!(init, "insmod /modules/{module} 2>/dev/null")?;
+        writeln!(script, "insmod /modules/{module} 2>/dev/null")?;
     }
-    init.push_str(
+    script.push_str(
         "echo kernel $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)\nworst=0\n",
     );
-    for (package, name) in suites {
-        let defaults =
-            SUITES.iter().find(|(suite, _)| suite == package).map_or(&[][..], |(_, tests)| *tests);
-        let chosen = if filters.is_empty() { defaults } else { filters };
+    for Suite { name, tests } in suites {
+        let chosen = if filters.is_empty() { tests } else { filters }.join(" ");
         writeln!(
-            init,
-            "echo suite {name}; /tests/{name} --test-threads=2 {} || worst=1",
-            chosen.join(" ")
+            script,
+            "echo suite $(cut -d' ' -f1 /proc/uptime) {name}; \
+             /tests/{name} --test-threads=2 {chosen} || worst=1"
         )?;
     }
-    writeln!(init, "echo {VERDICT}$worst\npoweroff -f")?;
+    writeln!(script, "echo {VERDICT}$worst\npoweroff -f")?;
+    std::fs::write(tree.join("tests/run"), script)?;
     let path = tree.join("init");
-    std::fs::write(&path, init)?;
+    std::fs::write(&path, INIT)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
@@ -240,8 +293,10 @@ fn pack(tree: &Path, image: &Path) -> Result<()> {
 }
 
 fn boot(kernel: &Path, image: &Path) -> Result<()> {
-    let mut machine = Command::new("qemu-system-x86_64")
+    let mut machine = Command::new("timeout")
         .args([
+            PATIENCE,
+            "qemu-system-x86_64",
             "-accel",
             "tcg,thread=multi",
             "-cpu",
@@ -249,7 +304,7 @@ fn boot(kernel: &Path, image: &Path) -> Result<()> {
             "-smp",
             "2",
             "-m",
-            "3072",
+            "4096",
             "-nographic",
             "-no-reboot",
             "-nic",
@@ -269,7 +324,8 @@ fn boot(kernel: &Path, image: &Path) -> Result<()> {
     for line in BufReader::new(console).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).trim_end().to_owned();
         println!("{line}");
-        if let Some(code) = line.strip_prefix(VERDICT) {
+        // A message of the kernel may have begun the line.
+        if let Some((_, code)) = line.split_once(VERDICT) {
             verdict = Some(code == "0");
         }
     }
