@@ -295,6 +295,8 @@ fn pack(tree: &Path, image: &Path) -> Result<()> {
 fn boot(kernel: &Path, image: &Path) -> Result<()> {
     let mut machine = Command::new("timeout")
         .args([
+            // In our process group, so that an interrupt reaches the machine as well.
+            "--foreground",
             PATIENCE,
             "qemu-system-x86_64",
             "-accel",
