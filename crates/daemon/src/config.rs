@@ -26,6 +26,8 @@ pub struct Config {
     pub dns: Vec<String>,
     pub dns_opts: Vec<String>,
     pub dns_search: Vec<String>,
+    pub icc: bool,
+    pub init: bool,
     pub insecure_registries: Vec<String>,
     pub registry_mirrors: Vec<String>,
     pub max_concurrent_downloads: u32,
@@ -38,6 +40,10 @@ pub struct Config {
     pub cgroup_parent: Option<String>,
     pub log_driver: String,
     pub log_opts: BTreeMap<String, String>,
+    /// Host address of ports published without one.
+    pub ip: Option<std::net::Ipv4Addr>,
+    pub ip_forward: bool,
+    pub ip_masq: bool,
     pub labels: Vec<String>,
     pub log_level: LogLevel,
     pub shutdown_timeout_secs: u64,
@@ -142,6 +148,8 @@ impl Config {
             dns: addresses("dns", settings.dns)?,
             dns_opts: settings.dns_opts.unwrap_or_default(),
             dns_search: settings.dns_search.unwrap_or_default(),
+            icc: settings.icc.unwrap_or(true),
+            init: settings.init.unwrap_or(false),
             insecure_registries: settings.insecure_registries.unwrap_or_default(),
             registry_mirrors: settings.registry_mirrors.unwrap_or_default(),
             max_concurrent_downloads: at_least_one(
@@ -166,6 +174,9 @@ impl Config {
             cgroup_parent: settings.cgroup_parent.filter(|parent| !parent.is_empty()),
             log_driver: log_driver(settings.log_driver)?,
             log_opts: settings.log_opts.unwrap_or_default(),
+            ip: host_ip(settings.ip)?,
+            ip_forward: settings.ip_forward.unwrap_or(true),
+            ip_masq: settings.ip_masq.unwrap_or(true),
             labels: labels(settings.labels)?,
             log_level: log_level(settings.log_level, settings.debug)?,
             shutdown_timeout_secs: settings.shutdown_timeout.unwrap_or(15),
@@ -250,6 +261,11 @@ fn addresses(key: &'static str, values: Option<Vec<String>>) -> Result<Vec<Strin
         Some(value) => Err(ConfigError::Address { key, value: value.clone() }),
         None => Ok(values),
     }
+}
+
+fn host_ip(ip: Option<String>) -> Result<Option<std::net::Ipv4Addr>, ConfigError> {
+    let Some(value) = ip.filter(|ip| !ip.is_empty()) else { return Ok(None) };
+    value.parse().map(Some).map_err(|_| ConfigError::Address { key: "ip", value })
 }
 
 fn at_least_one(key: &'static str, value: Option<u32>, default: u32) -> Result<u32, ConfigError> {
@@ -346,6 +362,7 @@ mod tests {
         assert_eq!(config.bridge, "teu0");
         assert_eq!(config.default_shm_size_bytes, 64 << 20);
         assert_eq!(config.log_driver, "json-file");
+        assert!(config.icc && config.ip_forward && config.ip_masq && !config.init);
     }
 
     #[test]
@@ -377,6 +394,7 @@ mod tests {
             json!({"tls": true}),
             json!({"dns": ["example.org"]}),
             json!({"bip": "10.0.0.1"}),
+            json!({"ip": "localhost"}),
             json!({"labels": ["x"]}),
             json!({"default-runtime": "nope"}),
             json!({"default-shm-size": "64q"}),

@@ -63,9 +63,24 @@ pub struct Flags {
     /// Daemon socket(s) to listen on (unix://, tcp://, fd://)
     #[arg(short = 'H', long, value_name = "HOST")]
     host: Vec<String>,
+    /// Let containers of the default bridge talk to each other
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    icc: Option<bool>,
+    /// Run an init in containers to forward signals and reap processes
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    init: Option<bool>,
     /// Talk to these registries without checking TLS, or over HTTP
     #[arg(long, value_name = "REGISTRY")]
     insecure_registry: Vec<String>,
+    /// Host IP for port publishing from the default bridge
+    #[arg(long, value_name = "IP")]
+    ip: Option<String>,
+    /// Turn on net.ipv4.ip_forward
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ip_forward: Option<bool>,
+    /// Masquerade what leaves the default bridge
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ip_masq: Option<bool>,
     /// Set key=value labels to the daemon
     #[arg(long)]
     label: Vec<String>,
@@ -152,7 +167,12 @@ impl Flags {
             exec_root: self.exec_root,
             group: self.group,
             hosts: some_vec(self.host),
+            icc: self.icc,
+            init: self.init,
             insecure_registries: some_vec(self.insecure_registry),
+            ip: self.ip,
+            ip_forward: self.ip_forward,
+            ip_masq: self.ip_masq,
             labels: some_vec(self.label),
             live_restore: self.live_restore,
             log_driver: self.log_driver,

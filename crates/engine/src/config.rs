@@ -3,7 +3,7 @@
 //! Reading flags and daemon.json is the daemon's work; nothing here reads the environment.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::container::{LogConfig, Ulimit};
@@ -65,20 +65,39 @@ pub struct Config {
 }
 
 /// Settings of the default bridge.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkConfig {
     /// Name of the bridge; empty: `teu0`; `none`: no bridge at all.
     pub bridge: String,
     /// Address and prefix of the bridge (`10.1.0.1/24`); `None`: from the pools.
     pub bip: Option<String>,
-    /// Sub-range of the bridge's subnet for containers.
-    pub fixed_cidr: Option<String>,
     /// Pools new networks are cut from, as (`base/prefix`, size).
     pub default_address_pools: Vec<(String, u8)>,
     /// MTU of the bridge and its containers; `None`: the kernel's default.
     pub mtu: Option<u32>,
     /// Address published ports bind to when none is given.
-    pub default_host_ip: Option<IpAddr>,
+    pub default_host_ip: Option<Ipv4Addr>,
+    /// Turn on `net.ipv4.ip_forward` where it is off.
+    pub ip_forward: bool,
+    /// Masquerade what leaves the bridge.
+    pub ip_masquerade: bool,
+    /// Containers of the bridge may talk to each other.
+    pub icc: bool,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            bridge: String::new(),
+            bip: None,
+            default_address_pools: Vec::new(),
+            mtu: None,
+            default_host_ip: None,
+            ip_forward: true,
+            ip_masquerade: true,
+            icc: true,
+        }
+    }
 }
 
 impl Config {
@@ -121,9 +140,10 @@ impl Config {
             built.default_address_pools.push(network::AddressPool { base, size: *size });
         }
         built.mtu = self.network.mtu.unwrap_or(built.mtu);
-        if let Some(IpAddr::V4(ip)) = self.network.default_host_ip {
-            built.default_host_ip = ip;
-        }
+        built.default_host_ip = self.network.default_host_ip.unwrap_or(built.default_host_ip);
+        built.ip_forward = self.network.ip_forward;
+        built.ip_masquerade = self.network.ip_masquerade;
+        built.icc = self.network.icc;
         Ok(built)
     }
 }

@@ -153,6 +153,7 @@ impl Engine {
             info.images = engine.inner.images.list(&all)?.len() as u64;
             engine.describe(&mut info)?;
             host::describe(&mut info);
+            info.warnings.extend(engine.inner.network.warnings());
             Ok(info)
         })
         .await

@@ -39,8 +39,12 @@ pub(crate) fn engine_config(config: &Config, shim: PathBuf) -> anyhow::Result<en
             .map(|pool| (pool.base.clone(), pool.size))
             .collect(),
         mtu: Some(config.mtu),
-        ..NetworkConfig::default()
+        default_host_ip: config.ip,
+        ip_forward: config.ip_forward,
+        ip_masquerade: config.ip_masq,
+        icc: config.icc,
     };
+    built.init = config.init;
     built.default_log =
         LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() };
     built.default_ulimits = config
