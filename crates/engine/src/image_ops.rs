@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use images::{Progress, Reference};
 
+use crate::container::ContainerConfig;
+
 /// Told what a long operation does.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
@@ -24,6 +26,8 @@ pub struct CommitOptions {
     pub comment: String,
     /// `-a`
     pub author: String,
+    /// What differs from the container's configuration, before `changes`.
+    pub config: ContainerConfig,
     /// Dockerfile instructions to apply, one a line.
     pub changes: Vec<String>,
     /// Freeze the container's processes meanwhile.

@@ -7,7 +7,7 @@ mod list;
 mod network;
 mod status;
 
-pub(crate) use create::{create_request, update_request};
+pub(crate) use create::{config, create_request, update_request};
 pub(crate) use host_config::terminal_size;
 pub(crate) use inspect::{STORAGE_DRIVER, inspect};
 pub(crate) use list::{list_filter, summary};

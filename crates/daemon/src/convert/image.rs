@@ -1,6 +1,7 @@
 //! Images as Docker shows them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use docker_api::models::exact;
 use images::{HistoryEntry, ImageDetail, ImageSummary, ListFilter, Progress, Removed, RunConfig};
@@ -96,6 +97,9 @@ pub(crate) fn inspect(image: &ImageDetail, version: ApiVersion) -> Value {
     let dirs: Vec<_> = image.layer_dirs.iter().map(|dir| dir.to_string_lossy()).collect();
     let mut layer_dirs = BTreeMap::new();
     if let Some((upper, lowers)) = dirs.split_first() {
+        let beside = |name: &str| Path::new(&**upper).with_file_name(name).display().to_string();
+        layer_dirs.insert("MergedDir", beside("merged"));
+        layer_dirs.insert("WorkDir", beside("work"));
         layer_dirs.insert("UpperDir", upper.to_string());
         if !lowers.is_empty() {
             layer_dirs.insert("LowerDir", lowers.join(":"));

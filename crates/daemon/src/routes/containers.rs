@@ -28,18 +28,9 @@ pub(crate) async fn create(
     })?;
     let (name, platform) = (params.text("name"), params.text("platform"));
     let request = convert::create_request(body, name, platform, version)?;
-    let created = api.engine.container_create(request).await.map_err(create_error)?;
+    let created = api.engine.container_create(request).await?;
     let answer = json!({"Id": created.id.as_str(), "Warnings": created.warnings});
     Ok((StatusCode::CREATED, Json(answer)))
-}
-
-/// To a client, not found means that the image is to be pulled; a network cannot be.
-fn create_error(error: engine::Error) -> ApiError {
-    let mut error = ApiError::from(error);
-    if error.status == StatusCode::NOT_FOUND && error.message.contains("network") {
-        error.status = StatusCode::BAD_REQUEST;
-    }
-    error
 }
 
 /// `GET /containers/json`
@@ -63,7 +54,11 @@ pub(crate) async fn inspect(
     } else {
         api.engine.container_inspect(&name).await?
     };
-    Ok(Json(convert::inspect(&snapshot)))
+    let (images, id) = (api.engine.images().clone(), snapshot.record.id.to_string());
+    let layer = tokio::task::spawn_blocking(move || images.rw_layer(&id)).await;
+    // Of a container on its way out the layer may be gone already.
+    let layer = layer.ok().and_then(Result::ok);
+    Ok(Json(convert::inspect(&snapshot, layer.as_ref())))
 }
 
 /// Sizes are a matter of lists in the engine.

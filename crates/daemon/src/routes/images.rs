@@ -6,12 +6,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use docker_api::models::exact;
 use engine::image_ops::{CommitOptions, ImageRemoveOptions, ImportOptions};
 use images::Reference;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::convert::image as convert;
+use crate::body::JsonBody;
+use crate::convert::{container, image as convert};
 use crate::error::{ApiError, ApiResult};
 use crate::params::{Params, printable};
 use crate::progress::{answer, answer_in_lines};
@@ -132,18 +134,20 @@ pub(crate) async fn import(api: Api, params: Params, body: Body) -> ApiResult<Re
 pub(crate) async fn commit(
     State(api): State<Api>,
     params: Params,
+    JsonBody(config): JsonBody<Option<exact::ContainerConfig>>,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    let container = params
+    let name = params
         .text("container")
         .ok_or_else(|| ApiError::invalid("missing parameter: container"))?;
     let options = CommitOptions {
         reference: reference(&params)?,
         comment: params.get("comment").unwrap_or("").to_owned(),
         author: params.get("author").unwrap_or("").to_owned(),
+        config: container::config(config.flatten().unwrap_or_default())?,
         changes: changes(&params),
         pause: params.bool_or("pause", true),
     };
-    let id = api.engine.commit(container, options).await?;
+    let id = api.engine.commit(name, options).await?;
     Ok((StatusCode::CREATED, Json(json!({"Id": id.to_string()}))))
 }
 

@@ -15,14 +15,15 @@ use jiff::Timestamp;
 use super::config::{ContainerConfig, ContainerPort, HealthConfig};
 use super::handle::Container;
 use super::host_config::{HostConfig, LogConfig, RestartPolicyName};
-use super::mode::{IpcMode, NetworkMode, PidMode};
+use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode};
 use super::owner::{self, Found};
 use super::record::{ContainerId, ContainerRecord, EndpointSettings, Intent};
 use super::request::{ContainerPaths, CreateRequest, Created};
 use super::state::ContainerState;
 use super::{name, publish, remove, validate};
+use crate::spec;
 use crate::volume::{ANONYMOUS_LABEL, CreatedMounts, MountPlan, plan_mounts};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ErrorKind, Result};
 
 /// Makes a container.
 pub(super) async fn create(engine: &Engine, request: CreateRequest) -> Result<Created> {
@@ -332,6 +333,15 @@ fn fill_in(
     if host_config.ipc_mode == IpcMode::Unset {
         host_config.ipc_mode = IpcMode::Private;
     }
+    if host_config.cgroupns_mode == CgroupnsMode::Unset {
+        host_config.cgroupns_mode =
+            if engine.inner.host.cgroup_v2 { CgroupnsMode::Private } else { CgroupnsMode::Host };
+    }
+    if !host_config.privileged {
+        let (masked, readonly) = spec::default_paths();
+        host_config.masked_paths.get_or_insert(masked);
+        host_config.readonly_paths.get_or_insert(readonly);
+    }
     let resources = &mut host_config.resources;
     if resources.memory > 0 && resources.memory_swap == 0 {
         resources.memory_swap = resources.memory.saturating_mul(2);
@@ -365,7 +375,19 @@ fn endpoints(
     }
     networks.entry(main.to_owned()).or_default();
     for (name, endpoint) in networks.iter_mut() {
-        let info = engine.inner.network.inspect(name)?;
+        let unsupported = [
+            (!endpoint.link_local_ips.is_empty(), "link-local addresses"),
+            (!endpoint.driver_opts.is_empty(), "driver options of an endpoint"),
+            (!endpoint.links.is_empty(), "links within a network"),
+        ];
+        if let Some((_, what)) = unsupported.iter().find(|(asked, _)| *asked) {
+            return Err(Error::InvalidParameter(format!("{what} are not supported")));
+        }
+        let info = match engine.inner.network.inspect(name).map_err(Error::from) {
+            // It may be made before the start, which tells if it was not.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            found => found?,
+        };
         endpoint.network_id.clone_from(&info.record.id);
         let user_defined = !info.record.is_predefined();
         if !user_defined && !endpoint.aliases.is_empty() {

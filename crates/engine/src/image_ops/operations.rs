@@ -22,7 +22,7 @@ impl Engine {
     /// # Errors
     /// NotFound; InvalidParameter for a change that is none; Conflict for a dead container.
     pub async fn commit(&self, container: &str, options: CommitOptions) -> Result<ImageId> {
-        let mut config = RunConfig::default();
+        let mut config = commit::merged(RunConfig::default(), &options.config);
         changes::apply(&mut config, &options.changes)?;
         let record = self.container_inspect(container).await?.record;
         match record.state.status {

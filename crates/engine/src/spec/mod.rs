@@ -32,7 +32,7 @@ pub(crate) use device::validate_rule as validate_device_rule;
 pub(crate) use host::HostFacts;
 pub(crate) use process::{ExecProcess, ulimit_type};
 pub(crate) use resource::limits as resource_limits;
-pub(crate) use security::{Seccomp, SecurityOptions};
+pub(crate) use security::{Seccomp, SecurityOptions, default_paths};
 
 /// What a namespace of the container is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -109,18 +109,20 @@ impl SecurityOptions {
 
 /// Gives the paths to hide.
 pub(super) fn masked_paths(host_config: &HostConfig) -> Vec<String> {
-    choose(host_config.masked_paths.as_ref(), host_config.privileged, || {
-        let mut paths: Vec<_> = MASKED.iter().map(|&path| path.to_owned()).collect();
-        paths.extend(thermal_throttle_paths());
-        paths
-    })
+    choose(host_config.masked_paths.as_ref(), host_config.privileged, || default_paths().0)
 }
 
 /// Gives the paths to write-protect.
 pub(super) fn readonly_paths(host_config: &HostConfig) -> Vec<String> {
-    choose(host_config.readonly_paths.as_ref(), host_config.privileged, || {
-        READONLY.iter().map(|&path| path.to_owned()).collect()
-    })
+    choose(host_config.readonly_paths.as_ref(), host_config.privileged, || default_paths().1)
+}
+
+/// The paths that are hidden and those that are write-protected when nobody says otherwise.
+pub(crate) fn default_paths() -> (Vec<String>, Vec<String>) {
+    let owned = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>();
+    let mut masked = owned(&MASKED);
+    masked.extend(thermal_throttle_paths());
+    (masked, owned(&READONLY))
 }
 
 fn choose(

@@ -2,8 +2,8 @@
 
 use engine::ErrorKind;
 use engine::container::{
-    AttachOptions, RemoveOptions, RestartPolicy, RestartPolicyName, Status, StopOptions,
-    WaitCondition,
+    AttachOptions, CgroupnsMode, NetworkMode, RemoveOptions, RestartPolicy, RestartPolicyName,
+    Status, StopOptions, WaitCondition,
 };
 use engine::exec::{ExecConfig, ExecStartOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -193,6 +193,34 @@ fn execs_run_in_the_container_and_leave_their_code() {
         }
         let force = RemoveOptions { force: true, ..RemoveOptions::default() };
         engine.container_remove(&id, force).await.unwrap();
+    });
+    lab.assert_clean();
+}
+
+#[test]
+fn defaults_are_told_and_a_network_may_come_after_create() {
+    let Some(lab) = Lab::new() else { return };
+    lab.run(|engine| async move {
+        let id = engine.container_create(request(&["true"])).await.unwrap().id.to_string();
+        let record = engine.container_inspect(&id).await.unwrap().record;
+        let has = |paths: &Option<Vec<String>>, path: &str| {
+            paths.as_ref().unwrap().iter().any(|other| other == path)
+        };
+        assert!(has(&record.host_config.masked_paths, "/proc/kcore"));
+        assert!(has(&record.host_config.readonly_paths, "/proc/sys"));
+        assert_ne!(record.host_config.cgroupns_mode, CgroupnsMode::Unset);
+        engine.container_remove(&id, RemoveOptions::default()).await.unwrap();
+
+        let mut late = request(&["true"]);
+        late.host_config.privileged = true;
+        late.host_config.network_mode = NetworkMode::User("late".to_owned());
+        let id = engine.container_create(late).await.unwrap().id.to_string();
+        let record = engine.container_inspect(&id).await.unwrap().record;
+        assert_eq!(record.host_config.masked_paths, None);
+        let error = engine.container_start(&id).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.to_string().contains("network late not found"), "{error}");
+        engine.container_remove(&id, RemoveOptions::default()).await.unwrap();
     });
     lab.assert_clean();
 }

@@ -59,7 +59,8 @@ pub(super) fn restart_policy(policy: exact::RestartPolicy) -> ApiResult<RestartP
     Ok(RestartPolicy { name: policy.name.parse()?, maximum_retry_count })
 }
 
-fn config(config: exact::ContainerConfig) -> ApiResult<ContainerConfig> {
+/// Reads the portable half.
+pub(crate) fn config(config: exact::ContainerConfig) -> ApiResult<ContainerConfig> {
     Ok(ContainerConfig {
         image: config.image,
         cmd: config.cmd.map(|words| words.0),

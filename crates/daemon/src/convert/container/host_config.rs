@@ -88,6 +88,9 @@ fn refuse_windows_options(resources: &exact::Resources) -> ApiResult<()> {
     if resources.io_maximum_iops > 0 {
         return Err(refuse("QoS maximum IOPs"));
     }
+    if resources.cpu_count != 0 || resources.cpu_percent != 0 {
+        return Err(refuse("CPU count or percent"));
+    }
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use docker_api::models::exact;
 use engine::container::{
-    ContainerConfig, ContainerSnapshot, ContainerState, Health, MountPoint, MountType, Status,
+    ContainerConfig, ContainerId, ContainerSnapshot, ContainerState, Health, MountPoint, MountType,
+    Status,
 };
 
 use super::{host_config, network, time};
@@ -13,7 +14,10 @@ use super::{host_config, network, time};
 pub(crate) const STORAGE_DRIVER: &str = "overlay2";
 
 /// Converts a snapshot.
-pub(crate) fn inspect(snapshot: &ContainerSnapshot) -> exact::ContainerInspect {
+pub(crate) fn inspect(
+    snapshot: &ContainerSnapshot,
+    layer: Option<&images::RwLayer>,
+) -> exact::ContainerInspect {
     let record = &snapshot.record;
     let mut argv = record.argv().into_iter();
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
@@ -40,7 +44,7 @@ pub(crate) fn inspect(snapshot: &ContainerSnapshot) -> exact::ContainerInspect {
         host_config: host_config::to_wire(&record.host_config),
         graph_driver: exact::GraphDriver {
             name: STORAGE_DRIVER.to_owned(),
-            data: BTreeMap::from([("ID".to_owned(), record.id.to_string())]),
+            data: layer.map(|layer| layer_dirs(&record.id, layer)).unwrap_or_default(),
         },
         size_rw: snapshot.size.map(|size| i64::try_from(size.rw_bytes).unwrap_or(i64::MAX)),
         size_root_fs: snapshot
@@ -51,6 +55,22 @@ pub(crate) fn inspect(snapshot: &ContainerSnapshot) -> exact::ContainerInspect {
         network_settings: network::settings(record),
         ..exact::ContainerInspect::default()
     }
+}
+
+/// Where the layers are. The merged tree is nowhere on the host: its path says where Docker would
+/// have it.
+fn layer_dirs(id: &ContainerId, layer: &images::RwLayer) -> BTreeMap<String, String> {
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let lowers: Vec<String> = layer.lowers.iter().map(|lower| text(lower)).collect();
+    [
+        ("ID", id.to_string()),
+        ("LowerDir", lowers.join(":")),
+        ("UpperDir", text(&layer.upper)),
+        ("WorkDir", text(&layer.work)),
+        ("MergedDir", text(&layer.upper.with_file_name("merged"))),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
 }
 
 fn state(state: &ContainerState) -> exact::ContainerState {
