@@ -11,7 +11,8 @@ use crate::*;
 /// Runs a script in a mounted container, in a mount namespace of its own.
 #[track_caller]
 fn in_container(rw: &RwLayer, script: &str) -> String {
-    let lowers: Vec<_> = rw.lowers.iter().map(|lower| lower.to_str().unwrap()).collect();
+    // The first is the layer of mount points, which belongs to no image.
+    let lowers: Vec<_> = rw.lowers[1..].iter().map(|lower| lower.to_str().unwrap()).collect();
     let mount = format!(
         "mount --make-rprivate /; m=$(mktemp -d); trap 'cd /; umount $m; rmdir $m' EXIT
          mount -t overlay overlay -o lowerdir={},upperdir={},workdir={} $m; cd $m; {script}",

@@ -134,7 +134,9 @@ fn writable_layers_survive_and_leftovers_do_not() {
     let id = import(&store, &tar("echo 1 > f", ""), "a").unwrap();
     let rw = store.create_rw("c1", &id).unwrap();
     assert!(rw.upper.is_dir() && rw.work.is_dir());
-    assert_eq!(rw.lowers, store.layer_chain(&id).unwrap());
+    // Over the image's layers is that of the mount points.
+    assert!(rw.lowers[0].ends_with("rw/c1/init"));
+    assert_eq!(rw.lowers[1..], store.layer_chain(&id).unwrap());
     assert_eq!(store.create_rw("c1", &id).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(store.create_rw("../x", &id).unwrap_err().kind(), ErrorKind::InvalidParameter);
     drop(store);
