@@ -1,5 +1,6 @@
 //! kill -9 of the daemon at any moment loses nothing and leaves nothing.
 
+mod autostart;
 mod shim;
 mod startup;
 mod upgrade;
