@@ -8,11 +8,13 @@ mod client;
 mod host;
 pub mod http;
 mod pty;
+mod registry;
 mod wait;
 mod walkthrough;
 
 pub use client::{Client, Program, Ran};
 pub use host::{Host, HostOptions, bin_dir, is_root};
 pub use pty::Pty;
+pub use registry::Registry;
 pub use wait::{DEADLINE, eventually};
 pub use walkthrough::{Walkthrough, base_image};

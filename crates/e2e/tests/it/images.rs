@@ -1,10 +1,7 @@
 //! Images: commit, tag, remove, save, load, a real registry.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-
-use anyhow::{Context, Result, ensure};
-use e2e::eventually;
+use anyhow::{Result, ensure};
+use e2e::Registry;
 
 use crate::{World, with};
 
@@ -165,7 +162,7 @@ fn history_tells_the_layers(world: &World) -> Result<()> {
 
 fn push_and_pull_through_a_registry(world: &World) -> Result<()> {
     let registry = Registry::start(world.host.scratch())?;
-    let name = format!("127.0.0.1:{}/team/box:1", registry.port);
+    let name = format!("127.0.0.1:{}/team/box:1", registry.port());
     world.client.run(&["tag", "busybox", &name])?;
     let pushed = world.client.run(&["push", &name])?;
     ensure!(pushed.contains("digest: sha256:"), "{pushed}");
@@ -178,7 +175,7 @@ fn push_and_pull_through_a_registry(world: &World) -> Result<()> {
     ensure!(again.contains("Image is up to date"), "{again}");
     ensure!(world.client.run(&["run", "--rm", &name, "echo", "pulled"])? == "pulled\n");
     let missing =
-        world.client.try_run(&["pull", &format!("127.0.0.1:{}/no/such", registry.port)])?;
+        world.client.try_run(&["pull", &format!("127.0.0.1:{}/no/such", registry.port())])?;
     ensure!(missing.code == 1 && missing.stderr.contains("not found"), "{missing:?}");
     Ok(())
 }
@@ -194,45 +191,4 @@ fn df_counts(world: &World) -> Result<()> {
         "{df}"
     );
     Ok(())
-}
-
-/// Debian's docker-registry on a free port of the loopback.
-struct Registry {
-    process: Child,
-    port: u16,
-}
-
-impl Registry {
-    fn start(dir: &std::path::Path) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let config = dir.join("registry.yml");
-        let storage = dir.join("registry");
-        std::fs::write(
-            &config,
-            format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
-                storage.display()
-            ),
-        )?;
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start docker-registry (package docker-registry)")?;
-        let registry = Self { process, port };
-        eventually("the registry listens", || {
-            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).map(drop)?)
-        })?;
-        Ok(registry)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is fine too.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -1,20 +1,21 @@
 //! kill -9 of the daemon at any moment loses nothing and leaves nothing.
 
 mod autostart;
+mod load;
+mod neighbour;
 mod shim;
 mod startup;
+mod traces;
 mod upgrade;
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Client, Host, HostOptions, eventually, is_root};
+use e2e::{Client, Host, eventually, is_root};
 
 fn host() -> Result<Host> {
-    let host = Host::start_with(HostOptions::default())?;
+    let host = Host::start()?;
     host.load_busybox()?;
     Ok(host)
 }
@@ -153,7 +154,7 @@ fn restart_policies_hold_over_a_crash() -> Result<()> {
     host.start_daemon()?;
     for name in ["always", "unless"] {
         eventually("it runs again", || {
-            ensure!(inspect(&teu, name, "{{.State.Running}}")? == "true", "{name}");
+            ensure!(inspect(&teu, name, "{{.State.Status}}")? == "running", "{name}");
             Ok(())
         })?;
     }
@@ -174,208 +175,4 @@ fn second_daemon_on_the_same_root_is_refused() -> Result<()> {
     ensure!(!output.status.success() && said.contains(&pid), "{said}");
     host.teu().run(&["ps"])?;
     Ok(())
-}
-
-/// What of ours exists on this host outside the daemon's own directories.
-#[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    mounts: BTreeSet<String>,
-    links: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    processes: BTreeSet<String>,
-    rules: String,
-    containers: BTreeSet<String>,
-    layers: BTreeSet<String>,
-}
-
-impl Traces {
-    fn of(host: &Host) -> Result<Self> {
-        let scratch = host.scratch().display().to_string();
-        let names = |path: std::path::PathBuf| -> BTreeSet<String> {
-            std::fs::read_dir(path)
-                .into_iter()
-                .flatten()
-                .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-                .collect()
-        };
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?
-            .lines()
-            .filter_map(|line| line.split(' ').nth(4))
-            .filter(|point| point.starts_with(&scratch))
-            .map(str::to_owned)
-            .collect();
-        let links =
-            Command::new("ip").args(["-j", "link", "show", "master", host.bridge()]).output()?;
-        let links: serde_json::Value = serde_json::from_slice(&links.stdout).unwrap_or_default();
-        let links =
-            links.as_array().into_iter().flatten().map(|link| link["ifname"].to_string()).collect();
-        let processes = names("/proc".into())
-            .into_iter()
-            .filter(|pid| pid.parse::<u32>().is_ok())
-            .filter_map(|pid| {
-                let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-                (command.contains("teu-shim") && command.contains(&scratch)).then_some(command)
-            })
-            .collect();
-        // Only containers' ids are compared: other tests share the parent cgroup.
-        let ours = host.teu().run(&["ps", "-aq", "--no-trunc"])?;
-        let ours: BTreeSet<String> = ours.lines().map(str::to_owned).collect();
-        let rules = Command::new("nft").args(["list", "ruleset"]).output()?;
-        let rules = String::from_utf8_lossy(&rules.stdout);
-        let rules = rules
-            .lines()
-            .filter(|line| line.contains("dport") && line.contains(host.bridge()))
-            .collect();
-        Ok(Self {
-            mounts,
-            links,
-            cgroups: BTreeSet::new(),
-            processes,
-            rules,
-            containers: names(host.exec_root().join("containers")).union(&ours).cloned().collect(),
-            layers: names(host.data_root().join("rw")),
-        })
-    }
-}
-
-#[test]
-fn nothing_is_left_after_random_kills_under_load() -> Result<()> {
-    if !is_root() {
-        return Ok(());
-    }
-    let mut host = host()?;
-    let before = Traces::of(&host)?;
-    let teu = host.teu();
-    teu.run(&[
-        "run",
-        "-d",
-        "--name",
-        "server",
-        "-p",
-        "7",
-        "busybox",
-        "sh",
-        "-c",
-        "while :; do nc -l -p 7 -e echo hello; done",
-    ])?;
-    let mut ids: Vec<String> = Vec::new();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| -> Result<()> {
-        let workers: Vec<_> = (0..2)
-            .map(|worker| {
-                let teu = teu.clone();
-                let stop = &stop;
-                scope.spawn(move || {
-                    let mut count = 0;
-                    while !stop.load(Ordering::Relaxed) {
-                        // Whatever a killed daemon answers is fine; what it leaves is judged later.
-                        let _ =
-                            teu.try_run(&["run", "--rm", "-p", "9", "-v", "/v", "busybox", "true"]);
-                        let _ = teu.try_run(&[
-                            "run",
-                            "-d",
-                            "-l",
-                            &format!("w={worker}"),
-                            "busybox",
-                            "sleep",
-                            "600",
-                        ]);
-                        let _ = teu.try_run(&["ps", "-q"]).map(|ran| {
-                            let victims: Vec<String> =
-                                ran.stdout.lines().map(str::to_owned).collect();
-                            for victim in victims.iter().take(1) {
-                                if count % 2 == 0 {
-                                    let _ = teu.try_run(&["exec", victim, "true"]);
-                                }
-                            }
-                        });
-                        count += 1;
-                    }
-                })
-            })
-            .collect();
-        let killing = (0..10u32).try_for_each(|round| {
-            let pause = Duration::from_millis(u64::from((round * 7919 + std::process::id()) % 400));
-            std::thread::park_timeout(pause);
-            host.kill_daemon()?;
-            let start = Instant::now();
-            host.start_daemon()?;
-            eprintln!(
-                "round {round}: killed after {pause:?}, answers again after {:?}",
-                start.elapsed()
-            );
-            ids = teu.run(&["ps", "-aq", "--no-trunc"])?.lines().map(str::to_owned).collect();
-            ensure!(inspect(&teu, "server", "{{.State.Running}}")? == "true", "the server is gone");
-            Ok(())
-        });
-        stop.store(true, Ordering::Relaxed);
-        for worker in workers {
-            worker.join().expect("a worker does not panic");
-        }
-        killing
-    })?;
-    for id in teu.run(&["ps", "-aq"])?.lines() {
-        teu.run(&["rm", "-f", "-v", id])?;
-    }
-    eventually("nothing is left", || {
-        let after = Traces::of(&host)?;
-        ensure!(after == before, "before {before:#?}\nafter {after:#?}");
-        Ok(())
-    })?;
-    ensure!(teu.run(&["volume", "ls", "-q"])?.is_empty(), "volumes are left");
-    for id in ids {
-        let found =
-            Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{id}*")]).output()?;
-        ensure!(found.stdout.is_empty(), "cgroups of {id} are left");
-    }
-    Ok(())
-}
-
-#[test]
-fn published_port_answers_while_the_daemon_is_replaced() -> Result<()> {
-    if !is_root() {
-        return Ok(());
-    }
-    let mut host = host()?;
-    let teu = host.teu();
-    teu.run(&[
-        "run",
-        "-d",
-        "--name",
-        "cc",
-        "-p",
-        "80",
-        "busybox",
-        "sh",
-        "-c",
-        "echo page > /index.html; httpd -f -h /",
-    ])?;
-    let port: u16 = teu
-        .run(&["port", "cc", "80/tcp"])?
-        .lines()
-        .next()
-        .and_then(|line| line.rsplit(':').next()?.parse().ok())
-        .context("a port")?;
-    let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
-    eventually("the page answers", || e2e::http::get(address))?;
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| -> Result<()> {
-        let asking = scope.spawn(|| {
-            let mut answered = 0u32;
-            while !stop.load(Ordering::Relaxed) {
-                let page = e2e::http::get(address)?;
-                ensure!(page == "page\n", "{page:?}");
-                answered += 1;
-            }
-            Ok(answered)
-        });
-        let replaced = (0..3).try_for_each(|_| {
-            host.kill_daemon()?;
-            host.start_daemon()
-        });
-        stop.store(true, Ordering::Relaxed);
-        let answered = asking.join().expect("the asking thread does not panic")?;
-        ensure!(answered > 10, "only {answered} pages were fetched");
-        replaced
-    })
 }
