@@ -58,10 +58,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "daemon failed");
+            tracing::error!(error = in_words(&error), "daemon failed");
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, without those that it names itself.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
+        match text.is_empty() {
+            true => cause,
+            false if text.ends_with(&cause) => text,
+            false => format!("{text}: {cause}"),
+        }
+    })
 }
 
 fn configure(flags: Flags) -> anyhow::Result<Config> {
