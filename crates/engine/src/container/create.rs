@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::config::{ContainerConfig, ContainerPort, HealthConfig};
 use super::handle::Container;
-use super::host_config::{HostConfig, LogConfig, RestartPolicyName};
+use super::host_config::{HostConfig, LogConfig, MountType, RestartPolicyName};
 use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode};
 use super::owner::{self, Found};
 use super::record::{ContainerId, ContainerRecord, EndpointSettings, Intent};
@@ -179,6 +179,11 @@ fn act(
 ) -> Result<CreatedMounts> {
     let layer = engine.inner.images.create_rw(id.as_str(), image)?;
     engine.step("create:layer");
+    for (number, plan) in plans.iter().enumerate() {
+        if plan.point.kind == MountType::Image {
+            hold_image(engine, id, number, &plan.point.name)?;
+        }
+    }
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o710)
@@ -192,6 +197,15 @@ fn act(
         return Err(error);
     }
     Ok(made)
+}
+
+/// Keeps the image of a mount. Its absence is no "not found": clients would pull the container's.
+fn hold_image(engine: &Engine, id: &ContainerId, number: usize, name: &str) -> Result<()> {
+    let images = &engine.inner.images;
+    let image = images.resolve(name).map_err(|error| {
+        Error::InvalidParameter(format!("invalid mount config for type \"image\": {error}"))
+    })?;
+    Ok(images.hold_image(id.as_str(), number, &image)?)
 }
 
 fn check_platform(config: &ImageConfig, name: &str, asked: Option<&str>) -> Result<()> {

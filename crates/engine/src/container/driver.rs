@@ -25,6 +25,7 @@ use runtime::shim::protocol::{
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::host_config::MountType;
 use super::log;
 use super::network::{self, Connected};
 use super::record::{ContainerRecord, EndpointSettings};
@@ -190,6 +191,8 @@ fn prepare(
     let input = SpecInput {
         record,
         sources: &sources,
+        image_layers: image_layers(engine, record)?,
+        is_builtin: external == RuntimeEntry::Builtin,
         paths: &name_paths,
         host: &engine.inner.host,
         namespaces,
@@ -200,7 +203,7 @@ fn prepare(
             Ok(0) | Err(_) => config.default_shm_size_bytes,
             Ok(size) => size,
         },
-        shared_shm: network::shared_shm(engine, record, paths)?,
+        shared_shm: network::shared_shm(engine, record, paths, external == RuntimeEntry::Builtin)?,
         default_ulimits: &config.default_ulimits,
         init: init_path(engine, record)?,
         seccomp: match external {
@@ -235,6 +238,20 @@ fn prepare(
     write(&paths.bundle.join(SHIM_FILE), &shim)?;
     engine.step("start:config");
     Ok(Prepared { listener, networks, _mounts: mounts })
+}
+
+/// The layers of every image that is mounted, by the mount's number.
+fn image_layers(
+    engine: &Engine,
+    record: &ContainerRecord,
+) -> Result<BTreeMap<usize, Vec<PathBuf>>> {
+    let numbers = record.mounts.iter().enumerate();
+    numbers
+        .filter(|(_, mount)| mount.kind == MountType::Image)
+        .map(|(number, _)| {
+            Ok((number, engine.inner.images.held_image(record.id.as_str(), number)?))
+        })
+        .collect()
 }
 
 /// Makes the bundle directory if an attachment has not made it already.

@@ -220,9 +220,12 @@ pub(super) fn shared_shm(
     engine: &Engine,
     record: &ContainerRecord,
     paths: &ContainerPaths,
+    is_builtin: bool,
 ) -> Result<Option<PathBuf>> {
     match &record.host_config.ipc_mode {
         IpcMode::Host => Ok(Some(PathBuf::from("/dev/shm"))),
+        // A memory file system of its own size in its own mount namespace, where others find it.
+        IpcMode::Shareable if is_builtin => Ok(None),
         IpcMode::Shareable => {
             use std::os::unix::fs::PermissionsExt;
             let directory = paths.bundle.join("shm");
@@ -236,7 +239,20 @@ pub(super) fn shared_shm(
         IpcMode::Container(name) => {
             let donor = engine.inner.registry.find(name)?;
             match donor.record().host_config.ipc_mode {
-                IpcMode::Shareable => Ok(Some(donor.paths.bundle.join("shm"))),
+                IpcMode::Shareable => {
+                    let directory = donor.paths.bundle.join("shm");
+                    if directory.exists() {
+                        return Ok(Some(directory));
+                    }
+                    if !is_builtin {
+                        return Err(Error::Conflict(format!(
+                            "can't join IPC of container {}: it has another runtime",
+                            donor.id
+                        )));
+                    }
+                    let (pid, _) = running(engine, name, "IPC")?;
+                    Ok(Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm"))))
+                }
                 IpcMode::Host => Ok(Some(PathBuf::from("/dev/shm"))),
                 _ => Err(Error::Conflict(format!(
                     "can't join IPC of container {}: non-shareable IPC \

@@ -13,7 +13,7 @@ mod resource;
 mod security;
 pub(crate) mod user;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -61,6 +61,10 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) record: &'a ContainerRecord,
     /// Where each of the record's mounts comes from, in their order.
     pub(crate) sources: &'a [PathBuf],
+    /// The layers of mounted images, topmost first, by the mount's number.
+    pub(crate) image_layers: BTreeMap<usize, Vec<PathBuf>>,
+    /// Whether the runtime in the shim makes the container.
+    pub(crate) is_builtin: bool,
     /// Whose `hosts`, `hostname` and `resolv.conf` are put into the container.
     pub(crate) paths: &'a ContainerPaths,
     pub(crate) host: &'a HostFacts,

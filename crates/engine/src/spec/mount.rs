@@ -1,12 +1,12 @@
 //! Mounts: the system's, the generated files', the user's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::{SpecInput, invalid};
-use crate::Result;
 use crate::container::{IpcMode, MountPoint, MountType};
+use crate::{Error, Result};
 
 /// Gives all mounts in the order they are to be made. A mount of the user's replaces the system's
 /// at the same place.
@@ -25,8 +25,11 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
         .filter(|mount| !mount.destination().to_str().is_some_and(taken))
         .collect();
     let mut users = Vec::new();
-    for (point, source) in points.iter().zip(input.sources) {
-        users.push(user(point, source)?);
+    for (number, (point, source)) in points.iter().zip(input.sources).enumerate() {
+        users.push(match input.image_layers.get(&number) {
+            Some(layers) => image(point, layers, input.is_builtin)?,
+            None => user(point, source)?,
+        });
     }
     for (destination, options) in &input.record.host_config.tmpfs {
         let options = crate::volume::tmpfs_options(options)?;
@@ -115,6 +118,27 @@ fn user(point: &MountPoint, source: &Path) -> Result<Mount> {
         }
     }
     mount(&point.destination, "bind", source, options)
+}
+
+/// The runtime in the shim takes a layer an option and a path in the image, others what mount(2)
+/// takes.
+fn image(point: &MountPoint, layers: &[PathBuf], is_builtin: bool) -> Result<Mount> {
+    let mut options = vec!["ro".to_owned()];
+    if is_builtin {
+        options.extend(layers.iter().map(|layer| format!("lowerdir+={}", layer.display())));
+        if !point.subpath.is_empty() {
+            options.push(format!("x-subpath={}", point.subpath));
+        }
+    } else if point.subpath.is_empty() {
+        let layers: Vec<String> =
+            layers.iter().map(|layer| layer.display().to_string().replace(':', "\\:")).collect();
+        options.push(format!("lowerdir={}", layers.join(":")));
+    } else {
+        return Err(Error::InvalidParameter(
+            "a path in a mounted image needs the builtin runtime".to_owned(),
+        ));
+    }
+    mount(&point.destination, "overlay", Path::new("overlay"), options)
 }
 
 /// A shared or slave mount needs a root that lets it be so.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::archive::{ByteStream, PutOptions};
 use engine::container::{
-    HealthConfig, HealthStatus, MountSpec, MountType, RemoveOptions, StopOptions, WaitCondition,
+    ContainerConfig, HealthConfig, HealthStatus, IpcMode, MountSpec, MountType, RemoveOptions,
+    StopOptions, WaitCondition,
 };
 use engine::event::EventRange;
 use engine::filter::Filters;
@@ -197,6 +198,7 @@ fn a_container_becomes_an_image_that_it_keeps() {
         let options = CommitOptions {
             reference: Some(Reference::parse("made:v1").unwrap()),
             changes: vec!["CMD [\"cat\", \"/made\"]".into(), "ENV A=\"b c\"".into()],
+            config: ContainerConfig { user: "0:0".into(), ..ContainerConfig::default() },
             pause: true,
             ..CommitOptions::default()
         };
@@ -211,6 +213,7 @@ fn a_container_becomes_an_image_that_it_keeps() {
             tokio::task::yield_now().await;
         }
         let image = engine.commit(&id, options).await.unwrap();
+        assert_eq!(engine.images().inspect(&image).unwrap().config.config.user, "0:0");
         let status = engine.container_inspect(&id).await.unwrap().record.state.status;
         assert_eq!(status, engine::container::Status::Running);
         remove(&engine, &id).await;
@@ -313,6 +316,52 @@ fn health_follows_the_probes() {
         assert!(
             last.end.duration_since(last.start) >= Duration::from_millis(100).try_into().unwrap()
         );
+        remove(&engine, &id).await;
+    });
+    lab.assert_clean();
+}
+
+#[test]
+fn an_image_is_mounted_read_only() {
+    let Some(lab) = Lab::new() else { return };
+    lab.run(|engine| async move {
+        let spec = |target: &str, subpath: Option<&str>| MountSpec {
+            kind: MountType::Image,
+            source: request(&[]).config.image,
+            target: target.to_owned(),
+            image_subpath: subpath.map(str::to_owned),
+            ..MountSpec::default()
+        };
+        let script = "ls /whole/etc /part; cat /file >/dev/null; touch /whole/x /part/x";
+        let mut reader = request(&["sh", "-c", script]);
+        reader.host_config.mounts =
+            vec![spec("/whole", None), spec("/part", Some("etc")), spec("/file", Some("etc/motd"))];
+        let said = run(&engine, reader).await;
+        assert_eq!(said.stdout.matches("motd").count(), 2, "{said:?}");
+        assert_eq!(said.stderr.matches("Read-only file system").count(), 2, "{said:?}");
+        let mut absent = request(&["true"]);
+        absent.host_config.mounts = vec![MountSpec { source: "none".into(), ..spec("/x", None) }];
+        let error = engine.container_create(absent).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{error}");
+    });
+    lab.assert_clean();
+}
+
+#[test]
+fn shared_memory_has_its_size_and_is_seen_by_who_joins() {
+    let Some(lab) = Lab::new() else { return };
+    lab.run(|engine| async move {
+        let mut donor = request(&["sh", "-c", "echo secret > /dev/shm/x; exec sleep 1000"]);
+        donor.host_config.ipc_mode = IpcMode::Shareable;
+        donor.host_config.shm_size_bytes = 4 << 20;
+        let id = start(&engine, donor).await;
+        let script = "until [ -s /dev/shm/x ]; do :; done; cat /dev/shm/x; \
+                      dd if=/dev/zero of=/dev/shm/big bs=1048576 count=8";
+        let mut joining = request(&["sh", "-c", script]);
+        joining.host_config.ipc_mode = IpcMode::Container(id.clone());
+        let said = run(&engine, joining).await;
+        assert_eq!(said.stdout, "secret\n", "{said:?}");
+        assert!(said.stderr.contains("No space left on device"), "{said:?}");
         remove(&engine, &id).await;
     });
     lab.assert_clean();

@@ -85,12 +85,44 @@ impl Store {
         found.ok_or_else(|| Error::NoSuchRwLayer(container_id.to_owned()))
     }
 
-    /// Removes a container's writable layer, and layers that only it still held; fine if there is
-    /// none.
+    /// Keeps the layers of an image that a container mounts, until [`Store::remove_rw`] of the
+    /// container. `number` tells a container's several ones apart.
+    ///
+    /// # Errors
+    /// As [`Store::create_rw`].
+    pub fn hold_image(&self, container_id: &str, number: usize, id: &ImageId) -> Result<()> {
+        self.create_rw(&held_id(container_id, number), id).map(drop)
+    }
+
+    /// Returns the directories of a held image, topmost first, at least two as overlayfs wants.
+    ///
+    /// # Errors
+    /// As [`Store::rw_layer`].
+    pub fn held_image(&self, container_id: &str, number: usize) -> Result<Vec<PathBuf>> {
+        let mut layer = self.rw_layer(&held_id(container_id, number))?;
+        // Without the container's skeleton on top; its upper directory stays empty.
+        layer.lowers.remove(0);
+        layer.lowers.push(layer.upper);
+        Ok(layer.lowers)
+    }
+
+    /// Removes a container's writable layer, the images it holds, and layers that only they still
+    /// held; fine if there is none.
     ///
     /// # Errors
     /// `Io`; then the next open of the store completes it.
     pub fn remove_rw(&self, container_id: &str) -> Result<()> {
+        let prefix = format!("{container_id}{HELD}");
+        let held: Vec<String> =
+            self.state().rw.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+        // These first: whoever looks for leftovers finds them by the container's own.
+        for key in held {
+            self.remove_one(&key)?;
+        }
+        self.remove_one(container_id)
+    }
+
+    fn remove_one(&self, container_id: &str) -> Result<()> {
         check_id(container_id)?;
         let paths = self.paths();
         let dir = paths.rw.join(container_id);
@@ -106,6 +138,13 @@ impl Store {
         delete::delete(&aside)?;
         self.release_layers(&diff_ids)
     }
+}
+
+/// Between a container's id and the number of an image it holds.
+const HELD: &str = "-image-";
+
+fn held_id(container_id: &str, number: usize) -> String {
+    format!("{container_id}{HELD}{number}")
 }
 
 /// Container ids become file names.

@@ -17,6 +17,7 @@ use crate::mount_options::MountOptions;
 use crate::shim::protocol::Failure;
 
 mod cgroup;
+mod image;
 
 const MS_SLAVE: u64 = 1 << 19;
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -80,6 +81,9 @@ fn prepare_one<'a>(plan: &ContainerPlan<'a>, mount: &'a Mount) -> Result<Prepare
 /// cannot be swapped, lies on that process's mounts, which this namespace cannot clone: the file of
 /// that name here is taken, provided that it is the same one.
 fn clone_source(source: &Path, tree: Tree) -> io::Result<OwnedFd> {
+    if let Some((pid, path)) = within_process(source) {
+        return clone_from_process(pid, &path, tree);
+    }
     let cloned = mount::clone_tree(rustix::fs::CWD, source, tree);
     let refused = matches!(&cloned, Err(error) if error.kind() == io::ErrorKind::InvalidInput);
     if !refused || !source.starts_with("/proc") {
@@ -96,6 +100,29 @@ fn clone_source(source: &Path, tree: Tree) -> io::Result<OwnedFd> {
     mount::clone_tree(&here, "", tree)
 }
 
+/// Takes `/proc/<pid>/root/<path>` apart.
+fn within_process(source: &Path) -> Option<(u32, PathBuf)> {
+    let rest = source.strip_prefix("/proc").ok()?;
+    let pid = rest.components().next()?.as_os_str().to_str()?.parse().ok()?;
+    let path = rest.strip_prefix(format!("{pid}/root")).ok()?;
+    Some((pid, Path::new("/").join(path)))
+}
+
+/// Clones a mount of another process' namespace, which takes being in there.
+fn clone_from_process(pid: u32, path: &Path, tree: Tree) -> io::Result<OwnedFd> {
+    let open = |path: &str| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)
+    };
+    let theirs = open(&format!("/proc/{pid}/ns/mnt"))?;
+    let own = open("/proc/self/ns/mnt")?;
+    let kind = linux::process::flags::NEWNS;
+    linux::namespace::join(theirs.as_fd(), kind)?;
+    let clone = mount::clone_tree(rustix::fs::CWD, path, tree);
+    linux::namespace::join(own.as_fd(), kind)?;
+    clone
+}
+
 /// Attaches one mount.
 pub(super) fn attach(
     plan: &ContainerPlan<'_>,
@@ -110,6 +137,9 @@ pub(super) fn attach(
     if let Some(source) = &prepared.source {
         state.dev_is_bound |= mount.destination() == Path::new("/dev");
         return bind(root, &prepared, source);
+    }
+    if image::is_image(&prepared) {
+        return bind(root, &prepared, &image::open(&prepared)?);
     }
     let target = directory_for(root, &prepared)?;
     let made = new_file_system(&prepared, &target)
