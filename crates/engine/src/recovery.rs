@@ -5,6 +5,7 @@
 //! | record says | there is | becomes |
 //! |---|---|---|
 //! | runs | a shim that answers | runs, waited for again |
+//! | runs | a shim that is there but silent, an init that lives | runs, waited for again |
 //! | runs | no shim, exit.json of that pid | ended with that code and time |
 //! | runs | neither | its processes killed, ended with 137 |
 //! | does not run | a shim that answers | a start that was cut off after its effect: runs |
@@ -34,8 +35,9 @@ use crate::shim::Shim;
 use crate::store::Store;
 use crate::{Config, Engine, Error, Inner, Result, event, exec, spec, volume};
 
-/// How long a shim may take to say that it is there. One that is there answers at once.
-const SHIM_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a shim may take to say that it is there. One that is there answers at once, unless it
+/// is stopped or the machine is very busy.
+const SHIM_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How long a lock's holder may take to end before it counts as alive.
 const DYING_HOLDER: rustix::event::Timespec =
@@ -190,10 +192,18 @@ async fn recover(engine: &Engine, mut record: ContainerRecord) -> (ContainerReco
 }
 
 async fn judge(engine: &Engine, record: &mut ContainerRecord, paths: &ContainerPaths) -> Found {
-    let state = if paths.bundle.exists() { shim_state(paths).await } else { None };
-    if let Some(state) = state.filter(|state| state.exit.is_none()) {
-        take_over(engine, record, &state);
-        return Found::Running;
+    let answer = if paths.bundle.exists() { ask_shim(paths).await } else { Answer::Gone };
+    match answer {
+        Answer::State(state) if state.exit.is_none() => {
+            take_over(engine, record, &state);
+            return Found::Running;
+        }
+        // To end what works because its shim is slow would be the worst of all answers.
+        Answer::Silent if record.state.status.has_process() && init_lives(record) => {
+            tracing::warn!(container_id = %record.id, "the shim does not answer, its container runs");
+            return Found::Running;
+        }
+        _ => {}
     }
     let was_running = record.state.status.has_process();
     if was_running {
@@ -204,10 +214,29 @@ async fn judge(engine: &Engine, record: &mut ContainerRecord, paths: &ContainerP
     after(record, was_running)
 }
 
-async fn shim_state(paths: &ContainerPaths) -> Option<protocol::State> {
+/// What a shim says of itself.
+enum Answer {
+    State(Box<protocol::State>),
+    /// It is there, but there was no answer in time.
+    Silent,
+    Gone,
+}
+
+async fn ask_shim(paths: &ContainerPaths) -> Answer {
     let shim = Shim::new(&paths.bundle);
-    let answer = tokio::time::timeout(SHIM_DEADLINE, shim.request(&Request::State)).await;
-    answer.ok()?.ok()
+    match tokio::time::timeout(SHIM_DEADLINE, shim.request(&Request::State)).await {
+        Ok(Ok(state)) => Answer::State(Box::new(state)),
+        Ok(Err(error)) if error.is_temporary() => Answer::Silent,
+        Ok(Err(_)) => Answer::Gone,
+        Err(_) => Answer::Silent,
+    }
+}
+
+fn init_lives(record: &ContainerRecord) -> bool {
+    u32::try_from(record.state.pid)
+        .ok()
+        .and_then(|pid| linux::process::start_ticks(pid).ok())
+        .is_some_and(|ticks| ticks == record.state.pid_start_ticks)
 }
 
 /// The container runs: the record follows what its shim says.
@@ -360,7 +389,12 @@ fn remove_unknown(engine: &Engine, known: &HashSet<ContainerId>) {
                 _ => {}
             }
         }
-        remove::delete_files(engine, &id, &paths.directory);
+        // A big layer takes its time; the first request does not wait for it.
+        let own = engine.clone();
+        engine
+            .inner
+            .tasks
+            .spawn_blocking(move || remove::delete_files(&own, &id, &paths.directory));
     }
 }
 

@@ -34,6 +34,16 @@ pub(crate) enum ShimError {
     Refused(#[from] Failure),
 }
 
+impl ShimError {
+    /// Whether the daemon itself lacked descriptors or memory to ask: that says nothing of the shim.
+    pub(crate) fn is_temporary(&self) -> bool {
+        use rustix::io::Errno;
+        let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN];
+        let Self::Gone(error) = self else { return false };
+        Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
+    }
+}
+
 /// The shim of one container, found by its bundle.
 #[derive(Debug, Clone)]
 pub(crate) struct Shim {

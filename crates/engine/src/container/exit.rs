@@ -13,6 +13,9 @@ use super::record::ContainerRecord;
 use super::request::ContainerPaths;
 use crate::shim::{Shim, ShimError};
 
+/// Pause before a wait that the daemon had no resources for is tried again.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunEnd {
@@ -37,11 +40,18 @@ pub(crate) struct RunId {
 /// started it.
 pub(super) async fn wait(run: RunId, child: Option<Child>) -> RunEnd {
     let shim = Shim::new(&run.paths.bundle);
-    let answer: Result<(ExitInfo, _), ShimError> = shim.call(&Request::Wait).await;
-    let info = match answer {
-        Ok((info, _connection)) => Some(info),
-        // The shim writes the file before it answers, so an answer that was lost is there.
-        Err(_) => driver::exit_info(&run.paths, run.pid),
+    let info = loop {
+        let answer: Result<(ExitInfo, _), ShimError> = shim.call(&Request::Wait).await;
+        match answer {
+            Ok((info, _connection)) => break Some(info),
+            // It is the daemon that lacks something; the shim is there.
+            Err(error) if error.is_temporary() => {
+                tracing::warn!(pid = run.pid, %error, "cannot wait for a container's end yet");
+                tokio::time::sleep(RETRY).await;
+            }
+            // The shim writes the file before it answers, so an answer that was lost is there.
+            Err(_) => break driver::exit_info(&run.paths, run.pid),
+        }
     };
     if let Some(mut child) = child {
         match &info {
@@ -52,6 +62,8 @@ pub(super) async fn wait(run: RunId, child: Option<Child>) -> RunEnd {
             }
         }
     }
+    // It may have come to write the file while it ended.
+    let info = info.or_else(|| driver::exit_info(&run.paths, run.pid));
     match info {
         Some(info) => end_of(&info),
         None => lost(run).await,
