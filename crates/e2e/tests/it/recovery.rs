@@ -1,6 +1,7 @@
 //! kill -9 of the daemon at any moment loses nothing and leaves nothing.
 
 mod autostart;
+mod half_done;
 mod load;
 mod neighbour;
 mod shim;

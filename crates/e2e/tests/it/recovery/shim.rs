@@ -155,3 +155,35 @@ fn a_reboot_ends_containers_and_starts_those_that_always_run() -> Result<()> {
     ensure!(inspect(&teu, "done", "{{.State.Status}} {{.State.ExitCode}}")? == "exited 5");
     are_judged(&host, &pid, "shim")
 }
+
+/// A shim that is stopped, or starved by a busy machine, is not a dead one.
+#[test]
+fn a_silent_shim_keeps_its_container() -> Result<()> {
+    if !e2e::is_root() {
+        return Ok(());
+    }
+    let mut host = host()?;
+    let teu = host.teu();
+    teu.run(&[
+        "run",
+        "-d",
+        "--name",
+        "cc",
+        "busybox",
+        "sh",
+        "-c",
+        "until [ -e /go ]; do sleep 0.05; done; exit 6",
+    ])?;
+    let before = inspect(&teu, "cc", "{{.State.Status}} {{.State.Pid}}")?;
+    let shim = shim_of(&teu, "cc")?;
+    signal(shim, Signal::STOP)?;
+    host.kill_daemon()?;
+    let restarted = host.start_daemon();
+    let found = inspect(&teu, "cc", "{{.State.Status}} {{.State.Pid}}");
+    signal(shim, Signal::CONT)?;
+    restarted?;
+    let found = found?;
+    ensure!(found == before, "{before} became {found}");
+    teu.run(&["exec", "cc", "touch", "/go"])?;
+    becomes(&teu, "cc", "{{.State.Status}} {{.State.ExitCode}}", "exited 6")
+}
