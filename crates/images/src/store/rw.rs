@@ -161,6 +161,7 @@ fn check_id(container_id: &str) -> Result<()> {
 /// Reads which layers each container has, and removes writable layers that are not whole.
 pub(crate) fn recorded(paths: &Paths) -> Result<HashMap<String, Vec<Digest>>> {
     let mut recorded = HashMap::new();
+    let mut halves = Vec::new();
     for dir in entries(&paths.rw)? {
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
@@ -176,8 +177,19 @@ pub(crate) fn recorded(paths: &Paths) -> Result<HashMap<String, Vec<Digest>>> {
             _ if !name.starts_with(REMOVING) && has_data(&dir.join("upper")) => {
                 tracing::warn!(path = %dir.display(), "writable layer without its list of layers");
             }
+            // Half deleted: the rest may be a lot, and nobody waits for it.
+            _ if name.starts_with(REMOVING) => halves.push(dir),
             _ => delete::delete(&dir)?,
         }
+    }
+    if !halves.is_empty() {
+        std::thread::spawn(move || {
+            for dir in halves {
+                if let Err(error) = delete::delete(&dir) {
+                    tracing::warn!(path = %dir.display(), %error, "leftover not deleted");
+                }
+            }
+        });
     }
     Ok(recorded)
 }
