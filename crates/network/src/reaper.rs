@@ -2,8 +2,8 @@
 //!
 //! Deleting an interface waits until every CPU has passed a quiet state, some 10 to 50 ms in which
 //! the kernel changes no other interface either; nobody should wait for that to see a container
-//! removed. Those to be deleted are silenced first, so that their addresses are free at once, and
-//! as many as there are share one wait. Looking for flows walks the whole host's table, 4 ms even
+//! removed, nor to see the next one start. Those to be deleted are silenced first, so that their
+//! addresses are free at once, and those that come within [`LINGER`] share one wait. Looking for flows walks the whole host's table, 4 ms even
 //! when it is empty.
 
 use std::io;
@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use linux::netlink::conntrack::{Conntrack, Flow};
 use linux::netlink::{Request, Route};
@@ -24,6 +25,10 @@ use crate::sandbox::Namespace;
 
 /// How many teardowns may wait; the next ones wait themselves.
 const QUEUE: usize = 1024;
+/// How long a deletion waits for others.
+const LINGER: Duration = Duration::from_millis(200);
+/// How many deletions wait for no more.
+const TOGETHER: usize = 64;
 /// Interfaces in this group are to be deleted, whoever put them there.
 const GROUP: u32 = 0x7465_7500;
 
@@ -135,7 +140,7 @@ impl Drop for Reaper {
 fn reap(mut route: Route, mut conntrack: Conntrack, queue: &Receiver<Work>) {
     while let Ok(first) = queue.recv() {
         let (mut names, mut flows, mut held) = (Vec::new(), Vec::new(), Vec::new());
-        for work in std::iter::once(first).chain(queue.try_iter()) {
+        for work in gather(first, queue) {
             match work {
                 Work::Delete { interfaces, namespace } => {
                     names.extend(interfaces);
@@ -156,6 +161,21 @@ fn reap(mut route: Route, mut conntrack: Conntrack, queue: &Receiver<Work>) {
         }
         drop(held);
     }
+}
+
+/// Takes what else there is to do; for the sake of deletions alone, also what comes soon.
+fn gather(first: Work, queue: &Receiver<Work>) -> Vec<Work> {
+    let mut works = vec![first];
+    works.extend(queue.try_iter());
+    let deadline = Instant::now() + LINGER;
+    while works.len() < TOGETHER && works.iter().all(|work| matches!(work, Work::Delete { .. })) {
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(work) => works.push(work),
+            // Time is up, or nobody can send any more.
+            Err(_) => break,
+        }
+    }
+    works
 }
 
 fn delete(route: &mut Route, names: &[String]) -> io::Result<()> {
