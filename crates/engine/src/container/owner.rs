@@ -334,12 +334,12 @@ impl Owner {
         let removes = delay.is_none()
             && self.record.host_config.auto_remove
             && self.record.intent != Some(Intent::Restart);
-        if removes {
-            // In the same commit, so that a crash before the removal does not keep it.
-            self.record.intent = Some(Intent::Remove);
-        }
         self.restart_at = delay.map(|delay| Instant::now() + delay);
-        if let Err(error) = self.persist().await {
+        if removes {
+            // The removal is the next commit. Until then disk says that it runs: recovery finds
+            // neither shim nor process, and removes it all the same.
+            self.show();
+        } else if let Err(error) = self.persist().await {
             tracing::error!(container_id = %self.record.id, %error, "end not recorded");
             self.show();
         }
