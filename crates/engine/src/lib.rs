@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) registry: container::handle::Registry,
     pub(crate) execs: exec::Execs,
     pub(crate) filters: container::seccomp::FilterCache,
+    /// Made at the first start; `None` where the kernel refused.
+    pub(crate) shim: std::sync::OnceLock<Option<runtime::shim::SealedBinary>>,
     /// Every task of the engine's own; `shutdown` waits for them.
     pub(crate) tasks: TaskTracker,
     /// Tells the owner tasks to leave their containers alone and end.

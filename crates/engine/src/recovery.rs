@@ -121,6 +121,7 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         registry: Registry::default(),
         execs: exec::Execs::default(),
         filters: crate::container::seccomp::FilterCache::default(),
+        shim: std::sync::OnceLock::new(),
         tasks: tokio_util::task::TaskTracker::new(),
         stopping: tokio_util::sync::CancellationToken::new(),
         lock: std::sync::Mutex::new(Some(lock)),

@@ -14,4 +14,5 @@ mod sink;
 mod start;
 
 pub use sink::write_log;
+pub use seal::SealedBinary;
 pub use start::run;

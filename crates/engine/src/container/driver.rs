@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use linux::fs::Root;
+use runtime::shim::SealedBinary;
 use runtime::shim::protocol::{
     CONFIG_FILE, ConsoleSize, ExitInfo, FailureKind, Reply, Rootfs, RuntimeConfig, SHIM_FILE,
     ShimConfig, Started, Stdin, VERSION,
@@ -74,25 +75,13 @@ async fn attempt(
     listener: Option<UnixListener>,
 ) -> Result<Run> {
     let (own_engine, own_record, own_paths) = (engine.clone(), record.clone(), paths.clone());
-    let prepared =
-        crate::blocking(move || prepare(&own_engine, &own_record, &own_paths, listener)).await?;
-    let Prepared { listener, networks, .. } = prepared;
-    let stderr = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(paths.bundle.join("shim.log"))
-        .map_err(Error::io("open", paths.bundle.join("shim.log")))?;
-    let shim = &engine.config().shim_path;
-    let mut child = Command::new(shim)
-        .arg("--bundle")
-        .arg(&paths.bundle)
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
-        .stdout(Stdio::piped())
-        .stderr(stderr)
-        .current_dir("/")
-        .spawn()
-        .map_err(Error::io("run", shim))?;
+    let launched = crate::blocking(move || {
+        let Prepared { listener, networks, mounts } =
+            prepare(&own_engine, &own_record, &own_paths, listener)?;
+        // Here as well because the caller of vfork waits until the child executes.
+        Ok((spawn(&own_engine, &own_paths, listener)?, networks, mounts))
+    });
+    let (mut child, networks, _mounts) = launched.await?;
     engine.step("start:shim");
     let ready = tokio::time::timeout(START_DEADLINE, ready_line(&mut child, paths)).await;
     let started = match ready {
@@ -119,6 +108,33 @@ async fn attempt(
         networks,
         child,
     })
+}
+
+/// Starts the shim, whose socket the listener is.
+fn spawn(engine: &Engine, paths: &ContainerPaths, listener: UnixListener) -> Result<Child> {
+    let log = paths.bundle.join("shim.log");
+    let mut options = std::fs::OpenOptions::new();
+    let stderr = options.create(true).append(true).mode(0o600).open(&log);
+    let shim = &engine.config().shim_path;
+    Command::new(shim_program(engine))
+        .arg0("teu-shim")
+        .arg("--bundle")
+        .arg(&paths.bundle)
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stdout(Stdio::piped())
+        .stderr(stderr.map_err(Error::io("open", log))?)
+        .current_dir("/")
+        .spawn()
+        .map_err(Error::io("run", shim))
+}
+
+/// The shim on its read-only mount; where that is not to be had or has gone stale, its plain path,
+/// from which it helps itself.
+fn shim_program(engine: &Engine) -> PathBuf {
+    let plain = &engine.config().shim_path;
+    let sealed = engine.inner.shim.get_or_init(|| SealedBinary::new(plain).ok());
+    let sealed = sealed.as_ref().map(SealedBinary::path).filter(|path| path.exists());
+    sealed.unwrap_or_else(|| plain.clone())
 }
 
 async fn ready_line(child: &mut Child, paths: &ContainerPaths) -> Result<Started> {
@@ -160,7 +176,7 @@ struct Prepared {
     listener: UnixListener,
     networks: BTreeMap<String, EndpointSettings>,
     /// Holds what the paths in the configuration go through; until the shim has used them.
-    _mounts: Vec<crate::volume::PreparedMount>,
+    mounts: Vec<crate::volume::PreparedMount>,
 }
 
 fn prepare(
@@ -237,7 +253,7 @@ fn prepare(
     };
     write(&paths.bundle.join(SHIM_FILE), &shim)?;
     engine.step("start:config");
-    Ok(Prepared { listener, networks, _mounts: mounts })
+    Ok(Prepared { listener, networks, mounts })
 }
 
 /// The layers of every image that is mounted, by the mount's number.
