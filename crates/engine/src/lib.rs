@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) filters: container::seccomp::FilterCache,
     /// Made at the first start; `None` where the kernel refused.
     pub(crate) shim: std::sync::OnceLock<Option<runtime::shim::SealedBinary>>,
+    pub(crate) users: spec::user::UserCache,
     /// Every task of the engine's own; `shutdown` waits for them.
     pub(crate) tasks: TaskTracker,
     /// Tells the owner tasks to leave their containers alone and end.

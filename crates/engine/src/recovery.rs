@@ -122,6 +122,7 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         execs: exec::Execs::default(),
         filters: crate::container::seccomp::FilterCache::default(),
         shim: std::sync::OnceLock::new(),
+        users: spec::user::UserCache::default(),
         tasks: tokio_util::task::TaskTracker::new(),
         stopping: tokio_util::sync::CancellationToken::new(),
         lock: std::sync::Mutex::new(Some(lock)),

@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -199,7 +200,7 @@ fn prepare(
     let mounts = crate::volume::prepare_mounts(&engine.inner.volumes, &record.mounts)?;
     let sources: Vec<PathBuf> = mounts.iter().map(|mount| mount.source.clone()).collect();
     let layer = rootfs(engine, record)?;
-    let users = user_database(&layer)?;
+    let users = user_database(engine, &layer)?;
     let config = engine.config();
     let external = runtime_entry(engine, record)?;
     let security = SecurityOptions::parse(&record.host_config)?;
@@ -301,13 +302,24 @@ fn rootfs(engine: &Engine, record: &ContainerRecord) -> Result<Rootfs> {
 
 /// Reads the users of a container that does not run. Its upper directory is read as the topmost
 /// layer, because mounting it as such a second time would be undefined.
-fn user_database(layer: &Rootfs) -> Result<spec::user::UserDatabase> {
-    let mut lowers = vec![layer.upper.clone()];
-    lowers.extend(layer.lowers.iter().cloned());
-    let overlay = linux::mount::Overlay { lowers, ..linux::mount::Overlay::default() };
-    let root =
-        linux::mount::overlay(&overlay).map_err(Error::io("mount the layers of", &layer.upper))?;
-    Ok(spec::user::UserDatabase::read(&Root::from_fd(root)))
+///
+/// What an image brings is remembered: it holds as long as the container has written nothing.
+fn user_database(engine: &Engine, layer: &Rootfs) -> Result<Arc<spec::user::UserDatabase>> {
+    let read = || {
+        let mut lowers = vec![layer.upper.clone()];
+        lowers.extend(layer.lowers.iter().cloned());
+        let overlay = linux::mount::Overlay { lowers, ..linux::mount::Overlay::default() };
+        let root = linux::mount::overlay(&overlay)
+            .map_err(Error::io("mount the layers of", &layer.upper))?;
+        Ok(Arc::new(spec::user::UserDatabase::read(&Root::from_fd(root))))
+    };
+    let untouched =
+        std::fs::read_dir(&layer.upper).is_ok_and(|mut entries| entries.next().is_none());
+    // The first of them is the container's own and has mount points alone.
+    match layer.lowers.split_first() {
+        Some((_, image)) if untouched => engine.inner.users.get(image, read),
+        _ => read(),
+    }
 }
 
 /// The cgroup of a container, relative to each hierarchy's root.

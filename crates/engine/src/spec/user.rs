@@ -4,8 +4,11 @@
 //! lookup inside), a pipe, a device or a file of any size. Only regular files are read, and only
 //! their first [`MAX_FILE_BYTES`].
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linux::fs::{Mode, OFlags, Root};
 
@@ -13,6 +16,9 @@ use crate::{Error, Result};
 
 /// How much of a file is looked at.
 const MAX_FILE_BYTES: u64 = 8 << 20;
+/// How many images' databases are remembered, and how large one may be.
+const REMEMBERED: usize = 64;
+const REMEMBERED_BYTES: usize = 64 << 10;
 
 /// A user as the kernel wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +36,42 @@ pub(crate) struct ResolvedUser {
 pub(crate) struct UserDatabase {
     passwd: String,
     group: String,
+}
+
+/// The databases of images, by their layers, whose content never changes.
+#[derive(Debug, Default)]
+pub(crate) struct UserCache {
+    /// Held for a lookup or an insertion.
+    databases: Mutex<HashMap<Vec<PathBuf>, Arc<UserDatabase>>>,
+}
+
+impl UserCache {
+    /// Finds the database of an image, or reads it.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(crate) fn get(
+        &self,
+        image: &[PathBuf],
+        read: impl FnOnce() -> Result<Arc<UserDatabase>>,
+    ) -> Result<Arc<UserDatabase>> {
+        if let Some(users) = self.lock().get(image) {
+            return Ok(Arc::clone(users));
+        }
+        let users = read()?;
+        if users.passwd.len() + users.group.len() <= REMEMBERED_BYTES {
+            let mut databases = self.lock();
+            if databases.len() >= REMEMBERED {
+                databases.clear();
+            }
+            databases.insert(image.to_vec(), Arc::clone(&users));
+        }
+        Ok(users)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<PathBuf>, Arc<UserDatabase>>> {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl UserDatabase {
@@ -202,6 +244,19 @@ mod tests {
         check("1234", 1234, 0, &[0], "/");
         check("1234:log", 1234, 9, &[9], "/");
         check(":adm", 0, 4, &[4], "/root");
+    }
+
+    #[test]
+    fn an_image_is_read_once_unless_its_files_are_large() {
+        let cache = UserCache::default();
+        let (small, large) = ([PathBuf::from("small")], [PathBuf::from("large")]);
+        let first = cache.get(&small, || Ok(Arc::new(database()))).unwrap();
+        let second = cache.get(&small, || panic!("it is known")).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        let passwd = "x".repeat(REMEMBERED_BYTES + 1);
+        let read = || Ok(Arc::new(UserDatabase { passwd: passwd.clone(), ..Default::default() }));
+        cache.get(&large, read).unwrap();
+        assert_eq!(cache.lock().len(), 1);
     }
 
     #[test]
