@@ -10,6 +10,7 @@ both_clients!(
     kill_sends_the_signal,
     pause_freezes,
     restart_and_wait,
+    restart_of_one_that_removes_itself,
     restart_policy_counts,
     always_restarts_until_stopped,
     health_is_checked,
@@ -98,6 +99,21 @@ fn restart_and_wait(world: &World) -> Result<()> {
     world.client.run(&["start", "cc"])?;
     ensure!(state(world, "{{.State.Running}}")? == "true");
     Ok(())
+}
+
+/// What it wrote is there after a restart, and nothing of it after a stop.
+fn restart_of_one_that_removes_itself(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "--rm", "--name", "cc", "busybox", "sleep", "600"])?;
+    world.client.run(&["exec", "cc", "sh", "-c", "echo kept > /file"])?;
+    for _ in 0..2 {
+        world.client.run(&["restart", "-t", "0", "cc"])?;
+        ensure!(world.client.run(&["exec", "cc", "cat", "/file"])? == "kept\n");
+    }
+    world.client.run(&["stop", "-t", "0", "cc"])?;
+    eventually("it is gone", || {
+        ensure!(world.client.run(&["ps", "-aq"])?.is_empty());
+        Ok(())
+    })
 }
 
 fn restart_policy_counts(world: &World) -> Result<()> {

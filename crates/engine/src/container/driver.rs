@@ -292,11 +292,22 @@ fn remove_stale_exit(paths: &ContainerPaths) -> Result<()> {
 
 fn rootfs(engine: &Engine, record: &ContainerRecord) -> Result<Rootfs> {
     let layer = engine.inner.images.rw_layer(record.id.as_str())?;
+    // The kernel marks a layer that was mounted as volatile, and refuses it the next time.
+    let mark = layer.work.join("work/incompat");
+    match std::fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &mark)(error));
+        }
+        _ => {}
+    }
+    // What no run will follow is worth no sync: neither the container's own, nor the one of the
+    // whole file system below at the end. Volumes are not concerned.
+    let volatile = record.host_config.auto_remove.then(|| "volatile".to_owned());
     Ok(Rootfs {
         lowers: layer.lowers,
         upper: layer.upper,
         work: layer.work,
-        mount_options: Vec::new(),
+        mount_options: volatile.into_iter().collect(),
     })
 }
 
