@@ -109,12 +109,16 @@ fn helpers(peer: &Peer) -> Result<u64> {
         }
         _ => &["conmon"],
     };
+    let root = peer.dir().to_string_lossy();
     let mut sum = 0;
     for entry in std::fs::read_dir("/proc")? {
         let path = entry?.path();
         let Ok(program) = std::fs::read_link(path.join("exe")) else { continue };
         let program = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if names.contains(&program) {
+        // Of this peer's roots: others of the same name may come and go meanwhile.
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let is_its = String::from_utf8_lossy(&line).contains(root.as_ref());
+        if is_its && names.contains(&program) {
             let rollup = std::fs::read_to_string(path.join("smaps_rollup")).unwrap_or_default();
             sum += rollup
                 .lines()
