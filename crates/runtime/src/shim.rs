@@ -13,6 +13,6 @@ mod server;
 mod sink;
 mod start;
 
-pub use sink::write_log;
 pub use seal::SealedBinary;
+pub use sink::write_log;
 pub use start::run;
