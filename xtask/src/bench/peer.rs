@@ -40,7 +40,15 @@ impl Peer {
         for peer in &peers {
             peer.import()?;
         }
-        Ok(peers)
+        let (able, unable): (Vec<_>, Vec<_>) = peers
+            .into_iter()
+            .map(|peer| (peer.run(&["run", "--rm", IMAGE, "true"]).err(), peer))
+            .partition(|(error, _)| error.is_none());
+        for (error, mut peer) in unable {
+            println!("not compared: {}", error.map(|error| error.to_string()).unwrap_or_default());
+            peer.stop()?;
+        }
+        Ok(able.into_iter().map(|(_, peer)| peer).collect())
     }
 
     fn teu() -> Result<Self> {
