@@ -85,7 +85,9 @@ async fn certificates_are_checked_and_can_be_added() {
     let trusting = || RegistryConfig { certs_dirs: vec![certs.path().to_path_buf()], ..config() };
     std::fs::copy(path.join("ca.crt"), host.join("ca.crt")).unwrap();
     let text = attempt(trusting(), &registry).await;
-    assert!(text.contains("ertificate"), "a client certificate is required: {text}");
+    // In TLS 1.3 the server judges after the handshake: its alert and the end of the connection race.
+    let refused = ["ertificate", "broken pipe", "connection closed", "reset"];
+    assert!(refused.iter().any(|word| text.contains(word)), "no client certificate: {text}");
 
     std::fs::copy(path.join("client.pem"), host.join("client.cert")).unwrap();
     let text = attempt(trusting(), &registry).await;
