@@ -149,7 +149,8 @@ impl Peer {
             daemon.wait()?;
         }
         if self.name == "teu" {
-            crate::run("sh", &["-c", "ip link del teubench0 2>/dev/null || true"])?;
+            let remove = "ip link del teubench0; nft delete table inet teu-teubench0";
+            crate::run("sh", &["-c", &format!("({remove}) 2>/dev/null || true")])?;
         }
         crate::run(
             "sh",
