@@ -23,7 +23,17 @@ pub(super) struct Traces {
 }
 
 impl Traces {
+    /// Looks once interfaces of ended containers are gone, which are deleted a little later.
     pub(super) fn of(host: &Host) -> Result<Self> {
+        eventually("interfaces of ended containers are deleted", || {
+            let traces = Self::now(host)?;
+            let running = host.teu().run(&["ps", "-q"])?.lines().count();
+            ensure!(traces.links.len() <= running, "{running} containers run: {:#?}", traces.links);
+            Ok(traces)
+        })
+    }
+
+    fn now(host: &Host) -> Result<Self> {
         let teu = host.teu();
         let scratch = host.scratch().display().to_string();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?
@@ -53,7 +63,7 @@ impl Traces {
     /// Waits until everything is as before.
     pub(super) fn come_back(&self, host: &Host) -> Result<()> {
         eventually("nothing is left", || {
-            let after = Self::of(host)?;
+            let after = Self::now(host)?;
             ensure!(after == *self, "before {self:#?}\nafter {after:#?}");
             Ok(())
         })
