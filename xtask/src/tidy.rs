@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("linux", &[]),
     ("docker-api", &[]),
     ("e2e", &[]),
+    ("flags", &[]),
     ("runtime", &["linux"]),
     ("images", &["linux"]),
     ("network", &["linux"]),

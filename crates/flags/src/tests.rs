@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use super::units::{bytes, duration, print_duration};
+use super::*;
+
+static TABLE: &[Flag] = &[
+    value("work_dir", None, "Where everything is kept."),
+    value("docker_stop_timeout", Some("0ns"), "How long stop waits."),
+    value("port", Some("5051"), "The port."),
+    switch("docker_kill_orphans", true, "Removes orphans."),
+    switch("quiet", false, "Says less."),
+    refused("appc_store_dir", "appc images are not supported"),
+];
+
+fn run(args: &[&str], env: &[(&str, &str)]) -> Result<Parsed, Error> {
+    parse(
+        TABLE,
+        args.iter().map(|a| (*a).to_owned()),
+        env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+    )
+}
+
+fn values(args: &[&str], env: &[(&str, &str)]) -> Values {
+    match run(args, env).expect("good flags") {
+        Parsed::Run(values) => values,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn values_come_from_the_line_the_environment_and_defaults() {
+    let got = values(
+        &["--work_dir=/a=b", "--port", "1", "--no-docker_kill_orphans", "--quiet"],
+        &[("MESOS_PORT", "2"), ("MESOS_DOCKER_STOP_TIMEOUT", "3secs"), ("MESOS_SANDBOX", "/x")],
+    );
+    assert_eq!(got.text("work_dir"), "/a=b");
+    assert_eq!(got.text("port"), "1");
+    assert!(!got.on("docker_kill_orphans"));
+    assert!(got.on("quiet"));
+    assert_eq!(got.need("docker_stop_timeout", duration), Ok(Duration::from_secs(3)));
+    assert_eq!(values(&[], &[]).get("work_dir"), None);
+}
+
+#[test]
+fn bad_lines_say_what_is_wrong() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["--worc_dir=x"], "unknown flag '--worc_dir'; near it: --work_dir"),
+        (&["--zzz"], "unknown flag '--zzz'; --help lists all"),
+        (&["--port"], "flag '--port' needs a value: --port=VALUE"),
+        (&["--port=1", "--port=2"], "flag '--port' is given twice"),
+        (&["--no-port"], "flag '--port' takes a value, so there is no '--no-port'"),
+        (&["--quiet=maybe"], "flag '--quiet' is true or false, not 'maybe'"),
+        (&["run"], "unexpected argument 'run': flags are written --name=value"),
+        (
+            &["--appc_store_dir=/x"],
+            "flag '--appc_store_dir' is not available: appc images are not supported",
+        ),
+        (
+            &["--work_dir=file:///does/not/exist"],
+            "flag '--work_dir': cannot read /does/not/exist: No such file or directory (os error 2)",
+        ),
+    ];
+    for (args, expected) in cases {
+        assert_eq!(run(args, &[]).expect_err("a bad line").to_string(), expected);
+    }
+}
+
+#[test]
+fn help_and_version_win() {
+    assert_eq!(run(&["--quiet", "--help", "--zzz"], &[]), Ok(Parsed::Help));
+    assert_eq!(run(&["--version"], &[]), Ok(Parsed::Version));
+    assert!(help("teu agent", TABLE).contains("--[no-]quiet"));
+}
+
+#[test]
+fn units_are_mesos_units() {
+    assert_eq!(duration("1.5hrs"), Ok(Duration::from_secs(5400)));
+    assert_eq!(duration("0ns"), Ok(Duration::ZERO));
+    assert_eq!(bytes("2GB"), Ok(2 << 30));
+    for bad in ["", "5", "5s", "-1secs", "secs", "99999999999999weeks"] {
+        assert!(duration(bad).is_err(), "{bad}");
+    }
+    for text in ["5secs", "15mins", "1weeks", "1500ms", "0ns"] {
+        assert_eq!(print_duration(duration(text).expect("a duration")), text);
+    }
+    assert!(bytes("12").is_err() && bytes("99999999TB").is_err());
+}
