@@ -75,6 +75,10 @@ impl Store {
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for entry in fs::read_dir(&self.endpoints).context(list)? {
             let path = entry.context(list)?.path();
+            // The directory of names is not one of them.
+            if path.is_dir() {
+                continue;
+            }
             match fs::read(&path).context(list).and_then(|bytes| decode(&path, &bytes)) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(error) => {
