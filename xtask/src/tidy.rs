@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("linux", &[]),
     ("docker-api", &[]),
     ("e2e", &[]),
+    ("cluster", &[]),
     ("flags", &[]),
     ("resolver", &[]),
     ("runtime", &["linux", "resolver"]),

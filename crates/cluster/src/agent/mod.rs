@@ -1,0 +1,1 @@
+//! The agent's core: executors, tasks and their streams of status updates.

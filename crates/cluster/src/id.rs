@@ -1,0 +1,82 @@
+//! Identifiers as newtypes: cheap to clone, ordered, and impossible to mix up.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// Names a framework: `<master id>-0001`, or whatever a framework brought along.
+    FrameworkId
+}
+id! {
+    /// Names an agent: `<master id>-S0`.
+    AgentId
+}
+id! {
+    /// Names a task among those of its framework; chosen by the framework.
+    TaskId
+}
+id! {
+    /// Names an executor among those of its framework on one agent.
+    ExecutorId
+}
+id! {
+    /// Names an offer: `<master id>-O0`.
+    OfferId
+}
+id! {
+    /// A role or a path of roles: `web`, `eng/web`, `*`.
+    Role
+}
+
+impl Role {
+    /// The role of whoever names none.
+    pub fn star() -> Self {
+        Self::from("*")
+    }
+}
