@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("flags", &[]),
     ("resolver", &[]),
     ("runtime", &["linux", "resolver"]),
+    ("mesos-api", &[]),
     ("images", &["linux"]),
     ("network", &["linux", "resolver"]),
     ("engine", &["images", "linux", "network", "resolver", "runtime"]),
