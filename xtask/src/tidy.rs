@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("linux", &[]),
     ("docker-api", &[]),
     ("e2e", &[]),
-    ("cluster", &[]),
+    ("cluster", &["mesos-api"]),
     ("flags", &[]),
     ("resolver", &[]),
     ("runtime", &["linux", "resolver"]),

@@ -80,3 +80,21 @@ impl Role {
         Self::from("*")
     }
 }
+
+macro_rules! from_message {
+    ($($name:ident),*) => {$(
+        impl From<&mesos_api::v1::$name> for $name {
+            fn from(message: &mesos_api::v1::$name) -> Self {
+                Self::from(message.value.as_str())
+            }
+        }
+
+        impl From<&$name> for mesos_api::v1::$name {
+            fn from(id: &$name) -> Self {
+                Self { value: id.as_str().to_owned() }
+            }
+        }
+    )*};
+}
+
+from_message!(FrameworkId, AgentId, TaskId, ExecutorId, OfferId);

@@ -15,7 +15,10 @@
 
 pub mod agent;
 pub mod id;
+pub mod master;
+pub mod registry;
 pub mod resources;
 pub mod rng;
 pub mod role;
 pub mod time;
+pub mod wire;

@@ -15,6 +15,7 @@ mod resource;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use resource::{
     Volume,
 };
 pub use scalar::Scalar;
+pub use wire::Format;
 
 use crate::id::Role;
 use crate::role;
