@@ -1,0 +1,204 @@
+//! JSON text, as compact as can be.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Json;
+
+/// Builds JSON text. Commas are its own business; that every `begin` meets its `end`, and that a
+/// member has a name and one value, is the caller's.
+#[derive(Debug, Default)]
+pub struct Writer {
+    text: String,
+    comma: bool,
+}
+
+impl Writer {
+    /// An empty text.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty text with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), comma: false }
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.text.into_bytes()
+    }
+
+    /// What was written.
+    pub fn into_string(self) -> String {
+        self.text
+    }
+
+    /// Opens an object.
+    pub fn begin_object(&mut self) {
+        self.separate();
+        self.text.push('{');
+        self.comma = false;
+    }
+
+    /// Closes an object.
+    pub fn end_object(&mut self) {
+        self.text.push('}');
+        self.comma = true;
+    }
+
+    /// Opens an array.
+    pub fn begin_array(&mut self) {
+        self.separate();
+        self.text.push('[');
+        self.comma = false;
+    }
+
+    /// Closes an array.
+    pub fn end_array(&mut self) {
+        self.text.push(']');
+        self.comma = true;
+    }
+
+    /// Names the next value.
+    pub fn name(&mut self, name: &str) {
+        self.separate();
+        quote(&mut self.text, name);
+        self.text.push(':');
+        self.comma = false;
+    }
+
+    /// A member whose value is an object.
+    pub fn object(&mut self, name: &str, members: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.begin_object();
+        members(self);
+        self.end_object();
+    }
+
+    /// A member whose value is an array.
+    pub fn array(&mut self, name: &str, elements: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.begin_array();
+        elements(self);
+        self.end_array();
+    }
+
+    /// A member whose value is an array of messages.
+    pub fn messages<'a, T: Json + 'a>(
+        &mut self,
+        name: &str,
+        messages: impl IntoIterator<Item = &'a T>,
+    ) {
+        self.array(name, |to| messages.into_iter().for_each(|message| message.write_json(to)));
+    }
+
+    /// A string.
+    pub fn string(&mut self, value: &str) {
+        self.separate();
+        quote(&mut self.text, value);
+        self.comma = true;
+    }
+
+    /// Bytes, as a string in base64.
+    pub fn bytes(&mut self, value: &[u8]) {
+        self.separate();
+        self.text.push('"');
+        STANDARD.encode_string(value, &mut self.text);
+        self.text.push('"');
+        self.comma = true;
+    }
+
+    /// A truth value.
+    pub fn bool(&mut self, value: bool) {
+        self.raw(if value { "true" } else { "false" });
+    }
+
+    /// Nothing.
+    pub fn null(&mut self) {
+        self.raw("null");
+    }
+
+    /// A whole number.
+    pub fn i64(&mut self, value: i64) {
+        self.separate();
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "{value}");
+        self.comma = true;
+    }
+
+    /// A whole number that is not negative.
+    pub fn u64(&mut self, value: u64) {
+        self.separate();
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "{value}");
+        self.comma = true;
+    }
+
+    /// A number with a fraction, which is printed even where it is zero. Infinity, for which JSON
+    /// has no number, is the string that readers of this dialect understand; not-a-number is null.
+    pub fn f64(&mut self, value: f64) {
+        self.separate();
+        double(&mut self.text, value);
+        self.comma = true;
+    }
+
+    /// Text that is JSON already.
+    pub fn raw(&mut self, json: &str) {
+        self.separate();
+        self.text.push_str(json);
+        self.comma = true;
+    }
+
+    fn separate(&mut self) {
+        if self.comma {
+            self.text.push(',');
+        }
+    }
+}
+
+/// The shortest digits that read back as the same number, in the notation of Mesos' writer.
+fn double(text: &mut String, value: f64) {
+    // Writing to a string does not fail, here and below.
+    if value.is_nan() {
+        text.push_str("null");
+    } else if value.is_infinite() {
+        text.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
+    } else if value == 0.0 || (1e-4..1e16).contains(&value.abs()) {
+        let _ = write!(text, "{value:?}");
+    } else if (1e-6..1e-4).contains(&value.abs()) || (1e16..1e21).contains(&value.abs()) {
+        let _ = write!(text, "{value}");
+        if value.abs() >= 1.0 {
+            text.push_str(".0");
+        }
+    } else {
+        let _ = write!(text, "{value:e}");
+    }
+}
+
+fn quote(text: &mut String, value: &str) {
+    text.push('"');
+    let mut plain = 0;
+    for (at, byte) in value.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        text.push_str(&value[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\t' => text.push_str("\\t"),
+            8 => text.push_str("\\b"),
+            12 => text.push_str("\\f"),
+            // Writing to a string does not fail.
+            _ => drop(write!(text, "\\u{byte:04X}")),
+        }
+    }
+    text.push_str(&value[plain..]);
+    text.push('"');
+}
