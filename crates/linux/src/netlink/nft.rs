@@ -7,4 +7,4 @@ mod batch;
 mod expression;
 
 pub use batch::{BaseChain, Batch, ChainKind, ElementChange, ForeignChain, Hook, Map, Nftables};
-pub use expression::{AddressKind, CtState, Expression, Verdict};
+pub use expression::{AddressKind, CtState, Expression, Transport, Verdict};

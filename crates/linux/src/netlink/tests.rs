@@ -6,7 +6,9 @@ use std::os::fd::AsFd as _;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::nft::{BaseChain, Batch, ChainKind, ElementChange, Expression, Hook, Map, Nftables};
+use super::nft::{
+    BaseChain, Batch, ChainKind, ElementChange, Expression, Hook, Map, Nftables, Transport,
+};
 use super::{Address, Event, Events, Request, Route, Veth, make_network_namespace};
 
 /// Moves the test's thread into a fresh namespace; `false`, with the reason printed, without root.
@@ -122,4 +124,64 @@ fn links_are_made_and_found_and_their_loss_is_told() {
     assert_eq!(route.link("out").unwrap(), None);
     assert_eq!(inside.link("in").unwrap(), None);
     assert!(events.take().unwrap().contains(&Event::Link("out".to_owned())));
+}
+
+#[test]
+fn ports_are_rewritten_both_ways_without_tracking() {
+    if !enter() {
+        return;
+    }
+    crate::namespace::loopback_up().unwrap();
+    let server = std::net::UdpSocket::bind("127.0.0.11:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.11:0").unwrap();
+    let server_port = server.local_addr().unwrap().port();
+    let ports =
+        [(Transport::Udp, server_port), (Transport::Tcp, listener.local_addr().unwrap().port())];
+    let mut batch = Batch::new("own");
+    batch.add_own_table();
+    let base = |priority| Some(BaseChain { kind: ChainKind::Filter, hook: Hook::Output, priority });
+    batch.add_chain("queries", base(-300));
+    batch.add_chain("answers", base(-150));
+    let here = Ipv4Addr::new(127, 0, 0, 11);
+    for (protocol, port) in ports {
+        let query = [Expression::is_ipv4(), Expression::destination(here, 32)];
+        let query = [query.concat(), Expression::protocol(protocol)].concat();
+        let to_53 =
+            [Expression::destination_port(53), Expression::set_destination_port(protocol, port)];
+        batch.add_rule("queries", [query, to_53.concat()].concat());
+        let answer = [Expression::is_ipv4(), Expression::source(here, 32)];
+        let answer = [answer.concat(), Expression::protocol(protocol)].concat();
+        let from_53 = [Expression::source_port(port), Expression::set_source_port(protocol, 53)];
+        batch.add_rule("answers", [answer, from_53.concat()].concat());
+    }
+    let mut nftables = Nftables::open().unwrap();
+    nftables.commit(&batch).unwrap();
+
+    // The port itself is free for others.
+    let other = std::net::UdpSocket::bind("0.0.0.0:53").unwrap();
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect("127.0.0.11:53").unwrap();
+    client.send(b"query").unwrap();
+    let mut buffer = [0; 16];
+    let (length, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"query");
+    server.send_to(b"answer", from).unwrap();
+    assert_eq!(client.recv(&mut buffer).unwrap(), 6);
+    drop(other);
+
+    let client = std::net::TcpStream::connect("127.0.0.11:53").unwrap();
+    let (accepted, from) = listener.accept().unwrap();
+    assert_eq!(client.local_addr().unwrap(), from);
+    io::Write::write_all(&mut &accepted, b"answer").unwrap();
+    io::Read::read_exact(&mut &client, &mut buffer[..6]).unwrap();
+    assert_eq!(&buffer[..6], b"answer");
+
+    // Nobody else can take the rules away, and they end with their owner.
+    let mut stranger = Nftables::open().unwrap();
+    let mut flush = Batch::new("own");
+    flush.flush_chain("queries");
+    let refused = stranger.commit(&flush).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    drop(nftables);
+    assert_eq!(stranger.chains("own").unwrap(), [] as [&str; 0]);
 }

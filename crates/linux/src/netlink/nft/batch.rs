@@ -6,7 +6,8 @@ use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, 
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, HookNumber, InetHookNumber,
     ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
+    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags,
+    TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -17,6 +18,8 @@ use super::Expression;
 use crate::netlink::socket::{Reply, Socket, append};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
+/// `NFT_TABLE_F_OWNER`, since Linux 5.12.
+const TABLE_OWNER: u32 = 2;
 /// 10,000 elements of a map take about 600 KB.
 const SEND_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 /// An attribute's length has 16 bits; an element takes at most 60 bytes.
@@ -89,6 +92,16 @@ impl Batch {
     /// Adds the table, unless it is there.
     pub fn add_table(&mut self) {
         let attributes = vec![TableAttribute::Name(self.table.clone())];
+        self.push(NfTablesMessage::NewTable(TableMessage { attributes }), NLM_F_CREATE);
+    }
+
+    /// Adds a table that nobody but the committing [`Nftables`] can change or flush, and that ends
+    /// with it.
+    pub fn add_own_table(&mut self) {
+        let attributes = vec![
+            TableAttribute::Name(self.table.clone()),
+            TableAttribute::Flags(TableFlags::from_bits_retain(TABLE_OWNER)),
+        ];
         self.push(NfTablesMessage::NewTable(TableMessage { attributes }), NLM_F_CREATE);
     }
 

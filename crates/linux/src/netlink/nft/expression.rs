@@ -35,6 +35,29 @@ pub enum AddressKind {
     Local,
 }
 
+/// A protocol with ports and a checksum over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    fn checksum_offset(self) -> u32 {
+        match self {
+            Self::Tcp => 16,
+            Self::Udp => 6,
+        }
+    }
+}
+
 const VERDICT_REGISTER: u32 = 0;
 /// The 32-bit registers of a key, `NFT_REG32_00` onwards.
 const REGISTERS: [u32; 3] = [8, 9, 10];
@@ -93,6 +116,33 @@ impl Expression {
             AddressKind::Local => RTN_LOCAL,
         };
         vec![fib, compare(CMP_EQ, &kind.to_ne_bytes())]
+    }
+
+    /// `meta l4proto PROTOCOL`.
+    pub fn protocol(protocol: Transport) -> Vec<Self> {
+        vec![meta(META_L4PROTO, REGISTERS[0]), compare(CMP_EQ, &[protocol.number()])]
+    }
+
+    /// `th sport PORT`; needs [`Self::protocol`] before it.
+    pub fn source_port(port: u16) -> Vec<Self> {
+        let load = payload(TRANSPORT_HEADER, PORT_SOURCE_OFFSET, 2, REGISTERS[0]);
+        vec![load, compare(CMP_EQ, &port.to_be_bytes())]
+    }
+
+    /// `th dport PORT`; needs [`Self::protocol`] before it.
+    pub fn destination_port(port: u16) -> Vec<Self> {
+        let load = payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, REGISTERS[0]);
+        vec![load, compare(CMP_EQ, &port.to_be_bytes())]
+    }
+
+    /// `th sport set PORT`, in the packet alone: no connection is tracked.
+    pub fn set_source_port(protocol: Transport, port: u16) -> Vec<Self> {
+        set_port(PORT_SOURCE_OFFSET, protocol, port)
+    }
+
+    /// `th dport set PORT`, in the packet alone: no connection is tracked.
+    pub fn set_destination_port(protocol: Transport, port: u16) -> Vec<Self> {
+        set_port(PORT_DESTINATION_OFFSET, protocol, port)
     }
 
     /// `ct state …`.
@@ -156,6 +206,7 @@ const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const IP_SOURCE_OFFSET: u32 = 12;
 const IP_DESTINATION_OFFSET: u32 = 16;
+const PORT_SOURCE_OFFSET: u32 = 0;
 const PORT_DESTINATION_OFFSET: u32 = 2;
 const IFNAMSIZ: usize = 16;
 
@@ -188,6 +239,23 @@ fn meta(key: u32, register: u32) -> Expression {
 
 fn payload(base: u32, offset: u32, bytes: u32, register: u32) -> Expression {
     expression("payload", vec![be32(1, register), be32(2, base), be32(3, offset), be32(4, bytes)])
+}
+
+fn set_port(offset: u32, protocol: Transport, port: u16) -> Vec<Expression> {
+    const CHECKSUM_INET: u32 = 1;
+    let load = expression("immediate", vec![be32(1, REGISTERS[0]), value(2, &port.to_be_bytes())]);
+    let write = expression(
+        "payload",
+        vec![
+            be32(2, TRANSPORT_HEADER),
+            be32(3, offset),
+            be32(4, 2),
+            be32(5, REGISTERS[0]),
+            be32(6, CHECKSUM_INET),
+            be32(7, protocol.checksum_offset()),
+        ],
+    );
+    vec![load, write]
 }
 
 fn mask_register(mask: [u8; 4]) -> Expression {
