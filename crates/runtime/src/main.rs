@@ -15,6 +15,9 @@ fn main() -> ExitCode {
         [flag, bundle] if flag == "--log" => {
             ExitCode::from(runtime::shim::write_log(Path::new(bundle)))
         }
+        [flag, bundle] if flag == "--resolve" => {
+            ExitCode::from(runtime::shim::resolve(Path::new(bundle)))
+        }
         [flag] if flag == "--version" => {
             println!("teu-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -6,6 +6,7 @@ mod driver;
 mod external;
 mod job;
 mod log;
+mod names;
 pub mod protocol;
 mod requests;
 mod seal;
@@ -13,6 +14,7 @@ mod server;
 mod sink;
 mod start;
 
+pub use names::resolve;
 pub use seal::SealedBinary;
 pub use sink::write_log;
 pub use start::run;

@@ -17,6 +17,7 @@
 //! ```text
 //! <bundle>/config.json   OCI config                  written by the engine
 //! <bundle>/shim.json     ShimConfig                  written by the engine
+//! <bundle>/resolver.json ResolverConfig              written by the engine, if names are served
 //! <bundle>/shim.sock     the socket                  made by the engine, removed by the shim
 //! <bundle>/init.json     InitRecord                  written by the shim once init exists
 //! <container_dir>/exit.json   ExitInfo, durable      written by the shim once init is gone
@@ -229,6 +230,10 @@ pub enum Request {
     Pause,
     /// Replies [`Empty`].
     Resume,
+    /// Replies [`Empty`] when queries at 127.0.0.11 in the container are answered by what
+    /// `<bundle>/resolver.json` says; that file is there already. A container that has the file
+    /// when it starts is served from the beginning. Shims before this request do not know it.
+    ServeNames,
 }
 
 /// Which streams a client wants. Standard input takes part if `stdin` is set and it is open.

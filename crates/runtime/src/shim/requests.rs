@@ -4,6 +4,7 @@ use linux::process::Pidfd;
 
 use super::connection::Phase;
 use super::job::Job;
+use super::names::{self, Names};
 use super::protocol::{
     Attached, ConsoleSize, Empty, ExecRequest, ExecStarted, Failure, Pids, Request, State, Streams,
     VERSION,
@@ -57,6 +58,10 @@ impl Server {
             Request::Pause => {
                 let done = self.pause();
                 self.answer(id, done);
+            }
+            Request::ServeNames => {
+                let done = self.running().and_then(|()| self.serve_names());
+                self.answer(id, done.map(|()| Empty {}));
             }
             Request::Resume => {
                 let done = self.resume();
@@ -137,6 +142,22 @@ impl Server {
         self.cgroup.thaw().map_err(cgroup_failure)?;
         self.paused = false;
         Ok(Empty {})
+    }
+
+    /// Makes names resolve in the container, unless they do already.
+    pub(super) fn serve_names(&mut self) -> Result<(), Failure> {
+        if self.names.is_some() {
+            return Ok(());
+        }
+        let network = match self.jobs.get(INIT) {
+            Some(init) => Some(names::open_network(format!("/proc/{}/ns/net", init.pid).as_ref())?),
+            None => names::network_of(&self.spec)?,
+        };
+        let network = network.ok_or_else(|| {
+            Failure::other("the container has no network of its own to resolve names in")
+        })?;
+        self.names = Some(Names::open(&self.bundle, network)?);
+        Ok(())
     }
 
     fn attach(&mut self, id: u64, streams: Streams) {

@@ -21,6 +21,7 @@ use super::connection::{Connection, Input, Phase};
 use super::driver::Driver;
 use super::job::{Job, Output};
 use super::log::Source;
+use super::names::Names;
 use super::protocol::{
     EXIT_FILE, ExecExit, ExitInfo, Failure, FailureKind, SOCKET_FILE, ShimConfig, Started, Streams,
     VERSION, frame,
@@ -46,6 +47,8 @@ pub(crate) struct Server {
     pub(super) listener: Option<UnixListener>,
     pub(super) signals: OwnedFd,
     pub(super) log: Option<Sink>,
+    /// Once the container is on a user-defined network.
+    pub(super) names: Option<Names>,
     /// The root of the container's devpts, where execs open their terminals.
     pub(super) devpts: Option<OwnedFd>,
     /// The container's overlay. Its last user makes the kernel sync the whole file system below,
@@ -68,6 +71,7 @@ pub(crate) struct Server {
 enum Token {
     Signals,
     Listener,
+    Names,
     Sync(String),
     Output(String, Source),
     Stdin(String),
@@ -108,8 +112,10 @@ impl Server {
 
     fn timeout(&self) -> Option<Duration> {
         let patience = Duration::from_millis(self.config.drain_timeout_ms);
-        let earliest = self.draining.values().min()?;
-        Some((*earliest + patience).saturating_duration_since(Instant::now()))
+        let drained = self.draining.values().min().map(|earliest| *earliest + patience);
+        let names = self.names.as_ref().and_then(Names::due);
+        let due = drained.into_iter().chain(names).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
     }
 
     fn interests(&self) -> Vec<(Token, PollFd<'_>, ())> {
@@ -120,6 +126,9 @@ impl Server {
         add(Token::Signals, self.signals.as_fd(), PollFlags::IN);
         if let Some(listener) = &self.listener {
             add(Token::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        for fd in self.names.iter().flat_map(Names::waiting_at) {
+            add(Token::Names, fd, PollFlags::IN);
         }
         for (name, job) in &self.jobs {
             if let Some(sync) = &job.sync {
@@ -176,6 +185,11 @@ impl Server {
         match token {
             Token::Signals => self.reap(),
             Token::Listener => self.accept(),
+            Token::Names => {
+                if let Some(names) = &mut self.names {
+                    names.wake();
+                }
+            }
             Token::Sync(name) => self.hear(&name),
             Token::Output(name, source) => self.pump(&name, source),
             Token::Stdin(name) => {
@@ -193,6 +207,9 @@ impl Server {
         // The signals carry no news beyond having come.
         while rustix::io::read(&self.signals, &mut buffer).is_ok_and(|length| length > 0) {}
         while let Some((pid, exit)) = process::reap_any() {
+            if self.names.as_mut().is_some_and(|names| names.child_ended(pid, exit)) {
+                continue;
+            }
             let ended = self.jobs.iter_mut().find(|(_, job)| job.pid == pid && job.exit.is_none());
             if let Some((name, job)) = ended {
                 job.exit = Some(exit);
@@ -359,6 +376,9 @@ impl Server {
 
     /// Does what the passage of time and the last events have made due.
     fn settle(&mut self) {
+        if let Some(names) = &mut self.names {
+            names.settle();
+        }
         let patience = Duration::from_millis(self.config.drain_timeout_ms);
         let names: Vec<_> = self.draining.keys().cloned().collect();
         for name in names {
@@ -405,6 +425,7 @@ impl Server {
         if let Some(log) = self.log.take() {
             log.finish();
         }
+        self.names = None;
         let mut warnings = Vec::new();
         let oom_killed = self.cgroup.oom_kills() > 0;
         if let Err(failure) = self.driver.delete() {

@@ -80,6 +80,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
         listener: Some(listener),
         signals,
         log,
+        names: None,
         devpts: None,
         rootfs: None,
         jobs: std::collections::BTreeMap::new(),
@@ -99,6 +100,9 @@ fn start(server: &mut Server) -> Result<(), Failure> {
     detach_stdin()?;
     // Who attached before the start must not miss the first byte.
     server.accept();
+    if server.bundle.join(resolver::RESOLVER_FILE).exists() {
+        server.serve_names()?;
+    }
     server.start_init()?;
     let pid = server.jobs.get(INIT).map_or(0, |init| init.pid);
     let started_at_ns = now_ns();
@@ -163,7 +167,7 @@ fn detach_stdin() -> Result<(), Failure> {
     rustix::stdio::dup2_stdin(&null).during(|| "replace stdin".to_owned())
 }
 
-fn open_null() -> io::Result<OwnedFd> {
+pub(super) fn open_null() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 

@@ -5,5 +5,6 @@
 mod differential;
 mod harness;
 mod lifecycle;
+mod names;
 mod security;
 mod unified;
