@@ -22,6 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("resolver", &[]),
     ("runtime", &["linux", "resolver"]),
     ("mesos-api", &[]),
+    ("scheduler", &["mesos-api"]),
+    ("load", &["mesos-api"]),
     ("images", &["linux"]),
     ("network", &["linux", "resolver"]),
     ("engine", &["images", "linux", "network", "resolver", "runtime"]),

@@ -1,0 +1,93 @@
+//! Where a master may be: the addresses given, and those that redirects name. No IO.
+
+use crate::error::{Error, Result};
+
+const DEFAULT_PORT: u16 = 5050;
+
+/// The masters to try, in turn. A redirect is followed first and remembered only while it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Masters {
+    given: Vec<String>,
+    next: usize,
+    leader: Option<String>,
+}
+
+impl Masters {
+    /// Parses `host[:port][,host[:port]…]`; a leading `http://` is allowed.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let refuse = |reason| Error::Address { address: text.to_owned(), reason };
+        if text.starts_with("zk://") {
+            return Err(refuse(
+                "ZooKeeper is not asked; give host:port of one or more masters, separated by commas",
+            ));
+        }
+        let given: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .map(|part| authority(part).map_err(refuse))
+            .collect::<Result<_>>()?;
+        Ok(Self { given, next: 0, leader: None })
+    }
+
+    /// The one to try now.
+    pub(crate) fn current(&self) -> &str {
+        self.leader.as_deref().unwrap_or(&self.given[self.next])
+    }
+
+    /// The current one failed: forgets a redirect, else moves on.
+    pub(crate) fn failed(&mut self) {
+        if self.leader.take().is_none() {
+            self.next = (self.next + 1) % self.given.len();
+        }
+    }
+
+    /// The current one names another in a `Location` header: absolute, or without its scheme, as Mesos writes it.
+    pub(crate) fn redirected(&mut self, location: &str) -> Result<()> {
+        let (_, rest) = location.split_once("//").unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        let leader = authority(host).map_err(|_| Error::Redirect {
+            address: self.current().to_owned(),
+            location: location.to_owned(),
+        })?;
+        self.leader = Some(leader);
+        Ok(())
+    }
+}
+
+/// `host:port`, with the default port added.
+fn authority(text: &str) -> Result<String, &'static str> {
+    if text.starts_with("https://") {
+        return Err("TLS is not spoken; give http:// or host:port");
+    }
+    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if text.is_empty() {
+        return Err("it is empty; give host:port");
+    }
+    let bare_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
+    if bare_v6 {
+        return Ok(format!("[{text}]:{DEFAULT_PORT}"));
+    }
+    if text.ends_with(']') || !text.contains(':') {
+        return checked(text).map(|host| format!("{host}:{DEFAULT_PORT}"));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => checked(host).map(|host| format!("{host}:{port}")),
+        _ => Err("its port is no number from 1 to 65535"),
+    }
+}
+
+fn checked(host: &str) -> Result<&str, &'static str> {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let fine = match inner {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        }
+    };
+    if fine { Ok(host) } else { Err("it is no host name or address; give host:port") }
+}
+
+#[cfg(test)]
+mod tests;
