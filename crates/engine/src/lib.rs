@@ -66,8 +66,9 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     /// Tells the owner tasks to leave their containers alone and end.
     pub(crate) stopping: CancellationToken,
-    /// Keeps other daemons off the data root; taken by `shutdown`.
-    lock: std::sync::Mutex<Option<linux::fs::FileLock>>,
+    /// Keeps other daemons off the data root. After the databases, and so let go after they are
+    /// closed: whoever gets the lock can open them.
+    _lock: linux::fs::FileLock,
 }
 
 /// Runs `work`, which blocks, where that holds up nobody.
@@ -100,7 +101,6 @@ impl Engine {
         if let Err(error) = closed.await {
             tracing::error!(%error, "state database not closed");
         }
-        self.inner.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 
     /// The images. Its calls block.

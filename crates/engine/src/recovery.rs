@@ -7,7 +7,8 @@
 //! | runs | a shim that answers | runs, waited for again |
 //! | runs | a shim that is there but silent, an init that lives | runs, waited for again |
 //! | runs | no shim, exit.json of that pid | ended with that code and time |
-//! | runs | neither | its processes killed, ended with 137 |
+//! | runs | neither, and the same boot | its processes killed, ended with 137 |
+//! | runs | nothing, or another boot | ended with 255, as Docker says after a reboot |
 //! | does not run | a shim that answers | a start that was cut off after its effect: runs |
 //! | does not run | a bundle | a start that was cut off: taken down |
 //! | removing | | removed |
@@ -39,9 +40,10 @@ use crate::{Config, Engine, Error, Inner, Result, event, exec, spec, volume};
 /// is stopped or the machine is very busy.
 const SHIM_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How long a lock's holder may take to end before it counts as alive.
+/// How long a lock's holder may take to end before it counts as alive: a daemon that was told to
+/// stop holds the lock to its very end, and gives its threads half a second.
 const DYING_HOLDER: rustix::event::Timespec =
-    rustix::event::Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+    rustix::event::Timespec { tv_sec: 1, tv_nsec: 500_000_000 };
 
 /// Opens the stores, recovers every container, removes what is left over.
 pub(crate) async fn open(config: Config) -> Result<Engine> {
@@ -125,7 +127,7 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         users: spec::user::UserCache::default(),
         tasks: tokio_util::task::TaskTracker::new(),
         stopping: tokio_util::sync::CancellationToken::new(),
-        lock: std::sync::Mutex::new(Some(lock)),
+        _lock: lock,
         config,
     };
     Ok((Engine { inner: Arc::new(inner) }, records))
@@ -247,6 +249,7 @@ fn take_over(engine: &Engine, record: &mut ContainerRecord, state: &protocol::St
     let known = run.status.has_process() && i32::try_from(state.pid) == Ok(run.pid);
     run.pid = i32::try_from(state.pid).unwrap_or(0);
     run.pid_start_ticks = state.start_ticks;
+    run.boot_id.clone_from(&engine.inner.host.boot_id);
     run.status = if state.paused { Status::Paused } else { Status::Running };
     if !known {
         // The start had its effect, but nobody was left to record it.
@@ -271,6 +274,7 @@ async fn end(engine: &Engine, record: &mut ContainerRecord, paths: &ContainerPat
     let run = crate::container::exit::run_id(paths, record, cgroup);
     let end = match &info {
         Some(info) => crate::container::exit::end_of(info),
+        None if is_of_another_boot(engine, record, paths) => crate::container::exit::rebooted(),
         None => crate::container::exit::lost(run).await,
     };
     take_down(engine, record, paths).await;
@@ -284,6 +288,13 @@ async fn end(engine: &Engine, record: &mut ContainerRecord, paths: &ContainerPat
     state.error = end.error;
     crate::container::publish::died(&engine.inner.events, record);
     record.networks.values_mut().for_each(|endpoint| endpoint.live = None);
+}
+
+/// Whether the machine went down under the container: its process belongs to another boot, or the
+/// exec root, which does not outlive one, has nothing of it.
+fn is_of_another_boot(engine: &Engine, record: &ContainerRecord, paths: &ContainerPaths) -> bool {
+    let (then, now) = (&record.state.boot_id, &engine.inner.host.boot_id);
+    !paths.bundle.exists() || (!then.is_empty() && !now.is_empty() && then != now)
 }
 
 /// There is a bundle, but neither a shim nor a run that was recorded.
@@ -300,6 +311,7 @@ async fn finish_cut_off_start(
         record.state.status = Status::Running;
         record.state.pid = i32::try_from(init.pid).unwrap_or(0);
         record.state.pid_start_ticks = init.start_ticks;
+        record.state.boot_id.clear();
         record.state.started_at = Some(timestamp(init.started_at_ns));
         end(engine, record, paths).await;
         return;

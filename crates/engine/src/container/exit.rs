@@ -102,6 +102,16 @@ pub(crate) async fn lost(run: RunId) -> RunEnd {
     }
 }
 
+/// The machine was restarted under the container; nobody knows how its process ended.
+pub(crate) fn rebooted() -> RunEnd {
+    RunEnd {
+        exit_code: 255,
+        oom_killed: false,
+        finished_at: Timestamp::now(),
+        error: "the machine was restarted while the container ran".to_owned(),
+    }
+}
+
 fn kill_leftovers(run: &RunId) {
     if let Ok(pid) = u32::try_from(run.pid) {
         kill_process(pid, run.start_ticks);

@@ -218,6 +218,7 @@ impl Owner {
         state.status = Status::Running;
         state.pid = run.pid;
         state.pid_start_ticks = run.start_ticks;
+        state.boot_id.clone_from(&self.engine.inner.host.boot_id);
         state.started_at = Some(run.started_at);
         state.exit_code = 0;
         state.error.clear();

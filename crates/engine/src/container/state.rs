@@ -23,6 +23,8 @@ pub struct ContainerState {
     pub pid: i32,
     /// Start time of `pid` in clock ticks after boot, so that a reused number is noticed.
     pub pid_start_ticks: u64,
+    /// The kernel's id of the boot in which `pid` was started; empty in older records.
+    pub boot_id: String,
     /// Of the last run; 128+n when killed by signal n, 126 to 128 when it could not start.
     pub exit_code: i32,
     /// Why the last start failed, or empty.

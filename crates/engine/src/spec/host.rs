@@ -12,6 +12,8 @@ pub(crate) struct HostFacts {
     pub(crate) cgroup_v2: bool,
     /// Capabilities in our own bounding set; more cannot be given away.
     pub(crate) bounding: HashSet<Capability>,
+    /// The kernel's id of this boot, another after each; empty when it cannot be read.
+    pub(crate) boot_id: String,
     /// The host's name.
     pub(crate) hostname: String,
     /// CPUs that can be given to containers, as the kernel lists them.
@@ -28,6 +30,7 @@ impl HostFacts {
         Self {
             cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             bounding: bounding_set(&text("/proc/self/status")),
+            boot_id: first_line("/proc/sys/kernel/random/boot_id"),
             hostname: first_line("/proc/sys/kernel/hostname"),
             online_cpus: first_line("/sys/devices/system/cpu/online"),
             online_mems: first_line("/sys/devices/system/node/online"),

@@ -17,10 +17,11 @@ fn start_two(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The plain one ended as lost, the other one runs again under a new pid.
-fn are_judged(host: &Host, before: &str, error: &str) -> Result<()> {
+/// The plain one ended with `code`, the other one runs again under a new pid.
+fn are_judged(host: &Host, before: &str, code: i32, error: &str) -> Result<()> {
     let teu = host.teu();
-    becomes(&teu, "plain", "{{.State.Status}} {{.State.ExitCode}}", "exited 137")?;
+    let ended = format!("exited {code}");
+    becomes(&teu, "plain", "{{.State.Status}} {{.State.ExitCode}}", &ended)?;
     let told = inspect(&teu, "plain", "{{.State.Error}}")?;
     ensure!(told.contains(error) && told.is_empty() == error.is_empty(), "{told:?}");
     eventually("it runs again", || {
@@ -63,7 +64,7 @@ fn killed_shims_end_their_containers() -> Result<()> {
     for name in ["plain", "always"] {
         signal(shim_of(&teu, name)?, Signal::KILL)?;
     }
-    are_judged(&host, &pid, "shim")
+    are_judged(&host, &pid, 137, "shim")
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn shims_of_an_earlier_daemon_end_their_containers() -> Result<()> {
     for name in ["plain", "always"] {
         signal(shim_of(&teu, name)?, Signal::KILL)?;
     }
-    are_judged(&host, &pid, "shim")
+    are_judged(&host, &pid, 137, "shim")
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn shims_and_daemon_killed_together() -> Result<()> {
         signal(shim, Signal::KILL)?;
     }
     host.start_daemon()?;
-    are_judged(&host, &pid, "shim")
+    are_judged(&host, &pid, 137, "shim")
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn killed_inits_end_their_containers() -> Result<()> {
     for name in ["plain", "always"] {
         signal(inspect(&teu, name, "{{.State.Pid}}")?.parse()?, Signal::KILL)?;
     }
-    are_judged(&host, &pid, "")
+    are_judged(&host, &pid, 137, "")
 }
 
 /// After a reboot no process is left and the exec root, a memory file system, is empty.
@@ -153,7 +154,7 @@ fn a_reboot_ends_containers_and_starts_those_that_always_run() -> Result<()> {
     std::process::Command::new("ip").args(["link", "del", host.bridge()]).status()?;
     host.start_daemon()?;
     ensure!(inspect(&teu, "done", "{{.State.Status}} {{.State.ExitCode}}")? == "exited 5");
-    are_judged(&host, &pid, "shim")
+    are_judged(&host, &pid, 255, "restarted")
 }
 
 /// A shim that is stopped, or starved by a busy machine, is not a dead one.
