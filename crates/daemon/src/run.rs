@@ -114,24 +114,26 @@ fn start(config: Config) -> anyhow::Result<()> {
     });
     // Blocking calls of cut-off requests (reads of a pipe, say) must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(500));
-    ended
+    // Whoever sees the pid file go may start the next daemon: nothing is open here by now.
+    ended.map(drop)
 }
 
 /// Runs a daemon until `stop`. Containers go on after it returns.
 /// Sockets of a service manager (`fd://`) are out of reach here: [`main`] takes them.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    run_on(config, Vec::new(), stop).await
+    run_on(config, Vec::new(), stop).await.map(drop)
 }
 
+/// Gives the pid file back, which is to go when all else is gone.
 async fn run_on(
     config: Config,
     handed_over: Vec<OwnedFd>,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PidFile> {
     let config = Arc::new(config);
     let shim = shim_path()?;
     let engine = Engine::open(convert::engine_config(&config, shim)?).await?;
-    let _pidfile = PidFile::write(&config.pidfile)?;
+    let pidfile = PidFile::write(&config.pidfile)?;
     let listeners = listen::bind_all(&config, handed_over).await?;
     let registry = convert::registry_config(&config, proxy_from_env())?;
     let api = Api {
@@ -147,7 +149,7 @@ async fn run_on(
     notify::notify("STOPPING=1");
     engine.shutdown().await;
     tracing::info!("daemon stopped, containers go on");
-    Ok(())
+    Ok(pidfile)
 }
 
 fn watch_signals(stop: CancellationToken) -> anyhow::Result<()> {
@@ -188,6 +190,7 @@ fn shim_path() -> anyhow::Result<PathBuf> {
 }
 
 /// The pid file, removed at the end if it is still this process's.
+#[derive(Debug)]
 struct PidFile(PathBuf);
 
 impl PidFile {
