@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use redb::WriteTransaction;
@@ -25,27 +26,30 @@ pub struct Fault {
 }
 
 impl Store {
-    /// Removes everything that no metadata names.
+    /// Removes everything that no metadata names. Directories of layers may hold a lot: they are
+    /// only listed here, and deleted by a thread that [`Store::wait_swept`] waits for.
     pub(crate) fn collect_garbage(&self) -> Result<()> {
         let write = self.write()?;
-        let mut missing = Vec::new();
+        let mut blobs = Vec::new();
         let mut candidates = Vec::new();
         for (diff_id, record) in write.records::<LayerRecord>(LAYERS)? {
             // Without its directory a record only keeps a pull from bringing the layer again.
             if !self.paths().diff(&record.cache_id).is_dir() {
                 tracing::warn!(layer = %diff_id, "layer directory is missing");
                 database::delete(&write, LAYERS, &diff_id.to_string())?;
-                missing.push(record);
+                blobs.extend(record.blob);
             } else {
                 candidates.push(diff_id);
             }
         }
-        let mut removed = unreferenced(&write, &self.state(), &candidates)?;
+        let removed = unreferenced(&write, &self.state(), &candidates)?;
         forget(&write, &removed)?;
-        removed.extend(missing.into_iter().map(|record| (Digest::of(b""), record)));
         write.commit().map_err(Error::database)?;
-        self.delete_layers(removed)?;
-        self.delete_strays()?;
+        blobs.extend(removed.into_iter().filter_map(|(_, record)| record.blob));
+        for blob in blobs {
+            self.delete_blob(&blob.digest)?;
+        }
+        self.sweep(self.strays()?)?;
         self.give_up_downloads(SystemTime::now())
     }
 
@@ -109,16 +113,35 @@ impl Store {
         delete::delete(&self.paths().blob(digest))
     }
 
-    /// Deletes layer directories that no record names: staged, half deleted.
-    fn delete_strays(&self) -> Result<()> {
+    /// Lists layer directories that no record names: staged, half deleted, just forgotten. Right only
+    /// while nothing is being unpacked.
+    fn strays(&self) -> Result<Vec<PathBuf>> {
         let layers = self.read()?.records::<LayerRecord>(LAYERS)?;
         let known: HashSet<String> = layers.into_iter().map(|(_, layer)| layer.cache_id).collect();
-        for dir in entries(&self.paths().layers)? {
+        let mut strays = entries(&self.paths().layers)?;
+        strays.retain(|dir| {
             let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-            if !name.is_some_and(|name| known.contains(&name)) {
-                delete::delete(&dir)?;
-            }
+            !name.is_some_and(|name| known.contains(&name))
+        });
+        Ok(strays)
+    }
+
+    /// Deletes directories without anybody waiting.
+    fn sweep(&self, directories: Vec<PathBuf>) -> Result<()> {
+        if directories.is_empty() {
+            return Ok(());
         }
+        let thread = std::thread::Builder::new().name("sweep".to_owned()).spawn(move || {
+            for path in directories {
+                // Found again at the next open.
+                if let Err(error) = delete::delete(&path) {
+                    tracing::warn!(path = %path.display(), %error, "leftover not deleted");
+                }
+            }
+        });
+        let thread = thread
+            .map_err(|source| Error::io("start the thread that cleans", &self.paths().layers, source))?;
+        *self.0.sweep.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
 

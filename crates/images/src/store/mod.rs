@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     /// Held for a few table look-ups at most, never while files are read or written. Taken inside of
     /// a write transaction where both are needed.
     state: Mutex<State>,
+    /// Deletes what was found to be garbage at open. Held only to put or take the handle.
+    sweep: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// What is in use now and must not be removed although no image refers to it.
@@ -111,7 +113,8 @@ impl Store {
         let database = database::Handle::open(data_root.join("images.redb"))?;
         let rw = rw::recorded(&paths)?;
         let state = Mutex::new(State { rw, ..State::default() });
-        let store = Self(Arc::new(Inner { paths, database, state }));
+        let sweep = Mutex::default();
+        let store = Self(Arc::new(Inner { paths, database, state, sweep }));
         store.collect_garbage()?;
         Ok(store)
     }
@@ -131,6 +134,16 @@ impl Store {
 
     pub(crate) fn paths(&self) -> &Paths {
         &self.0.paths
+    }
+
+    /// Waits until what [`Store::open`] found to be garbage is deleted.
+    pub fn wait_swept(&self) {
+        let sweep = self.0.sweep.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = sweep
+            && thread.join().is_err()
+        {
+            tracing::error!("the deletion of leftovers panicked");
+        }
     }
 
     /// Holds a blob or layer against removal.

@@ -145,6 +145,7 @@ fn writable_layers_survive_and_leftovers_do_not() {
     }
     fs::write(dir.path().join("content/ingest/young"), "x").unwrap();
     let store = Store::open(dir.path()).unwrap();
+    store.wait_swept();
     assert_eq!(store.rw_layer("c1").unwrap(), rw);
     assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 1);
     assert!(!dir.path().join("rw/half").exists());
