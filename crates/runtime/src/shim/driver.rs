@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::external::{self, External};
+use super::external::{self, External, Pending};
 use super::job::Job;
 use super::protocol::{ExecRequest, Failure, RuntimeConfig, ShimConfig};
 use super::server::{INIT, Server, not_running};
@@ -18,6 +18,14 @@ pub(super) enum Driver {
     Builtin,
     /// Another binary.
     External(External),
+}
+
+/// What came of the wish for a process.
+#[derive(Debug)]
+pub(super) enum Made {
+    Job(Job),
+    /// An external runtime makes it.
+    Asked(Pending),
 }
 
 impl Driver {
@@ -102,13 +110,13 @@ impl Server {
         }
     }
 
-    /// Makes the process of an exec; its outcome is heard later.
-    pub(super) fn spawn_exec(&mut self, request: &ExecRequest) -> Result<Job, Failure> {
+    /// Makes the process of an exec, or asks for it; its outcome is heard later.
+    pub(super) fn spawn_exec(&mut self, request: &ExecRequest) -> Result<Made, Failure> {
         let terminal = request.process.terminal() == Some(true);
         let setup =
             StreamSetup { open_stdin: request.streams.stdin, terminal, size: request.console_size };
         if let Driver::External(external) = &mut self.driver {
-            return external.exec(&request.process, setup);
+            return external.exec(&request.process, setup).map(Made::Asked);
         }
         let devpts = self.devpts.as_ref().map(OwnedFd::try_clone);
         let filter = self.filter.as_deref().filter(|_| !request.unconfined);
@@ -122,6 +130,6 @@ impl Server {
             devpts: devpts.and_then(Result::ok),
             setup,
         })?;
-        Ok(Job::new(spawned, terminal))
+        Ok(Made::Job(Job::new(spawned, terminal)))
     }
 }

@@ -4,16 +4,16 @@
 //! <bundle>/oci/config.json   the OCI config with root and cgroup filled in
 //! <bundle>/oci/rootfs        where the overlay is mounted, in the shim's own mount namespace
 //! <bundle>/oci/state         the runtime's --root
-//! <bundle>/oci/log.json      its messages
+//! <bundle>/oci/log*.json     its messages
 //! ```
 //! The runtime creates and execs; its processes become the shim's children by subreaping. Signals,
 //! freezing, limits and statistics go to the cgroup and the processes directly, as for our own.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio as Redirect};
+use std::process::{Child, Command, ExitStatus, Stdio as Redirect};
 
 use linux::mount::{self, MountAttr, Tree};
 use linux::namespace;
@@ -23,11 +23,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 
 use super::job::Job;
-use super::protocol::{Failure, FailureKind, ShimConfig};
+use super::protocol::{ConsoleSize, Failure, FailureKind, ShimConfig};
 use crate::cgroup::Cgroup;
 use crate::failure::During;
 use crate::init::{self, Stdio};
-use crate::spawn::{StreamSetup, cgroup_failure};
+use crate::spawn::{StreamSetup, Streams, cgroup_failure};
 
 const MS_SLAVE: u64 = 1 << 19;
 
@@ -79,7 +79,7 @@ impl External {
             size: config.console_size,
         };
         let bundle = self.directory.display().to_string();
-        let job = self.make(Wanted { arguments: vec!["create", "--bundle", &bundle], setup })?;
+        let job = self.ask(Wanted { arguments: vec!["create", "--bundle", &bundle], setup })?.wait()?;
         // The runtime knows v1 only in a hybrid set-up; the v2 directory kills and freezes.
         if let Some(directory) = cgroup.unified_directory() {
             std::fs::write(directory.join("cgroup.procs"), job.pid.to_string())
@@ -93,15 +93,19 @@ impl External {
         self.call(&["start"])
     }
 
-    /// Starts a further process.
-    pub(super) fn exec(&mut self, process: &Process, setup: StreamSetup) -> Result<Job, Failure> {
+    /// Asks for a further process; it is there once the runtime has ended, which may take its time.
+    pub(super) fn exec(
+        &mut self,
+        process: &Process,
+        setup: StreamSetup,
+    ) -> Result<Pending, Failure> {
         let path = self.directory.join(format!("process-{}.json", self.count));
         write_json(&path, process)?;
         let file = path.display().to_string();
-        let job =
-            self.make(Wanted { arguments: vec!["exec", "--detach", "--process", &file], setup });
-        let _ = std::fs::remove_file(path);
-        job
+        let mut pending =
+            self.ask(Wanted { arguments: vec!["exec", "--detach", "--process", &file], setup })?;
+        pending.files.push(path);
+        Ok(pending)
     }
 
     /// Lets the runtime forget the container.
@@ -139,12 +143,14 @@ impl External {
         Ok(target)
     }
 
-    /// Has the runtime make a process, and finds it.
-    fn make(&mut self, wanted: Wanted<'_>) -> Result<Job, Failure> {
+    /// Has the runtime make a process, and does not wait for it.
+    fn ask(&mut self, wanted: Wanted<'_>) -> Result<Pending, Failure> {
         self.count += 1;
         let terminal = wanted.setup.terminal;
+        let size = wanted.setup.size;
         let pid_file = self.directory.join(format!("pid-{}", self.count));
-        let mut command = self.command(wanted.arguments[0]);
+        let log = self.directory.join(format!("log-{}.json", self.count));
+        let mut command = self.command(wanted.arguments[0], &log);
         command.args(&wanted.arguments[1..]).arg("--pid-file").arg(&pid_file);
         let console = if terminal { Some(Console::listen(&self.directory)?) } else { None };
         if let Some(console) = &console {
@@ -162,58 +168,130 @@ impl External {
         let child = command.arg(&self.container_id).spawn();
         // The command holds the other ends of the pipes.
         drop(command);
-        let mut child = child.during(|| format!("run {}", self.path.display()))?;
-        let master = console.as_ref().map(|console| console.receive(&child)).transpose();
-        self.finish(&mut child)?;
-        let pid = std::fs::read_to_string(&pid_file).during(|| "read the pid file".to_owned())?;
-        let pid: u32 =
-            pid.trim().parse().map_err(|_| Failure::other("the pid file holds no pid"))?;
-        let pidfd = Pidfd::open(pid).during(|| format!("open process {pid}"))?;
-        let mut job = Job::running(pid, pidfd, streams, terminal);
-        if let Some(master) = master?.flatten() {
-            job.set_terminal(master)?;
-            if let Some(size) = wanted.setup.size {
-                job.resize(size.rows, size.cols)?;
-            }
-        }
-        Ok(job)
+        let child = child.during(|| format!("run {}", self.path.display()))?;
+        let files = vec![pid_file.clone(), log.clone()];
+        let runtime = self.path.clone();
+        Ok(Pending { child, runtime, console, master: None, streams, size, pid_file, log, files })
     }
 
     fn call(&self, arguments: &[&str]) -> Result<(), Failure> {
-        let mut command = self.command(arguments[0]);
+        let log = self.directory.join("log.json");
+        // A log of an earlier command would be taken for this one's.
+        let _ = std::fs::remove_file(&log);
+        let mut command = self.command(arguments[0], &log);
         command.args(&arguments[1..]).arg(&self.container_id);
         command.stdin(Redirect::null()).stdout(Redirect::null()).stderr(Redirect::null());
         let mut child = command.spawn().during(|| format!("run {}", self.path.display()))?;
-        self.finish(&mut child)
+        let status = child.wait().during(|| format!("wait for {}", self.path.display()))?;
+        outcome(&self.path, &log, status)
     }
 
-    fn command(&self, verb: &str) -> Command {
+    fn command(&self, verb: &str, log: &Path) -> Command {
         let mut command = Command::new(&self.path);
-        // A log of an earlier command would be taken for this one's.
-        let _ = std::fs::remove_file(self.directory.join("log.json"));
         command
             .args(&self.args)
             .arg("--root")
             .arg(self.directory.join("state"))
             .arg("--log")
-            .arg(self.directory.join("log.json"))
+            .arg(log)
             .args(["--log-format", "json"])
             .arg(verb);
         command
     }
+}
 
-    /// Waits for the runtime and reads its complaint, if it has one.
-    fn finish(&self, child: &mut Child) -> Result<(), Failure> {
-        let status = child.wait().during(|| format!("wait for {}", self.path.display()))?;
-        if status.success() {
-            return Ok(());
-        }
-        let log = std::fs::read_to_string(self.directory.join("log.json")).unwrap_or_default();
-        let complaint = log.lines().rev().find_map(error_message);
-        let name = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy();
-        let message = complaint.unwrap_or_else(|| format!("{name} ended with {status}"));
-        Err(Failure { kind: kind_of(&message), message })
+/// A process that the runtime was asked for: the runtime still works on it.
+#[derive(Debug)]
+pub(super) struct Pending {
+    child: Child,
+    /// The runtime's binary.
+    runtime: PathBuf,
+    /// Where the terminal will come from.
+    console: Option<Console>,
+    master: Option<OwnedFd>,
+    streams: Streams,
+    size: Option<ConsoleSize>,
+    pid_file: PathBuf,
+    log: PathBuf,
+    /// Of no use once it is over.
+    files: Vec<PathBuf>,
+}
+
+impl Pending {
+    /// The socket on which a terminal is awaited.
+    pub(super) fn console(&self) -> Option<BorrowedFd<'_>> {
+        self.console.as_ref().filter(|_| self.master.is_none()).map(|c| c.listener.as_fd())
     }
+
+    /// Takes the terminal that has come.
+    pub(super) fn take_console(&mut self) -> Result<(), Failure> {
+        if let Some(console) = self.console.as_ref().filter(|_| self.master.is_none()) {
+            self.master = console.try_receive()?;
+        }
+        Ok(())
+    }
+
+    /// Gives up: whatever the runtime is at, it is for nothing.
+    pub(super) fn abandon(mut self) {
+        // It may have ended by itself, and is reaped either way.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Tells how the runtime ended, if it has; it is reaped then.
+    pub(super) fn try_wait(&mut self) -> Option<io::Result<ExitStatus>> {
+        self.child.try_wait().transpose()
+    }
+
+    fn wait(mut self) -> Result<Job, Failure> {
+        if let Some(console) = &self.console {
+            self.master = console.receive(&self.child)?;
+        }
+        let status = self.child.wait();
+        self.complete(status)
+    }
+
+    /// Finds the process that the runtime, which has ended, made. That must not be reaped yet.
+    pub(super) fn complete(mut self, status: io::Result<ExitStatus>) -> Result<Job, Failure> {
+        self.take_console()?;
+        let status = status.during(|| format!("wait for {}", self.runtime.display()))?;
+        outcome(&self.runtime, &self.log, status)?;
+        let pid = std::fs::read_to_string(&self.pid_file);
+        let pid = pid.during(|| "read the pid file".to_owned())?;
+        let pid: u32 =
+            pid.trim().parse().map_err(|_| Failure::other("the pid file holds no pid"))?;
+        let pidfd = Pidfd::open(pid).during(|| format!("open process {pid}"))?;
+        let streams = std::mem::take(&mut self.streams);
+        let mut job = Job::running(pid, pidfd, streams, self.console.is_some());
+        if let Some(master) = self.master.take() {
+            job.set_terminal(master)?;
+            if let Some(size) = self.size {
+                job.resize(size.rows, size.cols)?;
+            }
+        }
+        Ok(job)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        for file in &self.files {
+            // They go with the bundle at the latest.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Reads the runtime's complaint, if it has one.
+fn outcome(runtime: &Path, log: &Path, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let complaint = log.lines().rev().find_map(error_message);
+    let name = runtime.file_name().unwrap_or(runtime.as_os_str()).to_string_lossy();
+    let message = complaint.unwrap_or_else(|| format!("{name} ended with {status}"));
+    Err(Failure { kind: kind_of(&message), message })
 }
 
 fn error_message(line: &str) -> Option<String> {
@@ -237,6 +315,7 @@ fn kind_of(message: &str) -> FailureKind {
 }
 
 /// The socket over which the runtime sends a terminal's master.
+#[derive(Debug)]
 struct Console {
     listener: UnixListener,
     path: PathBuf,
@@ -250,7 +329,9 @@ impl Console {
             .during(|| format!("open {}", directory.display()))?;
         // Through this process' descriptor, because a socket's address is short.
         let number = opened.as_raw_fd();
-        let path = PathBuf::from(format!("/proc/{}/fd/{number}/console", std::process::id()));
+        // Several execs may wait for one at the same time.
+        let path = format!("/proc/{}/fd/{number}/console-{number}", std::process::id());
+        let path = PathBuf::from(path);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).during(|| "listen for a console".to_owned())?;
         Ok(Self { listener, path, _directory: opened })
@@ -270,6 +351,23 @@ impl Console {
         if fds[0].revents().is_empty() {
             return Ok(None);
         }
+        self.accept()
+    }
+
+    /// Takes the master if it has come.
+    fn try_receive(&self) -> Result<Option<OwnedFd>, Failure> {
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&now)) {
+            Ok(1..) => self.accept(),
+            // None yet, or interrupted: asked again when it comes.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// The runtime sends at once after it connects.
+    fn accept(&self) -> Result<Option<OwnedFd>, Failure> {
+        let what = || "receive the console".to_owned();
         let (socket, _) = self.listener.accept().during(what)?;
         let mut name = [0_u8; 4096];
         let (_, fds) = linux::socket::recv_fds(&socket, &mut name).during(what)?;

@@ -3,6 +3,7 @@
 use linux::process::Pidfd;
 
 use super::connection::Phase;
+use super::driver::Made;
 use super::job::Job;
 use super::names::{self, Names};
 use super::protocol::{
@@ -190,34 +191,38 @@ impl Server {
 
     fn exec(&mut self, id: u64, request: ExecRequest) {
         match self.start_exec(&request) {
-            Ok(job) => {
-                let runs = job.sync.is_none();
-                self.jobs.insert(request.exec_id.clone(), job);
+            Ok(made) => {
+                match made {
+                    // Whoever is the only one to write ends it with his own end.
+                    Made::Job(mut job) => {
+                        job.stdin_once = true;
+                        self.jobs.insert(request.exec_id.clone(), job);
+                    }
+                    Made::Asked(pending) => {
+                        self.pending.insert(request.exec_id.clone(), pending);
+                    }
+                }
                 let streams = (!request.detach).then_some(request.streams);
                 let exec_id = request.exec_id.clone();
                 self.set_phase(id, Phase::Starting { exec_id, streams });
-                if runs {
-                    self.exec_settled(&request.exec_id, None);
-                }
             }
             Err(failure) => self.answer::<()>(id, Err(failure)),
         }
     }
 
-    fn start_exec(&mut self, request: &ExecRequest) -> Result<Job, Failure> {
+    fn start_exec(&mut self, request: &ExecRequest) -> Result<Made, Failure> {
         self.running()?;
         let name = &request.exec_id;
-        if name.is_empty() || self.jobs.contains_key(name) || self.finished_execs.contains_key(name)
-        {
+        let taken = self.jobs.contains_key(name)
+            || self.pending.contains_key(name)
+            || self.finished_execs.contains_key(name);
+        if name.is_empty() || taken {
             return Err(Failure::invalid(format!("exec id {name:?} is taken or empty")));
         }
         if self.paused {
             return Err(Failure::invalid("the container is paused"));
         }
-        let mut job = self.spawn_exec(request)?;
-        // Whoever is the only one to write ends it with his own end.
-        job.stdin_once = true;
-        Ok(job)
+        self.spawn_exec(request)
     }
 
     /// Called once an exec's program runs, or will not.
@@ -231,13 +236,48 @@ impl Server {
             self.draining.remove(name);
             self.finished_execs.remove(name);
         }
-        let reply = failure.map_or(Ok(ExecStarted { pid }), Err);
+        self.answer_exec(name, &failure.map_or(Ok(ExecStarted { pid }), Err));
+    }
+
+    /// Takes the terminal that an external runtime sends for an exec.
+    pub(super) fn take_console(&mut self, name: &str) {
+        let Some(pending) = self.pending.get_mut(name) else { return };
+        if let Err(failure) = pending.take_console()
+            && let Some(pending) = self.pending.remove(name)
+        {
+            pending.abandon();
+            self.answer_exec(name, &Err(failure));
+        }
+    }
+
+    /// Goes on with the execs whose external runtime has ended.
+    pub(super) fn complete_asked(&mut self) {
+        let over = self.pending.iter_mut().filter_map(|(name, pending)| {
+            let status = pending.try_wait()?;
+            Some((name.clone(), status))
+        });
+        let over: Vec<_> = over.collect();
+        for (name, status) in over {
+            let Some(pending) = self.pending.remove(&name) else { continue };
+            match pending.complete(status) {
+                Ok(mut job) => {
+                    job.stdin_once = true;
+                    self.jobs.insert(name.clone(), job);
+                    self.exec_settled(&name, None);
+                    self.take_all_early_stdin();
+                }
+                Err(failure) => self.answer_exec(&name, &Err(failure)),
+            }
+        }
+    }
+
+    fn answer_exec(&mut self, name: &str, reply: &Result<ExecStarted, Failure>) {
         for connection in self.connections.values_mut() {
             let Phase::Starting { exec_id, streams } = &connection.phase else { continue };
             if exec_id != name {
                 continue;
             }
-            match (streams, &reply) {
+            match (streams, reply) {
                 (Some(streams), Ok(started)) => {
                     let phase = Phase::Streaming { job: name.to_owned(), streams: *streams };
                     connection.phase = phase;
@@ -251,7 +291,9 @@ impl Server {
     fn exec_wait(&mut self, id: u64, exec_id: String) {
         if let Some(finished) = self.finished_execs.get(&exec_id).copied() {
             self.answer(id, Ok(finished));
-        } else if self.jobs.contains_key(&exec_id) && exec_id != INIT {
+        } else if (self.jobs.contains_key(&exec_id) || self.pending.contains_key(&exec_id))
+            && exec_id != INIT
+        {
             self.set_phase(id, Phase::WaitExec(exec_id));
         } else {
             self.answer::<()>(id, Err(no_such_exec(&exec_id)));

@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::connection::{Connection, Input, Phase};
 use super::driver::Driver;
+use super::external::Pending;
 use super::job::{Job, Output};
 use super::log::Source;
 use super::names::Names;
@@ -55,6 +56,8 @@ pub(crate) struct Server {
     /// which must not be init: its exit would be known only after that.
     pub(super) rootfs: Option<OwnedFd>,
     pub(super) jobs: BTreeMap<String, Job>,
+    /// Execs that an external runtime was asked for.
+    pub(super) pending: BTreeMap<String, Pending>,
     pub(super) connections: HashMap<u64, Connection>,
     pub(super) next_connection: u64,
     pub(super) finished_execs: BTreeMap<String, ExecExit>,
@@ -73,6 +76,7 @@ enum Token {
     Listener,
     Names,
     Sync(String),
+    Console(String),
     Output(String, Source),
     Stdin(String),
     Connection(u64),
@@ -144,6 +148,11 @@ impl Server {
                 add(Token::Stdin(name.clone()), fd.as_fd(), PollFlags::OUT);
             }
         }
+        for (name, pending) in &self.pending {
+            if let Some(fd) = pending.console() {
+                add(Token::Console(name.clone()), fd, PollFlags::IN);
+            }
+        }
         for (id, connection) in &self.connections {
             let mut flags = PollFlags::empty();
             if !connection.input_ended && self.takes_input(connection) {
@@ -191,6 +200,7 @@ impl Server {
                 }
             }
             Token::Sync(name) => self.hear(&name),
+            Token::Console(name) => self.take_console(&name),
             Token::Output(name, source) => self.pump(&name, source),
             Token::Stdin(name) => {
                 if let Some(job) = self.jobs.get_mut(&name) {
@@ -206,20 +216,37 @@ impl Server {
         let mut buffer = [0_u8; 512];
         // The signals carry no news beyond having come.
         while rustix::io::read(&self.signals, &mut buffer).is_ok_and(|length| length > 0) {}
+        self.complete_asked();
+        if !self.pending.is_empty() {
+            // A child of an unknown number may be the process of one of these, whose exit would
+            // be lost: those known are reaped, the others keep.
+            return self.reap_jobs();
+        }
         while let Some((pid, exit)) = process::reap_any() {
             if self.names.as_mut().is_some_and(|names| names.child_ended(pid, exit)) {
                 continue;
             }
-            let ended = self.jobs.iter_mut().find(|(_, job)| job.pid == pid && job.exit.is_none());
-            if let Some((name, job)) = ended {
-                job.exit = Some(exit);
-                let name = name.clone();
+            let ended = self.jobs.iter().find(|(_, job)| job.pid == pid && job.exit.is_none());
+            if let Some(name) = ended.map(|(name, _)| name.clone()) {
                 self.job_exited(&name, exit);
             }
         }
     }
 
+    fn reap_jobs(&mut self) {
+        let running = self.jobs.iter().filter(|(_, job)| job.exit.is_none());
+        let ended: Vec<_> = running
+            .filter_map(|(name, job)| Some((name.clone(), job.pidfd.try_wait().ok()??)))
+            .collect();
+        for (name, exit) in ended {
+            self.job_exited(&name, exit);
+        }
+    }
+
     fn job_exited(&mut self, name: &str, exit: Exit) {
+        if let Some(job) = self.jobs.get_mut(name) {
+            job.exit = Some(exit);
+        }
         self.draining.insert(name.to_owned(), Instant::now());
         if name == INIT {
             self.exited_at_ns = now_ns();
@@ -426,6 +453,9 @@ impl Server {
             log.finish();
         }
         self.names = None;
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            pending.abandon();
+        }
         let mut warnings = Vec::new();
         let oom_killed = self.cgroup.oom_kills() > 0;
         if let Err(failure) = self.driver.delete() {

@@ -84,6 +84,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
         devpts: None,
         rootfs: None,
         jobs: std::collections::BTreeMap::new(),
+        pending: std::collections::BTreeMap::new(),
         connections: std::collections::HashMap::new(),
         next_connection: 0,
         finished_execs: std::collections::BTreeMap::new(),

@@ -186,6 +186,40 @@ fn failures_to_start_are_the_same() {
     }
 }
 
+/// What an exec waits for, nobody else does: here the runtime itself takes its time.
+#[test]
+fn an_exec_that_the_runtime_is_slow_with_holds_up_nobody() {
+    if !has_runc() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let gate = dir.path().join("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" exec \"*) read line <{} ;; esac\nexec {RUNC} \"$@\"\n",
+        gate.display()
+    );
+    let path = dir.path().join("slow");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut container = Container::new(&["sh", "-c", "sleep 600"]);
+    container.config.runtime = RuntimeConfig::Oci { path, args: Vec::new() };
+    container.start().unwrap();
+    std::thread::scope(|scope| {
+        let exec = scope.spawn(|| container.exec("slow", &["sh", "-c", "echo made; exit 4"]));
+        // Opens once the runtime reads, so the exec is under way and stuck.
+        let mut gate = std::fs::OpenOptions::new().write(true).open(&gate).unwrap();
+        assert!(container.request::<State>(&Request::State).unwrap().exit.is_none());
+        container.request::<Empty>(&Request::Pause).unwrap();
+        container.request::<Empty>(&Request::Resume).unwrap();
+        std::io::Write::write_all(&mut gate, b"go\n").unwrap();
+        let (code, output) = exec.join().unwrap().unwrap();
+        assert_eq!((code, output.as_str()), (4, "made\n"));
+    });
+    container.request::<Empty>(&Request::Kill { signal: 9, all: false }).unwrap();
+    assert_eq!(container.wait().exit_code, 137);
+}
+
 #[test]
 fn runc_execs_pauses_and_has_a_terminal() {
     if !has_runc() {
