@@ -8,6 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, Stderr, Stdout,
 use crate::failure::Failure;
 use crate::terminal::DetachKeys;
 
+/// What `attach` and `exec` say, as Docker does, when the user typed the detach keys.
+pub(crate) const DETACHED: &str = "read escape sequence";
+
 const CHUNK: usize = 32 * 1024;
 
 /// How a stream came to its end.

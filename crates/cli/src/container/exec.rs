@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::env;
 use super::run::{detach_keys, require_terminal};
-use crate::attach::{Ended, Streams, pump};
+use crate::attach::{DETACHED, Ended, Streams, pump};
 use crate::failure::{Failure, describe};
 use crate::grammar::{Call, Outcome};
 use crate::signals;
@@ -88,7 +88,7 @@ async fn attached(client: &Arc<Client>, id: &str, request: Request, streams: Str
     let ended = pump(hijacked, streams).await;
     drop((raw, tidy, resizer));
     if ended? == Ended::Detached {
-        return Ok(0);
+        return Err(DETACHED.into());
     }
     let state: ExecState =
         client.call(Request::get(format!("/exec/{id}/json"))).await?.json().await?;

@@ -6,7 +6,7 @@ use docker_api::{Client, Request, encode_path};
 use serde::Deserialize;
 
 use super::run::{detach_keys, exit_code, require_terminal, start as start_one, wait_for_exit};
-use crate::attach::{Ended, Streams, pump};
+use crate::attach::{DETACHED, Ended, Streams, pump};
 use crate::failure::Failure;
 use crate::grammar::{Call, Outcome};
 use crate::signals;
@@ -155,7 +155,8 @@ impl Session<'_> {
         let ended = pump(hijacked, streams).await;
         drop((raw, tidy, resizer, forwarder));
         if ended? == Ended::Detached {
-            return Ok(0);
+            // Docker calls it an error after `attach`, though not after `start` and `run`.
+            return if start { Ok(0) } else { Err(DETACHED.into()) };
         }
         exit_code(exit).await
     }

@@ -120,8 +120,14 @@ fn attach_and_detach_keys(world: &World) -> Result<()> {
     pty.send_line("echo to''gether")?;
     pty.expect("together", DEADLINE)?;
     pty.send("\x01x")?;
-    // The stock client calls the escape sequence an error here, though not in `run`.
-    pty.finish(DEADLINE)?;
+    let (status, shown) = pty.finish(DEADLINE)?;
+    ensure!(status.code() == Some(1) && shown.contains("read escape sequence"), "{status} {shown}");
+    let mut pty = world.client.terminal(&["exec", "-it", "cc", "sh"])?;
+    pty.send_line("echo mo''re")?;
+    pty.expect("more", DEADLINE)?;
+    pty.send("\x10\x11")?;
+    let (status, shown) = pty.finish(DEADLINE)?;
+    ensure!(status.code() == Some(1) && shown.contains("read escape sequence"), "{status} {shown}");
     let running = world.client.run(&["inspect", "-f", "{{.State.Running}}", "cc"])?;
     ensure!(running == "true\n", "{running}");
     let mut pty = world.client.terminal(&["attach", "cc"])?;
