@@ -139,8 +139,9 @@ impl Store {
                 }
             }
         });
-        let thread = thread
-            .map_err(|source| Error::io("start the thread that cleans", &self.paths().layers, source))?;
+        let thread = thread.map_err(|source| {
+            Error::io("start the thread that cleans", &self.paths().layers, source)
+        })?;
         *self.0.sweep.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }

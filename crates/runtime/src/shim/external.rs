@@ -79,7 +79,8 @@ impl External {
             size: config.console_size,
         };
         let bundle = self.directory.display().to_string();
-        let job = self.ask(Wanted { arguments: vec!["create", "--bundle", &bundle], setup })?.wait()?;
+        let job =
+            self.ask(Wanted { arguments: vec!["create", "--bundle", &bundle], setup })?.wait()?;
         // The runtime knows v1 only in a hybrid set-up; the v2 directory kills and freezes.
         if let Some(directory) = cgroup.unified_directory() {
             std::fs::write(directory.join("cgroup.procs"), job.pid.to_string())
