@@ -177,7 +177,10 @@ fn lasting_went_on(teu: &Client) -> Result<()> {
         ensure!(checks()? > now + 2);
         Ok(())
     })?;
-    let written: u64 = teu.run(&["exec", "logger", "cat", "/last"])?.trim().parse()?;
+    // Empty for the moment between the shell's opening and its writing.
+    let written: u64 = eventually("the last number is written", || {
+        Ok(teu.run(&["exec", "logger", "cat", "/last"])?.trim().parse()?)
+    })?;
     teu.run(&["stop", "-t", "0", "logger"])?;
     let log = teu.run(&["logs", "logger"])?;
     for (expected, line) in log.lines().enumerate() {
