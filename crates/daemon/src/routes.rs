@@ -78,7 +78,7 @@ fn image_routes() -> Router<Api> {
         .route("/images/load", post(images::load))
         .route("/images/get", get(images::save_several))
         .route("/images/prune", post(images::prune))
-        .route("/images/search", get(images::search))
+        .route("/images/search", get(registry::search))
         .route("/images/{*path}", any(named_images::image))
         .route("/commit", post(images::commit))
         .route("/distribution/{*path}", get(named_images::distribution))

@@ -23,6 +23,7 @@ pub struct Client {
     program: Program,
     /// `None`: whatever the program finds by itself.
     daemon: Option<(String, PathBuf)>,
+    environment: Vec<(String, String)>,
 }
 
 /// What a finished command left behind.
@@ -37,12 +38,19 @@ pub struct Ran {
 
 impl Client {
     pub(crate) fn new(program: Program, address: String, config: PathBuf) -> Self {
-        Self { program, daemon: Some((address, config)) }
+        Self { program, daemon: Some((address, config)), environment: Vec::new() }
     }
 
     /// Our own command line and whatever daemon this host has, or will have once it is asked.
     pub fn of_this_host() -> Self {
-        Self { program: Program::Teu, daemon: None }
+        Self { program: Program::Teu, daemon: None, environment: Vec::new() }
+    }
+
+    /// The same with a variable more in its environment.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The command with `args`, not started yet.
@@ -55,6 +63,7 @@ impl Client {
         if let Some((address, config)) = &self.daemon {
             command.env("DOCKER_HOST", address).env("DOCKER_CONFIG", config);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -166,7 +166,12 @@ impl Host {
 
     /// Our own command line, pointed at another address.
     pub fn client_of(&self, address: &str) -> Client {
-        Client::new(Program::Teu, address.to_owned(), self.dir.path().join("config"))
+        self.client_at(Program::Teu, address)
+    }
+
+    /// Either command line, pointed at another address.
+    pub fn client_at(&self, program: Program, address: &str) -> Client {
+        Client::new(program, address.to_owned(), self.dir.path().join("config"))
     }
 
     /// `unix://…`.

@@ -11,6 +11,7 @@ mod pty;
 mod registry;
 mod wait;
 mod walkthrough;
+mod web;
 
 pub use client::{Client, Program, Ran};
 pub use host::{Host, HostOptions, bin_dir, is_root};
@@ -18,3 +19,4 @@ pub use pty::Pty;
 pub use registry::Registry;
 pub use wait::{DEADLINE, eventually};
 pub use walkthrough::{Walkthrough, base_image};
+pub use web::{Page, Web};

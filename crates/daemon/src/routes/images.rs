@@ -15,7 +15,7 @@ use crate::api::Api;
 use crate::body::JsonBody;
 use crate::convert::{container, image as convert};
 use crate::error::{ApiError, ApiResult};
-use crate::params::{Params, printable};
+use crate::params::Params;
 use crate::progress::{answer, answer_in_lines};
 use crate::stream;
 use crate::version::ApiVersion;
@@ -108,12 +108,6 @@ pub(crate) async fn load(
 /// `POST /images/create?fromSrc=…`
 pub(crate) async fn import(api: Api, params: Params, body: Body) -> ApiResult<Response> {
     let source = params.text("fromSrc").unwrap_or("-");
-    if source != "-" {
-        return Err(ApiError::unsupported(format!(
-            "importing from {:?} is not supported: download the archive and send it along",
-            printable(source)
-        )));
-    }
     let options = ImportOptions {
         reference: reference(&params)?,
         message: params.get("message").unwrap_or("").to_owned(),
@@ -121,8 +115,18 @@ pub(crate) async fn import(api: Api, params: Params, body: Body) -> ApiResult<Re
         platform: params.text("platform").map(str::to_owned),
         source: source.to_owned(),
     };
-    let archive = stream::incoming(body);
+    let url = (source != "-").then(|| source.to_owned());
     answer(move |progress| async move {
+        let archive = match url {
+            None => stream::incoming(body),
+            Some(url) => {
+                let fetched = api.registry.fetch(&url).await?;
+                progress
+                    .send(&json!({"status": format!("Downloading from {}", fetched.name)}))
+                    .await;
+                fetched.bytes
+            }
+        };
         let id = api.engine.image_import(archive, options).await?;
         progress.send(&json!({"status": id.to_string()})).await;
         Ok(())
@@ -168,11 +172,4 @@ fn reference(params: &Params) -> ApiResult<Option<Reference>> {
         return Err(ApiError::invalid("refusing to create a tag with a digest reference"));
     }
     Ok(Some(reference))
-}
-
-/// `GET /images/search`
-pub(crate) async fn search() -> ApiError {
-    ApiError::unsupported(
-        "image search is not supported: it exists only on Docker Hub, look there with a browser",
-    )
 }

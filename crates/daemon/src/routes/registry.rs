@@ -97,6 +97,56 @@ pub(crate) async fn distribution(
     })))
 }
 
+/// `GET /images/search`
+pub(crate) async fn search(
+    State(api): State<Api>,
+    params: Params,
+    headers: HeaderMap,
+) -> ApiResult<Json<Vec<Value>>> {
+    const MOST: u32 = 100;
+    let limit = params.number::<u32>("limit")?.unwrap_or(0);
+    let limit = if limit == 0 { 25 } else { limit };
+    if limit > MOST {
+        return Err(ApiError::invalid(format!(
+            "limit {limit} is outside the range of [1, {MOST}]"
+        )));
+    }
+    let filters = params.filters()?.only(&["is-automated", "is-official", "stars"])?;
+    let is = |name: &str| -> ApiResult<Option<bool>> {
+        let Some(text) = filters.values(name).first() else { return Ok(None) };
+        let parsed = text.parse().map(Some);
+        parsed.map_err(|_| ApiError::invalid(format!("invalid filter '{name}={text}'")))
+    };
+    let (automated, official) = (is("is-automated")?, is("is-official")?);
+    let mut least = 0;
+    for text in filters.values("stars") {
+        let stars: u64 = text
+            .parse()
+            .map_err(|_| ApiError::invalid(format!("invalid filter 'stars={text}'")))?;
+        least = least.max(stars);
+    }
+    let term = params.text("term").unwrap_or_default();
+    let found = api.registry.search(term, limit, &credentials(&headers)).await?;
+    let wanted = found.into_iter().filter(|image| {
+        automated.is_none_or(|automated| image.is_automated == automated)
+            && official.is_none_or(|official| image.is_official == official)
+            && image.star_count >= least
+    });
+    Ok(Json(
+        wanted
+            .map(|image| {
+                json!({
+                    "name": image.name,
+                    "description": image.description,
+                    "star_count": image.star_count,
+                    "is_official": image.is_official,
+                    "is_automated": image.is_automated,
+                })
+            })
+            .collect(),
+    ))
+}
+
 /// Credentials as clients send them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -101,7 +101,6 @@ fn what_is_not_here_says_so() {
         }
         assert_eq!(host.get("/plugins").await.json(), json!([]));
         assert_eq!(host.post("/build", &json!({})).await.status, 501);
-        assert_eq!(host.get("/images/search?term=x").await.status, 501);
     });
 }
 

@@ -32,6 +32,9 @@ pub enum RegistryError {
     /// The connection broke, or what came over it is no HTTP.
     #[error("{action} from registry {registry}: {message}")]
     Transport { action: &'static str, registry: String, message: String },
+    /// A file of a web server did not come.
+    #[error("{request}: {message}")]
+    Download { request: String, message: String },
     #[error(
         "no matching manifest for {platform} in the manifest list entries: {}",
         offered(available)
@@ -77,7 +80,9 @@ impl RegistryError {
             | Self::ManifestNotFound { .. }
             | Self::NoMatchingManifest { .. } => ErrorKind::NotFound,
             Self::Api(reply) | Self::PushDenied { reply, .. } => reply.kind(),
-            Self::Unreachable { .. } | Self::Transport { .. } => ErrorKind::Unavailable,
+            Self::Unreachable { .. } | Self::Transport { .. } | Self::Download { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::WrongPlatform { .. }
             | Self::Unsupported { .. }
             | Self::InvalidConfig { .. }

@@ -1,4 +1,4 @@
-//! The registry client: pull, push, login and distribution inspect.
+//! The registry client: pull, push, login, search and distribution inspect; and plain downloads.
 //!
 //! Owns everything between a reference and the bytes behind it: which addresses to try, authorization, manifests,
 //! downloads that resume, uploads. Owns no content: blobs, layers and names live in the [`Store`]. Talks the
@@ -18,6 +18,7 @@ mod challenge;
 mod config;
 mod download;
 mod error;
+mod fetch;
 mod http;
 mod inspect;
 mod login;
@@ -26,6 +27,7 @@ mod platform;
 mod pull;
 mod push;
 mod repository;
+mod search;
 mod session;
 mod slots;
 mod upload;
@@ -35,12 +37,14 @@ use std::sync::Arc;
 pub use auth::AuthConfig;
 pub use config::{InsecureRegistries, Mirror, ProxyConfig, RegistryConfig, Timeouts};
 pub use error::{ApiError, RegistryError};
+pub use fetch::Fetched;
 pub use inspect::Inspected;
 pub use login::LoggedIn;
 pub use manifest::Descriptor;
 pub use platform::{InvalidPlatform, Platform};
 pub use pull::{PullOptions, Pulled};
 pub use push::{PushOptions, PushedImage};
+pub use search::Found;
 
 use crate::{Progress, Store};
 

@@ -157,6 +157,11 @@ impl Session {
         self.base.join(&format!("v2/{path}")).expect("a repository path joins")
     }
 
+    /// Returns the address of `path` below `v1/`.
+    pub(crate) fn v1_url(&self, path: &str) -> Url {
+        self.base.join(&format!("v1/{path}")).expect("a fixed path joins")
+    }
+
     /// Returns the address a `Location` header names.
     pub(crate) fn location(&self, response: &Response) -> Result<Url, RegistryError> {
         let invalid = |message: &str| RegistryError::Invalid {
