@@ -18,13 +18,25 @@ pub struct Registry {
 impl Registry {
     /// Starts it with its storage and configuration in `dir`.
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_for(dir, None)
+    }
+
+    /// The same for those only whom a file of htpasswd(1) with bcrypt lists.
+    pub fn start_with_users(dir: &Path, users: &Path) -> Result<Self> {
+        Self::start_for(dir, Some(users))
+    }
+
+    fn start_for(dir: &Path, users: Option<&Path>) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = dir.join("registry.yml");
         let storage = dir.join("registry");
+        let auth = users.map_or(String::new(), |users| {
+            format!("auth: {{htpasswd: {{realm: harbour, path: {}}}}}\n", users.display())
+        });
         std::fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n{auth}",
                 storage.display()
             ),
         )?;

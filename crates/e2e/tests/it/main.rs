@@ -20,8 +20,10 @@ mod images;
 mod lifecycle;
 mod network;
 mod recovery;
+mod registries;
 mod security;
 mod streams;
+mod tls;
 mod walkthrough;
 
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! The known ways out of a container, and what hostile images, full disks and hostile clients do.
 //! docs/security.md lists the classes; crates test theirs nearer to the cause.
 
-mod archive;
+pub(crate) mod archive;
 mod clients;
 mod confinement;
 mod disk;
@@ -38,7 +38,7 @@ fn memory_is_bounded(host: &Host) -> Result<()> {
 }
 
 /// Every layer, blob, download and writable layer on disk below `data_root`.
-fn stored(data_root: &Path) -> Result<BTreeSet<String>> {
+pub(crate) fn stored(data_root: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for directory in ["layers", "content/blobs/sha256", "content/ingest", "rw"] {
         for entry in std::fs::read_dir(data_root.join(directory))? {
@@ -46,4 +46,16 @@ fn stored(data_root: &Path) -> Result<BTreeSet<String>> {
         }
     }
     Ok(names)
+}
+
+/// Bytes that do not shrink when compressed.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..length / 8).flat_map(step).collect()
 }

@@ -19,10 +19,10 @@ const LONG_NAME: u8 = b'L';
 
 /// A tar archive in the making.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Archive(Vec<u8>);
+pub(crate) struct Archive(Vec<u8>);
 
 impl Archive {
-    pub(super) fn file(self, name: &str, content: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
         self.entry(FILE, name, "", content)
     }
 
@@ -47,7 +47,7 @@ impl Archive {
         self.end()
     }
 
-    pub(super) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend([0; 2 * BLOCK]);
         self.0
     }

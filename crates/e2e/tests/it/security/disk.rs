@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{Host, HostOptions, Ran};
 
 use super::archive::{Archive, saved_layer};
-use super::stored;
+use super::{noise, stored};
 
 const SPACE: &str = "28m";
 
@@ -83,16 +83,4 @@ fn a_full_disk_is_told_and_left_clean() -> Result<()> {
     let small = Archive::default().file("small", b"x").end();
     teu.try_run_with_input(&["import", "-", "small:1"], &small)?.ok()?;
     Ok(())
-}
-
-/// Bytes that do not shrink when compressed.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let step = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..length / 8).flat_map(step).collect()
 }
