@@ -18,7 +18,7 @@ use std::pin::Pin;
 
 pub(crate) use complete::script;
 pub(crate) use help::{command_help, root_help, usage_line};
-pub(crate) use parse::{Parsed, Values, find, parse, parse_flags};
+pub(crate) use parse::{Parsed, Values, find, parse, parse_flags, parse_quietly};
 pub(crate) use types::*;
 
 use crate::cli::Cli;

@@ -1,6 +1,6 @@
 //! The command line: flags to API calls to tables, progress and templates.
 //!
-//! [`run`] is the whole interface. `grammar` says what may be typed, the
+//! [`run`] is the interface for people, [`request`] for programs that start containers. `grammar` says what may be typed, the
 //! modules named after nouns say what happens then, one file per command or
 //! small family; the rest is what they share.
 
@@ -19,6 +19,7 @@ mod image;
 mod network;
 mod pipe;
 mod prune;
+pub mod request;
 mod signals;
 mod suggest;
 mod system;

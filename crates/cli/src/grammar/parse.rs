@@ -96,6 +96,21 @@ pub(crate) fn parse(
     Ok(Parsed::Go { flags, args })
 }
 
+/// As [`parse`], but an error is the bare message, for callers that are no command line.
+pub(crate) fn parse_quietly(
+    command: &'static Command,
+    path: &str,
+    words: &[String],
+) -> Result<Parsed, String> {
+    let mut flags = Values::default();
+    let args = parse_flags(&|| command.flag_list(), words, command.interspersed, &mut flags)?;
+    if flags.on("help") {
+        return Ok(Parsed::Help);
+    }
+    check_count(command.args, args.len()).map_err(|(wants, _)| format!("'{path}' {wants}"))?;
+    Ok(Parsed::Go { flags, args })
+}
+
 const fn check_count_word(at_least: bool) -> &'static str {
     if at_least { "See" } else { "Run" }
 }
