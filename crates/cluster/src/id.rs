@@ -66,6 +66,10 @@ id! {
     ExecutorId
 }
 id! {
+    /// Names one run of an executor, and the container it is in: a UUID.
+    ContainerId
+}
+id! {
     /// Names an offer: `<master id>-O0`.
     OfferId
 }
