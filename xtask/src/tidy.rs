@@ -29,7 +29,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["images", "linux", "network", "resolver", "runtime"]),
     ("daemon", &["docker-api", "engine", "images", "linux", "network"]),
     ("cli", &["docker-api"]),
-    ("teu", &["cli", "daemon"]),
+    ("agent", &["cli", "cluster", "docker-api", "flags", "mesos-api"]),
+    ("teu", &["agent", "cli", "daemon"]),
 ];
 
 /// Words that mean a part is missing. Spelled in pieces so that this file does not hold them.

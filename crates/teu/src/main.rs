@@ -13,6 +13,13 @@ fn main() -> ExitCode {
         let name = OsString::from("teu daemon");
         return daemon::main(std::iter::once(name).chain(args.into_iter().skip(2)));
     }
+    if invoked_as(&args, "mesos-agent") || invoked_as(&args, "mesos-slave") {
+        return agent::main(args);
+    }
+    if args.get(1).is_some_and(|verb| verb == "agent") {
+        let name = OsString::from("teu agent");
+        return agent::main(std::iter::once(name).chain(args.into_iter().skip(2)));
+    }
     cli::run(args)
 }
 

@@ -1,0 +1,158 @@
+//! Who looks after which container, and how they are spoken to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cluster::agent::{ContainerEvent, Input};
+use cluster::id::{ContainerId, ExecutorId, FrameworkId};
+use mesos_api::v1::task_status::Reason;
+use mesos_api::v1::{Resource, ResourceStatistics};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Containerizer;
+use crate::docker::{self, Docker, How, Job};
+use crate::driver::Request;
+
+/// How many commands may wait for a container; a further one repeats an earlier.
+const QUEUE: usize = 16;
+/// How long one container may be measured.
+const READING: Duration = Duration::from_secs(5);
+
+/// What a container is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// End by yourself within this time, else be killed.
+    Stop(Duration),
+    /// Do not start, or end now.
+    Destroy,
+    /// It has ended and nobody will ask for it again.
+    Remove,
+}
+
+/// Tells the driver about one container.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) framework: FrameworkId,
+    pub(crate) executor: ExecutorId,
+    pub(crate) container: ContainerId,
+    pub(crate) driver: mpsc::Sender<Request>,
+}
+
+impl Reporter {
+    pub(crate) async fn send(&self, event: ContainerEvent) {
+        let input = Input::Container {
+            framework: self.framework.clone(),
+            executor: self.executor.clone(),
+            container: self.container.clone(),
+            event,
+        };
+        // Without a driver the agent is ending, and the next one asks anew.
+        let _ = self.driver.send(Request::Input(input)).await;
+    }
+}
+
+/// A container to measure.
+#[derive(Debug, Clone)]
+pub(crate) struct Usage {
+    docker: Arc<Docker>,
+    name: String,
+}
+
+impl Usage {
+    /// Takes a reading; `None` when the container does not run or the engine does not answer.
+    pub(crate) async fn read(&self, resources: &[Resource]) -> Option<ResourceStatistics> {
+        let reading = self.docker.engine.stats(&self.name);
+        let stats = tokio::time::timeout(READING, reading).await.ok()?.ok()?;
+        // An engine tells nothing but zeroes of what does not run.
+        stats.pointer("/memory_stats/usage")?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Some(docker::statistics(&stats, resources, now.as_secs_f64()))
+    }
+}
+
+/// All containers of the agent.
+#[derive(Debug)]
+pub(crate) struct Containers {
+    order: Vec<Containerizer>,
+    docker: Arc<Docker>,
+    driver: mpsc::Sender<Request>,
+    commands: HashMap<ContainerId, mpsc::Sender<Command>>,
+    tasks: JoinSet<()>,
+}
+
+impl Containers {
+    pub(crate) fn new(
+        order: Vec<Containerizer>,
+        docker: Arc<Docker>,
+        driver: mpsc::Sender<Request>,
+    ) -> Self {
+        Self { order, docker, driver, commands: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Starts to look after a container.
+    pub(crate) fn begin(&mut self, job: Job, how: How) {
+        while self.tasks.try_join_next().is_some() {}
+        let reporter = Reporter {
+            framework: job.launch.framework_id.clone(),
+            executor: job.launch.executor_id.clone(),
+            container: job.launch.container_id.clone(),
+            driver: self.driver.clone(),
+        };
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        self.commands.insert(reporter.container.clone(), sender);
+        let fits = |one: &&Containerizer| match one {
+            Containerizer::Docker => docker::supports(&job.launch),
+            Containerizer::Mesos => false,
+        };
+        match self.order.iter().find(fits) {
+            Some(Containerizer::Docker) => {
+                let docker = Arc::clone(&self.docker);
+                self.tasks.spawn(docker.manage(job, how, receiver, reporter));
+            }
+            Some(Containerizer::Mesos) | None => {
+                let text = "Failed to launch container: none of the enabled containerizers \
+                            could create it";
+                self.refuse(reporter, Reason::ContainerLaunchFailed, text.to_owned());
+            }
+        }
+    }
+
+    /// Says that a container will not run.
+    pub(crate) fn refuse(&mut self, reporter: Reporter, reason: Reason, message: String) {
+        self.tasks.spawn(async move {
+            reporter.send(ContainerEvent::Refused { reason, message }).await;
+        });
+    }
+
+    /// Tells a container something; what it cannot take in it has been told already.
+    pub(crate) fn tell(&mut self, container: &ContainerId, command: Command) {
+        if let Some(sender) = self.commands.get(container)
+            && sender.try_send(command).is_err()
+        {
+            tracing::debug!(container_id = %container, ?command, "not told");
+        }
+        if command == Command::Remove {
+            self.commands.remove(container);
+        }
+    }
+
+    /// Removes what is left of runs that nobody knows of.
+    pub(crate) fn remove_orphans(&mut self) {
+        let known: Vec<String> = self.commands.keys().map(ToString::to_string).collect();
+        let docker = Arc::clone(&self.docker);
+        self.tasks.spawn(async move { docker.remove_orphans(&known).await });
+    }
+
+    /// How to measure a container.
+    pub(crate) fn usage(&self, container: &ContainerId) -> Usage {
+        Usage { docker: Arc::clone(&self.docker), name: docker::container_name(container.as_str()) }
+    }
+
+    /// Waits until everything told to end and be removed has been, or for so long.
+    pub(crate) async fn drain(&mut self, deadline: tokio::time::Instant) {
+        self.commands.clear();
+        while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {}
+    }
+}

@@ -1,0 +1,55 @@
+//! The docker containerizer: one container per task or executor, driven through the Engine API.
+//!
+//! ```text
+//! fetch URIs, pull -> create, start -> follow logs, wait -> inspect -> (acknowledged) remove
+//!      ^ can be cancelled              ^ an agent that restarts comes in here
+//! ```
+//!
+//! Nothing polls: the exit comes from the engine's `wait`, output from its `logs`, both taken up
+//! again when the engine itself restarts. A container is ours by its labels.
+
+mod engine;
+mod life;
+mod logs;
+mod plan;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cluster::agent::Launch;
+use mesos_api::v1::container_info;
+
+pub(crate) use engine::Engine;
+pub(crate) use life::{Docker, How};
+pub(crate) use plan::{SANDBOX, container_name};
+pub(crate) use usage::statistics;
+
+/// Labels of our containers.
+pub(crate) const LABEL_WORK_DIR: &str = "teu.agent.work_dir";
+pub(crate) const LABEL_CONTAINER: &str = "teu.agent.container";
+pub(crate) const LABEL_FRAMEWORK: &str = "teu.agent.framework";
+pub(crate) const LABEL_EXECUTOR: &str = "teu.agent.executor";
+
+/// One container to look after.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) launch: Launch,
+    pub(crate) sandbox: PathBuf,
+    /// Where the sandbox is reached if its own path has a colon.
+    pub(crate) link: PathBuf,
+    pub(crate) user: Option<crate::identity::User>,
+    /// Variables of the agent.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Directories of persistent volumes.
+    pub(crate) persistent: Vec<(PathBuf, mesos_api::v1::Volume)>,
+}
+
+/// Whether a container is this containerizer's to run.
+pub(crate) fn supports(launch: &Launch) -> bool {
+    let container = match &launch.task {
+        Some(task) => task.container.as_ref(),
+        None => launch.executor.container.as_ref(),
+    };
+    container.is_some_and(|c| c.r#type() == container_info::Type::Docker)
+}

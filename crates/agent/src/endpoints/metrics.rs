@@ -1,0 +1,76 @@
+//! `/metrics/snapshot`: numbers about the agent, by Mesos' names.
+
+use std::collections::BTreeMap;
+
+use cluster::agent::{ExecutorState, Phase};
+use cluster::resources::{Resources, Value};
+use mesos_api::v1::{Resource, TaskState};
+use serde_json::{Map, Value as Json, json};
+
+use super::look;
+use crate::driver::View;
+use crate::server::{Answer, Server};
+
+pub(super) async fn snapshot(server: &Server) -> Result<Map<String, Json>, Answer> {
+    let numbers = look(server, numbers).await?;
+    Ok(numbers.into_iter().map(|(name, value)| (name, json!(value))).collect())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of one host")]
+pub(super) fn numbers(view: &View<'_>) -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    let mut set = |name: &str, value: f64| {
+        all.insert(name.to_owned(), value);
+    };
+    let executors = || view.agent.frameworks().flat_map(|f| f.executors.values());
+    set("slave/uptime_secs", view.uptime.as_secs_f64());
+    set("slave/registered", f64::from(u8::from(view.agent.phase() == Phase::Running)));
+    set("slave/frameworks_active", view.agent.frameworks().count() as f64);
+    for (name, state) in [
+        ("registering", ExecutorState::Registering),
+        ("running", ExecutorState::Running),
+        ("terminating", ExecutorState::Terminating),
+    ] {
+        let count = executors().filter(|e| e.state == state).count();
+        set(&format!("slave/executors_{name}"), count as f64);
+    }
+    let live = |state: TaskState| {
+        executors().flat_map(|e| e.tasks.values()).filter(|t| t.latest() == state).count()
+    };
+    for state in [
+        TaskState::TaskStaging,
+        TaskState::TaskStarting,
+        TaskState::TaskRunning,
+        TaskState::TaskKilling,
+    ] {
+        let name = state.as_str_name().to_lowercase().replacen("task", "tasks", 1);
+        set(&format!("slave/{name}"), live(state) as f64);
+    }
+    for (state, count) in view.agent.terminal_counts() {
+        let name = state.as_str_name().to_lowercase().replacen("task", "tasks", 1);
+        set(&format!("slave/{name}"), count as f64);
+    }
+    let used: Vec<Resource> = executors()
+        .filter(|e| e.state != ExecutorState::Terminated)
+        .flat_map(|e| e.resources())
+        .collect();
+    for name in ["cpus", "mem", "disk", "gpus"] {
+        let total = scalar(&view.agent.info().resources, name);
+        let used = scalar(&used, name);
+        set(&format!("slave/{name}_total"), total);
+        set(&format!("slave/{name}_used"), used);
+        set(&format!("slave/{name}_percent"), if total > 0.0 { used / total } else { 0.0 });
+    }
+    all
+}
+
+fn scalar(resources: &[Resource], name: &str) -> f64 {
+    let all = Resources::from_wire(resources).unwrap_or_default();
+    let of_name = all.iter().filter(|r| &*r.name == name);
+    of_name
+        .map(|r| match &r.value {
+            Value::Scalar(scalar) => scalar.as_f64(),
+            _ => 0.0,
+        })
+        .sum()
+}

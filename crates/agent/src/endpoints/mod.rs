@@ -1,0 +1,166 @@
+//! What the agent tells about itself over HTTP: Mesos' legacy endpoints and its operator API.
+//!
+//! What is shown is copied out of the driver in one step and written outside of it.
+
+mod files;
+mod metrics;
+mod operator;
+mod state;
+mod statistics;
+
+use hyper::body::Incoming;
+use hyper::{Request as HttpRequest, StatusCode};
+use serde_json::{Map, Value as Json, json};
+use tokio::sync::oneshot;
+
+use crate::driver::{Request, View};
+use crate::server::{Answer, Server, text, whole};
+
+/// The version of Mesos whose API this is; clients compare its numbers.
+pub(crate) const VERSION: &str = "1.11.0";
+
+/// Answers one request; `path` is without the agent's prefix.
+pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Incoming>) -> Answer {
+    let query = Query::of(&request);
+    let known: &[&str] = &[
+        "/api/v1",
+        "/health",
+        "/version",
+        "/flags",
+        "/state",
+        "/containers",
+        "/monitor/statistics",
+        "/metrics/snapshot",
+        "/files/browse",
+        "/files/read",
+        "/files/download",
+        "/files/debug",
+    ];
+    let fits =
+        |one: &&&str| path == **one || path.strip_prefix(**one).is_some_and(|r| r.starts_with('/'));
+    let Some(endpoint) = known.iter().filter(fits).max_by_key(|one| one.len()) else {
+        return text(StatusCode::NOT_FOUND, "404 Not Found.");
+    };
+    if *endpoint == "/api/v1" {
+        return operator::answer(server, request).await;
+    }
+    let shown = match *endpoint {
+        "/health" => return text(StatusCode::OK, ""),
+        "/version" => Ok(version()),
+        "/flags" => look(server, |view| json!({"flags": flags(view)})).await,
+        "/state" => look(server, state::state).await,
+        "/containers" => statistics::containers(server, &query).await,
+        "/monitor/statistics" => statistics::monitor(server).await,
+        "/metrics/snapshot" => metrics::snapshot(server).await.map(Json::from),
+        other => return files::answer(server, other, &query).await,
+    };
+    match shown {
+        Ok(value) => jsonp(&query, &value),
+        Err(answer) => answer,
+    }
+}
+
+/// Copies something out of the driver.
+pub(crate) async fn look<T: Send + 'static>(
+    server: &Server,
+    what: impl FnOnce(&View<'_>) -> T + Send + 'static,
+) -> Result<T, Answer> {
+    let (reply, answered) = oneshot::channel();
+    let look = Request::Look(Box::new(move |view| {
+        let _ = reply.send(what(view)); // whoever asked may be gone
+    }));
+    let gone = || text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+    server.driver.send(look).await.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())
+}
+
+fn version() -> Json {
+    json!({"version": VERSION, "build_date": "", "build_time": 0.0, "build_user": ""})
+}
+
+fn flags(view: &View<'_>) -> Map<String, Json> {
+    view.config.flags.all().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+/// Writes JSON; as a call of the function that a browser asks for, if it does.
+pub(crate) fn jsonp(query: &Query, value: &Json) -> Answer {
+    let body = value.to_string();
+    match query.get("jsonp") {
+        Some(function) => {
+            let body = format!("{function}({body})");
+            whole(StatusCode::OK, "text/javascript", body.into_bytes())
+        }
+        None => whole(StatusCode::OK, "application/json", body.into_bytes()),
+    }
+}
+
+/// The parameters of a request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(request: &HttpRequest<Incoming>) -> Self {
+        Self::parse(request.uri().query().unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(name), decode(value))
+                })
+                .collect(),
+        )
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Undoes percent-encoding; what is no such code stays as it is.
+fn decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = || {
+            Some(
+                char::from(*bytes.get(at + 1)?).to_digit(16)? * 16
+                    + char::from(*bytes.get(at + 2)?).to_digit(16)?,
+            )
+        };
+        match (bytes[at], code().and_then(|code| u8::try_from(code).ok())) {
+            (b'%', Some(code)) => {
+                out.push(code);
+                at += 2;
+            }
+            (b'+', _) => out.push(b' '),
+            (byte, _) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A message as a value, in Mesos' JSON.
+pub(crate) fn value_of<M: mesos_api::json::Json>(message: &M) -> Json {
+    serde_json::from_slice(&mesos_api::json::to_vec(message)).unwrap_or(Json::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        let query = Query::parse("path=%2Fa%20b+c&offset=-1&x&bad=%zz");
+        assert_eq!(query.get("path"), Some("/a b c"));
+        assert_eq!(query.get("offset"), Some("-1"));
+        assert_eq!(query.get("x"), Some(""));
+        assert_eq!(query.get("bad"), Some("%zz"));
+        assert_eq!(query.get("none"), None);
+    }
+}

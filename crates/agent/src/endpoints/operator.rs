@@ -1,0 +1,211 @@
+//! The operator API v1 of the agent.
+
+use hyper::body::Incoming;
+use hyper::{Request as HttpRequest, StatusCode};
+use mesos_api::v1::agent::{Call, Response, call, response};
+use mesos_api::v1::{FileInfo, Flag, Metric, TimeInfo, VersionInfo};
+use std::os::unix::fs::MetadataExt as _;
+
+use super::{VERSION, files, look, metrics, statistics};
+use crate::driver::View;
+use crate::server::{Answer, Form, Server, body, decode, forms, text, whole};
+
+/// How much `READ_FILE` gives at once.
+const LONGEST: u64 = 16 << 20;
+
+pub(super) async fn answer(server: &Server, request: HttpRequest<Incoming>) -> Answer {
+    let (kind, accept) = match forms(&request) {
+        Ok(forms) => forms,
+        Err(answer) => return answer,
+    };
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let call: Call = match decode(kind, &body, "Call") {
+        Ok(call) => call,
+        Err(answer) => return answer,
+    };
+    match carry_out(server, call).await {
+        Ok(response) => written(accept, &response),
+        Err(answer) => answer,
+    }
+}
+
+fn written(form: Form, response: &Response) -> Answer {
+    whole(StatusCode::OK, form.media_type(), form.encode(response))
+}
+
+async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
+    use call::Type as T;
+    let refuse = |why: &str| {
+        Err(text(StatusCode::BAD_REQUEST, &format!("Failed to validate agent::Call: {why}")))
+    };
+    let mut answer = Response::default();
+    let name = call.r#type().as_str_name();
+    match call.r#type() {
+        T::Unknown => return refuse("Expecting 'type' to be present"),
+        T::GetHealth => answer.get_health = Some(response::GetHealth { healthy: true }),
+        T::GetVersion => {
+            let version_info =
+                VersionInfo { version: VERSION.to_owned(), ..VersionInfo::default() };
+            answer.get_version = Some(response::GetVersion { version_info });
+        }
+        T::GetFlags => {
+            let flags = look(server, |view| {
+                let all = view.config.flags.all().iter();
+                all.map(|(name, value)| Flag {
+                    name: (*name).to_owned(),
+                    value: Some(value.clone()),
+                })
+                .collect()
+            })
+            .await?;
+            answer.get_flags = Some(response::GetFlags { flags });
+        }
+        T::GetMetrics => {
+            let numbers = look(server, metrics::numbers).await?;
+            let metrics = numbers
+                .into_iter()
+                .map(|(name, value)| Metric { name, value: Some(value) })
+                .collect();
+            answer.get_metrics = Some(response::GetMetrics { metrics });
+        }
+        T::GetState => answer.get_state = Some(look(server, state).await?),
+        T::GetTasks => answer.get_tasks = Some(look(server, tasks).await?),
+        T::GetExecutors => answer.get_executors = Some(look(server, executors).await?),
+        T::GetFrameworks => answer.get_frameworks = Some(look(server, frameworks).await?),
+        T::GetOperations => answer.get_operations = Some(response::GetOperations::default()),
+        T::GetResourceProviders => {
+            answer.get_resource_providers = Some(response::GetResourceProviders::default());
+        }
+        T::GetAgent => {
+            let (info, drain) =
+                look(server, |v| (v.agent.info().clone(), v.agent.draining().cloned())).await?;
+            answer.get_agent = Some(response::GetAgent {
+                agent_info: Some(info),
+                drain_config: drain,
+                ..Default::default()
+            });
+        }
+        T::GetContainers => answer.get_containers = Some(containers(server).await?),
+        T::ListFiles => {
+            let Some(list) = call.list_files else {
+                return refuse("Expecting 'list_files' to be present");
+            };
+            answer.list_files = Some(list_files(server, list.path).await?);
+        }
+        T::ReadFile => {
+            let Some(read) = call.read_file else {
+                return refuse("Expecting 'read_file' to be present");
+            };
+            answer.read_file = Some(read_file(server, read).await?);
+        }
+        other => {
+            let name = other.as_str_name();
+            let why = format!(
+                "{name} is not available on this agent: containers are the Docker engine's, and there are no resource providers"
+            );
+            return Err(text(StatusCode::NOT_IMPLEMENTED, &why));
+        }
+    }
+    if let Some(kind) = response::Type::from_str_name(name) {
+        answer.set_type(kind);
+    }
+    Ok(answer)
+}
+
+fn state(view: &View<'_>) -> response::GetState {
+    response::GetState {
+        get_tasks: Some(tasks(view)),
+        get_executors: Some(executors(view)),
+        get_frameworks: Some(frameworks(view)),
+    }
+}
+
+fn tasks(view: &View<'_>) -> response::GetTasks {
+    let mut all = response::GetTasks::default();
+    for framework in view.agent.frameworks().chain(view.agent.completed_frameworks()) {
+        for executor in framework.executors.values() {
+            for record in executor.tasks.values() {
+                let id = &record.task.task_id;
+                let queued = executor.queued.iter().any(|task| task.task_id == *id);
+                let list = if record.is_over() {
+                    &mut all.terminated_tasks
+                } else if queued {
+                    &mut all.queued_tasks
+                } else {
+                    &mut all.launched_tasks
+                };
+                list.push(record.task.clone());
+            }
+            all.completed_tasks.extend(executor.completed.iter().cloned());
+        }
+        all.completed_tasks.extend(framework.completed.iter().flat_map(|e| e.tasks.clone()));
+    }
+    all
+}
+
+fn executors(view: &View<'_>) -> response::GetExecutors {
+    let mut all = response::GetExecutors::default();
+    for framework in view.agent.frameworks().chain(view.agent.completed_frameworks()) {
+        let of = |info: &mesos_api::v1::ExecutorInfo| response::get_executors::Executor {
+            executor_info: info.clone(),
+        };
+        all.executors.extend(framework.executors.values().map(|e| of(&e.info)));
+        all.completed_executors.extend(framework.completed.iter().map(|e| of(&e.info)));
+    }
+    all
+}
+
+fn frameworks(view: &View<'_>) -> response::GetFrameworks {
+    let of = |framework: &cluster::agent::Framework| response::get_frameworks::Framework {
+        framework_info: framework.info.clone(),
+    };
+    response::GetFrameworks {
+        frameworks: view.agent.frameworks().map(of).collect(),
+        completed_frameworks: view.agent.completed_frameworks().map(of).collect(),
+    }
+}
+
+async fn containers(server: &Server) -> Result<response::GetContainers, Answer> {
+    let mut all = response::GetContainers::default();
+    for (one, statistics) in statistics::all(server).await? {
+        all.containers.push(response::get_containers::Container {
+            framework_id: Some(one.framework_id.into()),
+            executor_id: Some(one.executor_id.into()),
+            executor_name: Some(one.executor_name),
+            container_id: one.container_id.into(),
+            container_status: Some(one.status),
+            resource_statistics: statistics,
+        });
+    }
+    Ok(all)
+}
+
+async fn list_files(server: &Server, path: String) -> Result<response::ListFiles, Answer> {
+    let sandboxes = files::sandboxes(server).await?;
+    let listed = tokio::task::spawn_blocking(move || sandboxes.list(&path)).await;
+    let listed = listed.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+    let entries = listed.map_err(|error| files::refusal(&error))?;
+    let file_infos = entries.into_iter().map(|entry| FileInfo {
+        path: entry.path,
+        nlink: i32::try_from(entry.meta.nlink()).ok(),
+        size: Some(entry.meta.size()),
+        mtime: Some(TimeInfo { nanoseconds: entry.meta.mtime().saturating_mul(1_000_000_000) }),
+        mode: Some(entry.meta.mode()),
+        uid: Some(entry.meta.uid().to_string()),
+        gid: Some(entry.meta.gid().to_string()),
+    });
+    Ok(response::ListFiles { file_infos: file_infos.collect() })
+}
+
+async fn read_file(server: &Server, call: call::ReadFile) -> Result<response::ReadFile, Answer> {
+    let sandboxes = files::sandboxes(server).await?;
+    let length = usize::try_from(call.length.unwrap_or(LONGEST).min(LONGEST)).unwrap_or(0);
+    let read = move || sandboxes.read(&call.path, call.offset, length);
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+    let (data, size) = read.map_err(|error| files::refusal(&error))?;
+    Ok(response::ReadFile { size, data: data.into() })
+}

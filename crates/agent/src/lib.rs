@@ -1,0 +1,33 @@
+//! The agent: containerizers, sandboxes, checkpoints and sockets around `cluster::agent`, which
+//! decides.
+//!
+//! ```text
+//!  master <--- link, server ---> driver (owns cluster::agent::Agent) ---> store (work_dir/meta)
+//!  executors <-- server ------------^   |
+//!                                       v
+//!                                   containers -> docker (Engine API) | process (cgroups)
+//! ```
+//!
+//! One task, the driver, owns the core. Everything else sends it [`driver::Request`]s. A container
+//! is looked after by a task of its own, which tells the driver what it sees.
+
+#![allow(clippy::result_large_err, reason = "a refusal is an HTTP answer, made once per request")]
+
+mod checkpoint;
+mod config;
+mod containers;
+mod docker;
+mod driver;
+mod endpoints;
+mod fetch;
+mod gc;
+mod identity;
+mod layout;
+mod link;
+mod options;
+mod resources;
+mod run;
+mod sandbox;
+mod server;
+
+pub use run::main;

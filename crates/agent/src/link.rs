@@ -1,0 +1,109 @@
+//! The connection to the master: messages go out on it in order, its end is the master's loss.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use cluster::agent::Input;
+use cluster::wire::FromAgent;
+use mesos_api::libprocess::{self, Upid};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::driver::Request;
+
+/// How many messages may wait for the master's socket before the connection counts as broken.
+pub(crate) const QUEUE: usize = 4096;
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between attempts to reach the master; it doubles up to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LAST: Duration = Duration::from_secs(5);
+
+/// Keeps a connection to the master, for as long as the driver lives.
+pub(crate) async fn keep(
+    master: String,
+    own: Upid,
+    driver: mpsc::Sender<Request>,
+    mut messages: mpsc::Receiver<Box<FromAgent>>,
+) {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        match dial(&master).await {
+            Ok((stream, address)) => {
+                tracing::info!(master = %address, "connected to the master");
+                pause = PAUSE_FIRST;
+                // What waits is of a connection that is gone: the core asks and sends anew.
+                while messages.try_recv().is_ok() {}
+                if driver.send(Request::Input(Input::Master(true))).await.is_err() {
+                    return;
+                }
+                let to = Upid::new("master", address);
+                match speak(stream, &own, &to, &mut messages).await {
+                    Ended::Driver => return,
+                    Ended::Connection(error) => {
+                        tracing::warn!(master = %address, %error, "lost the master");
+                    }
+                }
+                if driver.send(Request::Input(Input::Master(false))).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%master, error = %format!("{error:#}"), "cannot reach the master");
+            }
+        }
+        if driver.is_closed() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_LAST);
+    }
+}
+
+async fn dial(master: &str) -> anyhow::Result<(TcpStream, SocketAddrV4)> {
+    let name = master.to_owned();
+    let address = tokio::task::spawn_blocking(move || crate::config::resolve(&name)).await??;
+    let SocketAddr::V4(address) = address else { anyhow::bail!("no IPv4 address") };
+    let stream = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok((stream, address))
+}
+
+enum Ended {
+    Driver,
+    Connection(std::io::Error),
+}
+
+/// Writes messages and drains the answers, which say nothing but that they arrived.
+async fn speak(
+    stream: TcpStream,
+    own: &Upid,
+    to: &Upid,
+    messages: &mut mpsc::Receiver<Box<FromAgent>>,
+) -> Ended {
+    let (mut reader, mut writer) = stream.into_split();
+    let mut answers = vec![0; 4096];
+    loop {
+        tokio::select! {
+            read = reader.read(&mut answers) => match read {
+                Ok(0) => {
+                    let error = std::io::Error::new(
+                        std::io::ErrorKind::UnexpectedEof,
+                        "the master closed the connection",
+                    );
+                    return Ended::Connection(error);
+                }
+                Ok(_) => {}
+                Err(error) => return Ended::Connection(error),
+            },
+            message = messages.recv() => {
+                let Some(message) = message else { return Ended::Driver };
+                let mut bytes = Vec::new();
+                libprocess::encode(&mut bytes, own, to, message.name(), &message.encode());
+                if let Err(error) = writer.write_all(&bytes).await {
+                    return Ended::Connection(error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the agent offers: what its flags say, and for the rest what the host has.
+
+use std::path::Path;
+
+use cluster::id::Role;
+use cluster::resources::{Format, Ranges, Resource, Resources, Value};
+use mesos_api::v1::{self, Attribute, value};
+
+const MEGABYTES: u64 = 1 << 20;
+/// A host keeps this much of its memory for itself, unless that is more than half.
+const RESERVED_MEMORY: u64 = 1024;
+/// The same for the disk.
+const RESERVED_DISK: u64 = 5 * 1024;
+const DEFAULT_PORTS: (u64, u64) = (31_000, 32_000);
+
+/// Reads `--resources` and adds what it leaves out.
+pub(crate) fn offered(text: &str, role: &Role, disk: &Path) -> Result<Vec<v1::Resource>, String> {
+    let mut all = if text.trim_start().starts_with('[') {
+        let value = mesos_api::json::parse(text.as_bytes())?;
+        let wire: Vec<v1::Resource> =
+            mesos_api::json::list_from_value(&value).map_err(|e| e.to_string())?;
+        Resources::from_wire(&wire)?
+    } else {
+        Resources::parse(text, role).map_err(|e| e.to_string())?
+    };
+    let given = |name: &str, all: &Resources| all.iter().any(|r| &*r.name == name);
+    let detected = [("cpus", cpus()), ("mem", memory()?), ("disk", disk_space(disk)?)];
+    for (name, amount) in detected {
+        if !given(name, &all) {
+            all.add(&with_role(Resource::scalar(name, amount), role));
+        }
+    }
+    if !given("ports", &all) {
+        let ports = Value::Ranges(Ranges::new([DEFAULT_PORTS]));
+        all.add(&with_role(Resource::new("ports", ports), role));
+    }
+    Ok(all.to_wire(Format::Refined))
+}
+
+fn with_role(mut resource: Resource, role: &Role) -> Resource {
+    use cluster::resources::{Reservation, ReservationKind};
+    if *role != Role::star() {
+        resource.reservations.push(Reservation {
+            kind: ReservationKind::Static,
+            role: role.clone(),
+            principal: None,
+            labels: Vec::new(),
+        });
+    }
+    resource
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no host has 2^52 processors")]
+fn cpus() -> f64 {
+    std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
+}
+
+/// The host's memory in bytes.
+pub(crate) fn host_memory() -> Result<u64, String> {
+    let text =
+        std::fs::read_to_string("/proc/meminfo").map_err(|e| format!("/proc/meminfo: {e}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.map(|k| k * 1024).ok_or_else(|| "/proc/meminfo has no MemTotal".to_owned())
+}
+
+fn memory() -> Result<f64, String> {
+    Ok(what_is_left(host_memory()? / MEGABYTES, RESERVED_MEMORY))
+}
+
+fn disk_space(path: &Path) -> Result<f64, String> {
+    let stat = rustix::fs::statvfs(path).map_err(|e| format!("statvfs {}: {e}", path.display()))?;
+    Ok(what_is_left(stat.f_blocks * stat.f_frsize / MEGABYTES, RESERVED_DISK))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "megabytes of one host")]
+fn what_is_left(total: u64, reserved: u64) -> f64 {
+    (if total > 2 * reserved { total - reserved } else { total / 2 }) as f64
+}
+
+/// Reads `--attributes`: `rack:r1;level:10;range:[1-3]`.
+pub(crate) fn attributes(text: &str) -> Result<Vec<Attribute>, String> {
+    text.split(';').map(str::trim).filter(|part| !part.is_empty()).map(attribute).collect()
+}
+
+fn attribute(part: &str) -> Result<Attribute, String> {
+    let (name, text) = part.split_once(':').ok_or_else(|| format!("'{part}' is not name:value"))?;
+    let mut attribute = Attribute { name: name.trim().to_owned(), ..Attribute::default() };
+    let text = text.trim();
+    if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+        let mut range = Vec::new();
+        for part in inner.split(',') {
+            let bounds = part.trim().split_once('-').and_then(|(begin, end)| {
+                Some((begin.trim().parse().ok()?, end.trim().parse().ok()?))
+            });
+            let (begin, end) = bounds.ok_or_else(|| format!("'{part}' is no range"))?;
+            range.push(value::Range { begin, end });
+        }
+        attribute.ranges = Some(value::Ranges { range });
+        attribute.set_type(value::Type::Ranges);
+    } else if let Ok(number) = text.parse::<f64>() {
+        attribute.scalar = Some(value::Scalar { value: number });
+        attribute.set_type(value::Type::Scalar);
+    } else {
+        attribute.text = Some(value::Text { value: text.to_owned() });
+        attribute.set_type(value::Type::Text);
+    }
+    Ok(attribute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_flags_leave_out_is_detected() {
+        let all = offered("cpus:2;mem:512", &Role::star(), Path::new("/")).expect("good flags");
+        let names: Vec<&str> = all.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["cpus", "mem", "disk", "ports"]);
+        assert_eq!(all[0].scalar.as_ref().map(|s| s.value), Some(2.0));
+        assert!(all[2].scalar.as_ref().is_some_and(|s| s.value > 0.0));
+        assert!(offered("cpus:many:x", &Role::star(), Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn attributes_have_three_types() {
+        let all = attributes("rack:r1;level:10;range:[1-3,5-6]").expect("good attributes");
+        assert_eq!(all[0].text.as_ref().map(|t| t.value.as_str()), Some("r1"));
+        assert_eq!(all[1].scalar.as_ref().map(|s| s.value), Some(10.0));
+        assert_eq!(all[2].ranges.as_ref().map(|r| r.range.len()), Some(2));
+        assert!(attributes("nonsense").is_err());
+    }
+}

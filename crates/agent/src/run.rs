@@ -1,0 +1,241 @@
+//! `teu agent`: from the command line to a running agent.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use cluster::agent::{Agent, Record, Recovered};
+use cluster::resources::Resources;
+use flags::{Parsed, Values};
+use mesos_api::libprocess::Upid;
+use mesos_api::v1::AgentInfo;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::checkpoint::Store;
+use crate::config::{Config, Reconfiguration, Recover};
+use crate::containers::Containers;
+use crate::docker::{Docker, Engine};
+use crate::driver::{self, Clock, Driver, Request};
+use crate::layout::Layout;
+use crate::server::{self, Server};
+use crate::{gc, identity, link, options};
+
+/// Runs one command line; the first argument is the program's name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let name = args.next().unwrap_or_default().to_string_lossy().into_owned();
+    let words = args.map(|arg| arg.to_string_lossy().into_owned());
+    let values = match flags::parse(options::TABLE, words, std::env::vars()) {
+        Ok(Parsed::Help) => {
+            print!("{}", flags::help(&name, options::TABLE));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Parsed::Version) => {
+            println!("teu {} (Mesos API {})", env!("CARGO_PKG_VERSION"), crate::endpoints::VERSION);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Parsed::Run(values)) => values,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match log(&values).and_then(|()| start(values)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(values: &Values) -> Result<()> {
+    let level = match values.text("logging_level").to_ascii_uppercase().as_str() {
+        _ if values.on("quiet") => LevelFilter::ERROR,
+        "DEBUG" => LevelFilter::DEBUG,
+        "INFO" => LevelFilter::INFO,
+        "WARNING" => LevelFilter::WARN,
+        "ERROR" => LevelFilter::ERROR,
+        other => bail!("flag '--logging_level': '{other}' is none of DEBUG, INFO, WARNING, ERROR"),
+    };
+    let built = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+    // Only a second role in one process finds a subscriber set.
+    drop(built);
+    Ok(())
+}
+
+fn start(values: Values) -> Result<()> {
+    let config = Config::new(values)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the threads")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<()> {
+    let listener = TcpListener::bind(config.address)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.address))?;
+    let layout = Layout::new(&config.work_dir);
+    let mut store = Store::new(layout.clone());
+    let recovered = recover(&config, &mut store, &layout)?;
+    let clock = Clock::new();
+    let (to_driver, requests) = mpsc::channel(driver::QUEUE);
+    let (to_master, messages) = mpsc::channel(link::QUEUE);
+    let docker = Docker {
+        engine: Engine::new(config.docker.host.clone()),
+        program: config.docker.program.clone(),
+        config_dir: config.docker.config_dir.clone(),
+        remove_delay: config.docker.remove_delay,
+        stop_timeout: config.docker.stop_timeout,
+        owner: config.work_dir.display().to_string(),
+        cfs: config.cfs,
+        host_memory: crate::resources::host_memory().map_err(anyhow::Error::msg)?,
+    };
+    if let Err(error) = docker.engine.ping().await {
+        tracing::warn!(engine = %docker.engine.address(), %error, "the Docker engine does not answer yet");
+    }
+    let docker = Arc::new(docker);
+    let containers =
+        Containers::new(config.containerizers.clone(), Arc::clone(&docker), to_driver.clone());
+    let cleanup = config.recover == Recover::Cleanup;
+    let recovered = if cleanup { Recovered::default() } else { recovered };
+    if cleanup {
+        docker.remove_orphans(&[]).await;
+        store.forget()?;
+        return Ok(());
+    }
+    let own: Upid = config.pid().parse().context("the agent's address has to be IPv4")?;
+    let (agent, first) = Agent::recover(core_config(&config), clock.now(), recovered);
+    let serving = Server { driver: to_driver.clone(), heartbeat: config.heartbeat };
+    tracing::info!(address = %config.address, work_dir = %config.work_dir.display(), "agent started");
+    let sandboxes = layout.sandboxes();
+    let driver = Driver {
+        agent,
+        store,
+        layout,
+        clock,
+        containers,
+        master: to_master,
+        requests,
+        to_self: to_driver.clone(),
+        executors: HashMap::new(),
+        config: config.clone(),
+    };
+    let mut leave = signal(SignalKind::user_defined1())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let driving = driver.run(first);
+    let linking = link::keep(config.master.clone(), own, to_driver.clone(), messages);
+    let serving = server::serve(listener, serving);
+    let collecting = gc::keep(sandboxes, config.gc_delay, to_driver.clone());
+    tokio::pin!(driving, linking, serving, collecting);
+    loop {
+        tokio::select! {
+            ended = &mut driving => return ended,
+            () = &mut linking => return Ok(()),
+            () = &mut serving => return Ok(()),
+            () = &mut collecting => return Ok(()),
+            _ = leave.recv() => {
+                let _ = to_driver.send(Request::Leave).await; // else it is ending already
+            }
+            _ = terminate.recv() => return stopped("SIGTERM"),
+            _ = interrupt.recv() => return stopped("SIGINT"),
+        }
+    }
+}
+
+/// The agent goes, what runs stays: the next agent carries on with it.
+fn stopped(signal: &str) -> Result<()> {
+    tracing::info!(signal, "agent ends; containers go on");
+    Ok(())
+}
+
+fn core_config(config: &Config) -> cluster::agent::Config {
+    cluster::agent::Config {
+        info: config.info.clone(),
+        pid: config.pid(),
+        ip: config.address.ip().to_string(),
+        version: crate::endpoints::VERSION.to_owned(),
+        seed: rand::random(),
+        registration_backoff: config.times.registration_backoff,
+        executor_registration_timeout: config.times.executor_registration,
+        executor_reregistration_timeout: config.times.executor_reregistration,
+        executor_shutdown_grace: config.times.executor_shutdown_grace,
+    }
+}
+
+/// Reads what an earlier agent has left, and decides whether this one may be the same.
+fn recover(config: &Config, store: &mut Store, layout: &Layout) -> Result<Recovered> {
+    let mut recovered = store.read().context("cannot recover")?;
+    let boot_id = identity::boot_id().context("cannot read the host's boot id")?;
+    let rebooted = identity::has_rebooted(&layout.boot_id(), &boot_id);
+    if let Some(known) = &recovered.info {
+        match unlike(known, &config.info, config.reconfiguration) {
+            None => {
+                if rebooted {
+                    tracing::info!("the host has been started anew; containers have ended with it");
+                }
+                let info = AgentInfo { id: known.id.clone(), ..config.info.clone() };
+                if info != *known {
+                    store.write(&Record::Agent(info))?;
+                }
+            }
+            Some(what) if rebooted => {
+                tracing::warn!(
+                    what,
+                    "changed since the host was started: this agent gets a new id"
+                );
+                store.forget()?;
+                recovered = Recovered::default();
+            }
+            Some(what) => bail!(
+                "the agent in {} had another configuration: {what}. Start it with the old one, or \
+                 with --reconfiguration_policy=additive if there is only more of everything, or \
+                 remove {} to make it a new agent, which ends its tasks",
+                config.work_dir.display(),
+                layout.latest().display()
+            ),
+        }
+    }
+    store.write_boot_id(&boot_id)?;
+    Ok(recovered)
+}
+
+/// Says what of a configuration is too different, if anything.
+fn unlike(known: &AgentInfo, now: &AgentInfo, policy: Reconfiguration) -> Option<String> {
+    if known.hostname != now.hostname {
+        return Some(format!("hostname {} became {}", known.hostname, now.hostname));
+    }
+    if known.port != now.port {
+        return Some(format!("port {} became {}", known.port(), now.port()));
+    }
+    let read = |info: &AgentInfo| Resources::from_wire(&info.resources);
+    let (Ok(before), Ok(after)) = (read(known), read(now)) else {
+        return Some("resources that cannot be read".to_owned());
+    };
+    let more = after.contains(&before);
+    let same = more && before.contains(&after);
+    let kept = known.attributes.iter().all(|a| now.attributes.contains(a));
+    let same_attributes = kept && now.attributes.len() == known.attributes.len();
+    match policy {
+        Reconfiguration::Equal if !same => Some(format!("resources {before} became {after}")),
+        Reconfiguration::Additive if !more => {
+            Some(format!("resources {before} became {after}, which is not more"))
+        }
+        Reconfiguration::Equal if !same_attributes => Some("attributes differ".to_owned()),
+        Reconfiguration::Additive if !kept => Some("attributes are missing".to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,272 @@
+//! The agent's port: messages of the master, the executor API, and the endpoints.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::agent::Input;
+use cluster::wire::ToAgent;
+use futures_util::StreamExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request as HttpRequest, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mesos_api::json::{self, Json};
+use mesos_api::recordio;
+use mesos_api::v1::executor;
+use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::Request;
+
+/// No body of a call or a message may be longer.
+const MAX_BODY: usize = 64 << 20;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Answer = Response<Body>;
+
+/// What every connection needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) driver: mpsc::Sender<Request>,
+    pub(crate) heartbeat: Duration,
+}
+
+/// Takes connections for as long as the process lives.
+pub(crate) async fn serve(listener: TcpListener, server: Server) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Ends with its connection, or with the process.
+                tokio::spawn(connection(stream, server.clone()));
+            }
+            Err(error) => {
+                // Out of descriptors: connections that end give some back.
+                tracing::warn!(%error, "cannot take a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, server: Server) {
+    let _ = stream.set_nodelay(true); // only latency is lost without it
+    let service = service_fn(move |request| {
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(answer(&server, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn answer(server: &Server, request: HttpRequest<Incoming>) -> Answer {
+    let path = request.uri().path().replace("%28", "(").replace("%29", ")");
+    let local =
+        path.strip_prefix("/slave(1)").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let local = local.unwrap_or(&path).to_owned();
+    if let Some(name) = local.strip_prefix("/mesos.internal.") {
+        let name = format!("mesos.internal.{name}");
+        return message(server, &name, request).await;
+    }
+    // The longest prefix that is an endpoint answers: what follows it is not looked at.
+    if local == "/api/v1/executor" || local.starts_with("/api/v1/executor/") {
+        return executor_api(server, request).await;
+    }
+    crate::endpoints::answer(server, &local, request).await
+}
+
+/// A libprocess message: accepted as soon as it is understood.
+async fn message(server: &Server, name: &str, request: HttpRequest<Incoming>) -> Answer {
+    if request.method() != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "");
+    }
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    match ToAgent::decode(name, &body) {
+        Ok(message) => {
+            tracing::debug!(message = name, "from the master");
+            let input = Input::FromMaster(Box::new(message));
+            if server.driver.send(Request::Input(input)).await.is_err() {
+                return text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+            }
+        }
+        // A newer master may say things that this agent does not know; libprocess drops them too.
+        Err(error) => tracing::warn!(message = name, %error, "a message is not understood"),
+    }
+    text(StatusCode::ACCEPTED, "")
+}
+
+/// Reads the body of a request.
+pub(crate) async fn body(request: HttpRequest<Incoming>) -> Result<Bytes, Answer> {
+    match Limited::new(request.into_body(), MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(text(StatusCode::BAD_REQUEST, &format!("cannot read the body: {error}"))),
+    }
+}
+
+/// How messages are written in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Protobuf,
+}
+
+impl Form {
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+        }
+    }
+
+    pub(crate) fn encode<M: Message + Json>(self, message: &M) -> Vec<u8> {
+        match self {
+            Self::Json => json::to_vec(message),
+            Self::Protobuf => message.encode_to_vec(),
+        }
+    }
+}
+
+/// Tells the forms of a call and of its answer; refuses in Mesos' words.
+pub(crate) fn forms(request: &HttpRequest<Incoming>) -> Result<(Form, Form), Answer> {
+    if request.method() != Method::POST {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
+        answer
+            .headers_mut()
+            .insert(hyper::header::ALLOW, hyper::header::HeaderValue::from_static("POST"));
+        return Err(answer);
+    }
+    let header = |name| {
+        request.headers().get(name).and_then(|v: &hyper::header::HeaderValue| v.to_str().ok())
+    };
+    let Some(kind) = header(CONTENT_TYPE) else {
+        return Err(text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present"));
+    };
+    let kind = match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json" => Form::Json,
+        "application/x-protobuf" => Form::Protobuf,
+        _ => {
+            return Err(text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Expecting 'Content-Type' of application/json or application/x-protobuf",
+            ));
+        }
+    };
+    let accepted = header(ACCEPT).unwrap_or("*/*");
+    let takes = |wanted: &str| {
+        accepted
+            .split(',')
+            .map(|one| one.split(';').next().unwrap_or_default().trim())
+            .any(|one| one == wanted || one == "*/*" || one == "application/*")
+    };
+    let accept = if takes("application/json") {
+        Form::Json
+    } else if takes("application/x-protobuf") {
+        Form::Protobuf
+    } else {
+        return Err(text(
+            StatusCode::NOT_ACCEPTABLE,
+            "Expecting 'Accept' to allow application/json or application/x-protobuf",
+        ));
+    };
+    Ok((kind, accept))
+}
+
+/// Reads a call.
+pub(crate) fn decode<M: Message + Json>(form: Form, body: &[u8], name: &str) -> Result<M, Answer> {
+    let refuse = |why: String| Err(text(StatusCode::BAD_REQUEST, &why));
+    match form {
+        Form::Json => match json::from_slice(body) {
+            Ok(call) => Ok(call),
+            Err(error @ json::JsonError::Syntax(_)) => refuse(error.to_string()),
+            Err(error) => refuse(format!("Failed to convert JSON into {name} protobuf: {error}")),
+        },
+        Form::Protobuf => mesos_api::decode(body)
+            .or_else(|error| refuse(format!("Failed to parse body into {name} protobuf: {error}"))),
+    }
+}
+
+async fn executor_api(server: &Server, request: HttpRequest<Incoming>) -> Answer {
+    let (kind, accept) = match forms(&request) {
+        Ok(forms) => forms,
+        Err(answer) => return answer,
+    };
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let call: executor::Call = match decode(kind, &body, "Executor::Call") {
+        Ok(call) => call,
+        Err(answer) => return answer,
+    };
+    let (reply, answered) = oneshot::channel();
+    let asked = server.driver.send(Request::Call { call: Box::new(call), reply }).await;
+    let (Ok(()), Ok(answered)) = (asked, answered.await) else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+    };
+    match answered {
+        Ok(None) => text(StatusCode::ACCEPTED, ""),
+        Ok(Some(events)) => subscription(events, accept, server.heartbeat),
+        Err(refusal) => {
+            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+            text(status, &refusal.text)
+        }
+    }
+}
+
+fn subscription(
+    events: mpsc::Receiver<executor::Event>,
+    form: Form,
+    heartbeat: Duration,
+) -> Answer {
+    let beats = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
+    let stream =
+        futures_util::stream::unfold((events, beats), move |(mut events, mut beats)| async move {
+            let event = tokio::select! {
+                event = events.recv() => event?,
+                _ = beats.tick() => {
+                    let mut event = executor::Event::default();
+                    event.set_type(executor::event::Type::Heartbeat);
+                    event
+                }
+            };
+            let record = recordio::encode(&form.encode(&event));
+            Some((Ok::<_, Infallible>(Frame::data(record)), (events, beats)))
+        });
+    let body = UnsyncBoxBody::new(StreamBody::new(stream.boxed()));
+    let mut answer = Response::new(body);
+    let media = hyper::header::HeaderValue::from_static(form.media_type());
+    answer.headers_mut().insert(CONTENT_TYPE, media);
+    answer
+}
+
+/// An answer of plain text.
+pub(crate) fn text(status: StatusCode, text: &str) -> Answer {
+    whole(status, "text/plain; charset=utf-8", text.as_bytes().to_vec())
+}
+
+/// An answer in one piece.
+pub(crate) fn whole(status: StatusCode, media_type: &'static str, bytes: Vec<u8>) -> Answer {
+    let empty = bytes.is_empty();
+    let mut answer = Response::new(UnsyncBoxBody::new(Full::new(Bytes::from(bytes))));
+    *answer.status_mut() = status;
+    if !empty {
+        let value = hyper::header::HeaderValue::from_static(media_type);
+        answer.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    answer
+}
