@@ -14,6 +14,8 @@
 //! seed, and maps have an order. The same seed and inputs give the same outputs.
 
 pub mod agent;
+pub mod allocator;
+pub mod capability;
 pub mod id;
 pub mod master;
 pub mod registry;

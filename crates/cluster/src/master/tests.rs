@@ -1,0 +1,5 @@
+mod harness;
+mod launch;
+mod life;
+mod partition;
+mod reconcile;

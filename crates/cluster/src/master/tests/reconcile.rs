@@ -1,0 +1,152 @@
+//! What is told of tasks that are asked after.
+
+use mesos_api::v1::scheduler::call;
+use mesos_api::v1::task_status::Reason;
+use mesos_api::v1::{self, TaskState};
+
+use super::harness::*;
+use crate::id::AgentId;
+use crate::wire::{FromAgent, ToAgent};
+
+#[test]
+fn task_state_match() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.reconcile(&framework, &[("t", None)]);
+    let updates = world.updates(&framework);
+    let [status] = updates.as_slice() else { panic!("{updates:?}") };
+    assert_eq!(status.state(), TaskState::TaskRunning);
+    assert_eq!(status.reason(), Reason::Reconciliation);
+    assert!(status.uuid.is_none());
+}
+
+fn unknown(info: v1::FrameworkInfo, agent: impl Fn(&Agent) -> Option<AgentId>) -> TaskState {
+    let mut world = world();
+    let here = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(info);
+    world.events(&framework);
+    let agent = agent(&here);
+    world.reconcile(&framework, &[("nobody", agent.as_ref())]);
+    world.updates(&framework)[0].state()
+}
+
+#[test]
+fn unknown_slave_and_unknown_task() {
+    let other = |_: &Agent| Some(AgentId::from("other"));
+    assert_eq!(unknown(framework_info(&[]), other), TaskState::TaskLost);
+    assert_eq!(unknown(aware(), other), TaskState::TaskUnknown);
+    assert_eq!(unknown(aware(), |_| None), TaskState::TaskUnknown);
+    let here = |agent: &Agent| Some(agent.id.clone());
+    assert_eq!(unknown(framework_info(&[]), here), TaskState::TaskLost);
+    assert_eq!(unknown(aware(), here), TaskState::TaskGone);
+}
+
+#[test]
+fn unknown_kill_task() {
+    let mut world = world();
+    world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.call(&framework, call::Type::Kill, |call| {
+        call.kill = Some(call::Kill { task_id: "nobody".into(), ..call::Kill::default() });
+    });
+    assert_eq!(world.updates(&framework)[0].state(), TaskState::TaskUnknown);
+}
+
+#[test]
+fn recovered_agent() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.fail_over();
+    let at = world.stream();
+    let framework = world.subscribe(at, framework.info);
+    world.reconcile(&framework, &[("t", Some(&agent.id))]);
+    world.reconcile(&framework, &[("t", None)]);
+    assert!(world.updates(&framework).is_empty(), "nobody can tell yet");
+}
+
+#[test]
+fn implicit_reconciliation_tells_of_live_tasks_only() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "a", "cpus:1;mem:64");
+    world.call(&framework, call::Type::Revive, |_| {});
+    world.run(&framework, &agent, "b", "cpus:1;mem:64");
+    world.update(&agent, &framework, "a", TaskState::TaskFinished);
+    world.updates(&framework);
+    world.reconcile(&framework, &[]);
+    let states: Vec<_> = world.updates(&framework).iter().map(v1::TaskStatus::state).collect();
+    assert_eq!(states, [TaskState::TaskFinished, TaskState::TaskRunning], "not acknowledged yet");
+    world.acknowledge(&framework, &agent, "a", TaskState::TaskFinished);
+    world.reconcile(&framework, &[]);
+    assert_eq!(world.updates(&framework).len(), 1);
+}
+
+#[test]
+fn reconcile_lost_task() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    let offers = world.offers(&framework);
+    world.launch(&framework, &offers, vec![task("t", &agent, "cpus:1;mem:64")]);
+    // The message was lost with the link.
+    world.break_link(&agent);
+    world.messages(&agent);
+    world.reregister(&agent, Vec::new());
+    let messages = world.messages(&agent);
+    let ToAgent::Reregistered(message) = &messages[0] else { panic!("{messages:?}") };
+    let [reconciliation] = message.reconciliations.as_slice() else { panic!("{message:?}") };
+    assert_eq!(reconciliation.statuses[0].task_id.value, "t");
+    world.update(&agent, &framework, "t", TaskState::TaskDropped);
+    assert_eq!(world.updates(&framework)[0].state(), TaskState::TaskDropped);
+    assert!(world.master.agents[&agent.id].used.is_empty());
+}
+
+#[test]
+fn slave_reregister_terminated_executor() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    let offers = world.offers(&framework);
+    let executor = v1::ExecutorInfo {
+        executor_id: "e".into(),
+        command: Some(v1::CommandInfo::default()),
+        resources: wire("cpus:1;mem:32"),
+        ..v1::ExecutorInfo::default()
+    };
+    let with = v1::TaskInfo {
+        command: None,
+        executor: Some(executor),
+        ..task("t", &agent, "cpus:1;mem:64")
+    };
+    world.launch(&framework, &offers, vec![with]);
+    assert_eq!(world.master.agents[&agent.id].executors.len(), 1);
+    world.update(&agent, &framework, "t", TaskState::TaskFailed);
+    world.acknowledge(&framework, &agent, "t", TaskState::TaskFailed);
+    world.break_link(&agent);
+    world.reregister(&agent, Vec::new());
+    assert!(world.master.agents[&agent.id].executors.is_empty());
+    assert!(world.master.agents[&agent.id].used.is_empty());
+    assert!(world.master.allocator.agent_used(&agent.id).unwrap().is_empty());
+}
+
+#[test]
+fn an_executor_that_ended_is_told() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.events(&framework);
+    let message = mesos_api::internal::ExitedExecutorMessage {
+        agent_id: (&agent.id).into(),
+        framework_id: (&framework.id).into(),
+        executor_id: "e".into(),
+        status: 9,
+    };
+    world.say(&agent, FromAgent::ExitedExecutor(message));
+    let failure = world.events(&framework)[0].failure.clone().unwrap();
+    assert_eq!((failure.status, failure.executor_id.unwrap().value.as_str()), (Some(9), "e"));
+}
