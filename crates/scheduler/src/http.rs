@@ -68,7 +68,14 @@ impl Connection {
         encoding: Encoding,
         stream_id: Option<&str>,
     ) -> Result<Response<Incoming>> {
-        let request = request(&self.address, call, encoding, stream_id)?;
+        self.send(request(&self.address, call, encoding, stream_id)?).await
+    }
+
+    /// Sends any request and returns the answer's head.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>> {
         let address = self.address.clone();
         let answer = async {
             self.sender.ready().await?;
@@ -129,7 +136,7 @@ pub(crate) fn is_taken(status: StatusCode) -> bool {
     status == StatusCode::ACCEPTED || status == StatusCode::OK
 }
 
-async fn within<F: Future>(
+pub(crate) async fn within<F: Future>(
     seconds: u64,
     address: &str,
     doing: &'static str,

@@ -70,6 +70,7 @@ mod framework;
 mod http;
 mod id;
 mod masters;
+mod observer;
 mod offer;
 mod session;
 mod store;
@@ -85,6 +86,7 @@ pub use id::random_task_id;
 /// The messages of the API, for what has no type here.
 pub use mesos_api::v1;
 pub use mesos_api::v1::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
+pub use observer::Observer;
 pub use offer::Offer;
 pub use task::{Network, Task, scalar};
 pub use update::{Reason, Source, TaskState, TaskUpdate};

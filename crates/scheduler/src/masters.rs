@@ -29,6 +29,11 @@ impl Masters {
         Ok(Self { given, next: 0, leader: None })
     }
 
+    /// How many were given.
+    pub(crate) fn count(&self) -> usize {
+        self.given.len()
+    }
+
     /// The one to try now.
     pub(crate) fn current(&self) -> &str {
         self.leader.as_deref().unwrap_or(&self.given[self.next])

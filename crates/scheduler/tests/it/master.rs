@@ -46,7 +46,7 @@ impl Request {
             read_some(&mut stream, &mut bytes).await;
         };
         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-        let length = header(&head, "content-length").expect("a length").parse::<usize>();
+        let length = header(&head, "content-length").unwrap_or("0").parse::<usize>();
         let length = length.expect("a number");
         while bytes.len() < end + length {
             read_some(&mut stream, &mut bytes).await;
