@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("network", &["linux", "resolver"]),
     ("engine", &["images", "linux", "network", "resolver", "runtime"]),
     ("daemon", &["docker-api", "engine", "images", "linux", "network"]),
-    ("cli", &["docker-api"]),
+    ("cli", &["docker-api", "scheduler"]),
     ("agent", &["cli", "cluster", "docker-api", "flags", "mesos-api"]),
     ("teu", &["agent", "cli", "daemon"]),
 ];

@@ -1,5 +1,6 @@
 //! Every command, by the groups in which the help shows them.
 
+mod cluster;
 mod containers;
 mod images;
 mod networks;
@@ -44,10 +45,12 @@ const COMMON: &[&Command] = &[
 ];
 
 const MANAGEMENT: &[&Command] = &[
+    &cluster::CLUSTER,
     &containers::CONTAINER,
     &images::IMAGE,
     &networks::NETWORK,
     &system::SYSTEM,
+    &cluster::TASK,
     &networks::VOLUME,
 ];
 

@@ -58,6 +58,13 @@ impl From<docker_api::Error> for Failure {
     }
 }
 
+impl From<scheduler::Error> for Failure {
+    fn from(error: scheduler::Error) -> Self {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Self::new(format!("{error}{}", source.unwrap_or_default()))
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(error.to_string())

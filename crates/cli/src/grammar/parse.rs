@@ -25,6 +25,11 @@ impl Values {
         self.get(long).unwrap_or_default()
     }
 
+    /// Tells the last value given, or the default that the flag's help promises.
+    pub(crate) fn text_or<'a>(&'a self, long: &str, default: &'a str) -> &'a str {
+        self.get(long).unwrap_or(default)
+    }
+
     /// Tells all values given.
     pub(crate) fn all(&self, long: &str) -> &[String] {
         self.0.get(long).map_or(&[], Vec::as_slice)
