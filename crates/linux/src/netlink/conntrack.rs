@@ -5,7 +5,7 @@
 //! the old way for as long as somebody keeps sending.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple,
@@ -14,15 +14,16 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 
+use super::Family;
 use super::socket::Socket;
 
-/// An IPv4 flow: where its first packet was going, and who answers it.
+/// A flow: where its first packet was going, and who answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     pub protocol: u8,
-    pub destination: (Ipv4Addr, u16),
+    pub destination: (IpAddr, u16),
     /// Differs from `destination` where the flow is translated.
-    pub answered_by: (Ipv4Addr, u16),
+    pub answered_by: (IpAddr, u16),
 }
 
 /// A handle on the flows of the namespace it was opened in.
@@ -45,10 +46,18 @@ impl Conntrack {
     /// # Errors
     /// If the kernel cannot be asked, for instance without its conntrack netlink module.
     pub fn forget(&mut self, matches: impl Fn(Flow) -> bool) -> io::Result<usize> {
-        let flows = self.socket.dump(ipv4(ConntrackMessage::Get(vec![])))?;
         let mut forgotten = 0;
-        for message in flows {
-            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner
+        for family in Family::BOTH {
+            forgotten += self.forget_of(family, &matches)?;
+        }
+        Ok(forgotten)
+    }
+
+    fn forget_of(&mut self, family: Family, matches: &impl Fn(Flow) -> bool) -> io::Result<usize> {
+        let flows = self.socket.dump(message(family, ConntrackMessage::Get(vec![])))?;
+        let mut forgotten = 0;
+        for flow in flows {
+            let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = flow.inner
             else {
                 continue;
             };
@@ -57,7 +66,7 @@ impl Conntrack {
                 continue;
             }
             let delete = ConntrackMessage::Delete(vec![ConntrackAttribute::CtaTupleOrig(original)]);
-            match self.socket.execute([(ipv4(delete), 0)]) {
+            match self.socket.execute([(message(family, delete), 0)]) {
                 // It ended by itself.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 deleted => deleted?,
@@ -91,8 +100,8 @@ fn flow_of(attributes: Vec<ConntrackAttribute>) -> Option<(Flow, Vec<Tuple>)> {
 #[derive(Default)]
 struct Ends {
     protocol: Option<u8>,
-    source: Option<Ipv4Addr>,
-    destination: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
+    destination: Option<IpAddr>,
     source_port: Option<u16>,
     destination_port: Option<u16>,
 }
@@ -103,8 +112,8 @@ impl Ends {
         for part in tuple {
             match part {
                 Tuple::Ip(addresses) => addresses.iter().for_each(|address| match address {
-                    IPTuple::SourceAddress(IpAddr::V4(ip)) => ends.source = Some(*ip),
-                    IPTuple::DestinationAddress(IpAddr::V4(ip)) => ends.destination = Some(*ip),
+                    IPTuple::SourceAddress(ip) => ends.source = Some(*ip),
+                    IPTuple::DestinationAddress(ip) => ends.destination = Some(*ip),
                     _ => {}
                 }),
                 Tuple::Proto(ports) => ports.iter().for_each(|port| match port {
@@ -120,6 +129,10 @@ impl Ends {
     }
 }
 
-fn ipv4(message: ConntrackMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0), message)
+fn message(family: Family, message: ConntrackMessage) -> NetfilterMessage {
+    let family = match family {
+        Family::V4 => NetfilterProtoFamily::IPv4,
+        Family::V6 => NetfilterProtoFamily::IPv6,
+    };
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
 }

@@ -1,14 +1,14 @@
 //! Links, addresses and routes of one network namespace.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -16,6 +16,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::socket::Socket;
+
+const RT_TABLE_LOCAL: u8 = 255;
 
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,21 +33,47 @@ pub struct Link {
     pub mac: Vec<u8>,
 }
 
-/// An IPv4 address of an interface.
+/// An address of an interface. One of IPv6 is usable at once: nobody is asked whether he has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     pub link: u32,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix: u8,
 }
 
-/// An IPv4 route of any table.
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn number(self) -> AddressFamily {
+        match self {
+            Self::V4 => AddressFamily::Inet,
+            Self::V6 => AddressFamily::Inet6,
+        }
+    }
+}
+
+/// A route of any table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// 0.0.0.0 with prefix 0 is a default route.
-    pub destination: Ipv4Addr,
+    /// The unspecified address with prefix 0 is a default route.
+    pub destination: IpAddr,
     pub prefix: u8,
+    pub gateway: Option<IpAddr>,
     pub link: Option<u32>,
+    /// Whether it is in the table for addresses of this host, where every interface has some.
+    pub is_local: bool,
 }
 
 /// A veth pair whose other end is born in another namespace, where it costs no move.
@@ -190,17 +218,48 @@ impl Request {
         Self { message: RouteNetlinkMessage::DelAddress(address_message(address)), flags: 0 }
     }
 
-    /// Adds a default route over `gateway`.
-    pub fn add_default_route(link: u32, gateway: Ipv4Addr) -> Self {
-        let mut route = RouteMessage::default();
-        route.header.address_family = AddressFamily::Inet;
-        route.header.table = RouteHeader::RT_TABLE_MAIN;
-        route.header.protocol = RouteProtocol::Boot;
-        route.header.scope = RouteScope::Universe;
-        route.header.kind = RouteType::Unicast;
-        route.attributes =
-            vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(link)];
-        Self::create(RouteNetlinkMessage::NewRoute(route))
+    /// Makes the way over `gateway` the default one, in place of any other of its family.
+    pub fn set_default_route(link: u32, gateway: IpAddr) -> Self {
+        let message = RouteNetlinkMessage::NewRoute(default_route(link, gateway));
+        Self { message, flags: NLM_F_CREATE | NLM_F_REPLACE }
+    }
+
+    /// Takes the default route over `gateway` away; ESRCH where there is none.
+    pub fn delete_default_route(link: u32, gateway: IpAddr) -> Self {
+        Self { message: RouteNetlinkMessage::DelRoute(default_route(link, gateway)), flags: 0 }
+    }
+
+    /// Lets IP filters see what passes between the ports of a bridge, whatever the host's setting for
+    /// all bridges is; without br_netfilter in the kernel it is refused or does nothing.
+    pub fn filter_bridge(name: &str) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Bridge),
+                LinkInfo::Data(InfoData::Bridge(vec![
+                    InfoBridge::NfCallIpTables(true),
+                    InfoBridge::NfCallIp6Tables(true),
+                ])),
+            ]),
+        ];
+        Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
+    }
+
+    /// Keeps a bridge port from reaching other isolated ports, or lets it again. The bridge itself
+    /// reaches all of them.
+    pub fn isolate_port(name: &str, isolated: bool) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(
+                    isolated,
+                )])),
+            ]),
+        ];
+        Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
     }
 
     fn create(message: RouteNetlinkMessage) -> Self {
@@ -258,34 +317,53 @@ impl Route {
 
     /// # Errors
     /// If the kernel cannot be asked.
-    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
+    pub fn addresses(&mut self, family: Family) -> io::Result<Vec<Address>> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family.number();
         let addresses = self.socket.dump(RouteNetlinkMessage::GetAddress(message))?;
         Ok(addresses.into_iter().filter_map(address_of).collect())
     }
 
     /// # Errors
     /// If the kernel cannot be asked.
-    pub fn routes(&mut self) -> io::Result<Vec<RouteEntry>> {
+    pub fn routes(&mut self, family: Family) -> io::Result<Vec<RouteEntry>> {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
+        message.header.address_family = family.number();
         let routes = self.socket.dump(RouteNetlinkMessage::GetRoute(message))?;
         Ok(routes.into_iter().filter_map(route_of).collect())
     }
 }
 
+fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
+    let mut route = RouteMessage::default();
+    route.header.address_family = Family::of(gateway).number();
+    route.header.table = RouteHeader::RT_TABLE_MAIN;
+    route.header.protocol = RouteProtocol::Boot;
+    route.header.scope = RouteScope::Universe;
+    route.header.kind = RouteType::Unicast;
+    let over = match gateway {
+        IpAddr::V4(gateway) => RouteAddress::Inet(gateway),
+        IpAddr::V6(gateway) => RouteAddress::Inet6(gateway),
+    };
+    route.attributes = vec![RouteAttribute::Gateway(over), RouteAttribute::Oif(link)];
+    route
+}
+
 fn address_message(address: Address) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = Family::of(address.address).number();
     message.header.prefix_len = address.prefix;
     message.header.index = address.link;
-    let host = u32::MAX.checked_shr(u32::from(address.prefix)).unwrap_or(0);
-    message.attributes = vec![
-        AddressAttribute::Address(IpAddr::V4(address.address)),
-        AddressAttribute::Local(IpAddr::V4(address.address)),
-        AddressAttribute::Broadcast(Ipv4Addr::from_bits(address.address.to_bits() | host)),
-    ];
+    message.attributes =
+        vec![AddressAttribute::Address(address.address), AddressAttribute::Local(address.address)];
+    match address.address {
+        IpAddr::V4(ip) => {
+            let host = u32::MAX.checked_shr(u32::from(address.prefix)).unwrap_or(0);
+            let broadcast = Ipv4Addr::from_bits(ip.to_bits() | host);
+            message.attributes.push(AddressAttribute::Broadcast(broadcast));
+        }
+        IpAddr::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,
+    }
     message
 }
 
@@ -317,25 +395,43 @@ fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
 
 fn address_of(message: RouteNetlinkMessage) -> Option<Address> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-    // Local is the interface's own; Address is the other end of a point-to-point link.
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-        _ => None,
-    })?;
+    let (mut local, mut other) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => other = Some(*address),
+            _ => {}
+        }
+    }
+    // Local is the interface's own; Address is then the other end of a point-to-point link.
+    let address = local.or(other)?;
     Some(Address { link: message.header.index, address, prefix: message.header.prefix_len })
 }
 
 fn route_of(message: RouteNetlinkMessage) -> Option<RouteEntry> {
     let RouteNetlinkMessage::NewRoute(message) = message else { return None };
-    let mut route = RouteEntry {
-        destination: Ipv4Addr::UNSPECIFIED,
-        prefix: message.header.destination_prefix_length,
-        link: None,
+    let unspecified = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
     };
-    for attribute in message.attributes {
+    let address = |address: &RouteAddress| match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    };
+    let mut route = RouteEntry {
+        destination: unspecified,
+        prefix: message.header.destination_prefix_length,
+        gateway: None,
+        link: None,
+        is_local: message.header.table == RT_TABLE_LOCAL,
+    };
+    for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => route.destination = address,
-            RouteAttribute::Oif(link) => route.link = Some(link),
+            RouteAttribute::Destination(to) => route.destination = address(to)?,
+            RouteAttribute::Gateway(over) => route.gateway = address(over),
+            RouteAttribute::Oif(link) => route.link = Some(*link),
             _ => {}
         }
     }

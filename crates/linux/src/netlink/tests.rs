@@ -9,7 +9,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::nft::{
     BaseChain, Batch, ChainKind, ElementChange, Expression, Hook, Map, Nftables, Transport,
 };
-use super::{Address, Event, Events, Request, Route, Veth, make_network_namespace};
+use super::{Address, Event, Events, Family, Request, Route, Veth, make_network_namespace};
 
 /// Moves the test's thread into a fresh namespace; `false`, with the reason printed, without root.
 fn enter() -> bool {
@@ -22,13 +22,8 @@ fn enter() -> bool {
     true
 }
 
-const MAP: Map<'_> = Map {
-    name: "ports",
-    key_type: (12 << 6) | 13,
-    key_bytes: 8,
-    data_type: (7 << 6) | 13,
-    data_bytes: 8,
-};
+const MAP: Map<'_> =
+    Map { name: "ports", key_type: (12 << 6) | 13, key_bytes: 8, data: Some(((7 << 6) | 13, 8)) };
 
 fn element(port: u16) -> (Vec<u8>, Vec<u8>) {
     let [high, low] = port.to_be_bytes();
@@ -95,10 +90,17 @@ fn links_are_made_and_found_and_their_loss_is_told() {
     route.execute([Request::create_bridge("br", [2, 0, 0, 0, 0, 1], 1400)]).unwrap();
     let bridge = route.link("br").unwrap().unwrap();
     assert!(bridge.is_bridge && !bridge.is_up);
-    let address = Address { link: bridge.index, address: Ipv4Addr::new(10, 1, 0, 1), prefix: 24 };
+    let address =
+        Address { link: bridge.index, address: Ipv4Addr::new(10, 1, 0, 1).into(), prefix: 24 };
     route.execute([Request::add_address(address), Request::raise(bridge.index)]).unwrap();
-    assert_eq!(route.addresses().unwrap(), [address]);
-    assert!(route.routes().unwrap().iter().any(|r| r.destination == Ipv4Addr::new(10, 1, 0, 0)));
+    assert_eq!(route.addresses(Family::V4).unwrap(), [address]);
+    assert!(
+        route
+            .routes(Family::V4)
+            .unwrap()
+            .iter()
+            .any(|r| r.destination == Ipv4Addr::new(10, 1, 0, 0))
+    );
 
     let (other, mut inside) = make_network_namespace(Route::open).unwrap();
     let veth = Veth {

@@ -22,8 +22,8 @@ const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const TABLE_OWNER: u32 = 2;
 /// 10,000 elements of a map take about 600 KB.
 const SEND_BUFFER_BYTES: usize = 16 * 1024 * 1024;
-/// An attribute's length has 16 bits; an element takes at most 60 bytes.
-const ELEMENTS_PER_MESSAGE: usize = 1000;
+/// An attribute's length has 16 bits; an element takes at most 80 bytes.
+const ELEMENTS_PER_MESSAGE: usize = 800;
 
 /// Where a base chain hooks in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,15 @@ pub struct BaseChain {
     pub priority: i32,
 }
 
-/// A map from concatenated keys to an address and a port.
+/// A map from concatenated keys to an address and a port; without data it is a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Map<'a> {
     pub name: &'a str,
     /// Data type numbers of the `nft` tool, for its listing: six bits for each part.
     pub key_type: u32,
     pub key_bytes: u32,
-    pub data_type: u32,
-    pub data_bytes: u32,
+    /// Type and bytes; `None`: a set.
+    pub data: Option<(u32, u32)>,
 }
 
 /// Whether elements come or go.
@@ -148,19 +148,23 @@ impl Batch {
         self.push(message, NLM_F_CREATE | NLM_F_APPEND);
     }
 
-    /// Adds a map, unless it is there.
+    /// Adds a map or a set, unless it is there.
     pub fn add_map(&mut self, map: &Map<'_>) {
         self.maps += 1;
-        let attributes = vec![
+        let mut attributes = vec![
             SetAttribute::Table(self.table.clone()),
             SetAttribute::Name(map.name.to_owned()),
-            SetAttribute::Flags(SetFlags::Map),
             SetAttribute::KeyType(map.key_type),
             SetAttribute::KeyLen(map.key_bytes),
-            SetAttribute::DataType(map.data_type),
-            SetAttribute::DataLen(map.data_bytes),
             SetAttribute::Id(self.maps),
         ];
+        if let Some((data_type, data_bytes)) = map.data {
+            attributes.extend([
+                SetAttribute::Flags(SetFlags::Map),
+                SetAttribute::DataType(data_type),
+                SetAttribute::DataLen(data_bytes),
+            ]);
+        }
         self.push(NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE);
     }
 
@@ -171,7 +175,7 @@ impl Batch {
         self.push(NfTablesMessage::DeleteSetElement(SetElementMessage { attributes }), 0);
     }
 
-    /// Adds or deletes elements. Adding one that is there with other data (EEXIST) or deleting one
+    /// Adds or deletes elements, those of a set without data. Adding one that is there with other data (EEXIST) or deleting one
     /// that is not (ENOENT) fails the whole batch.
     pub fn change_elements<'a>(
         &mut self,
@@ -202,10 +206,11 @@ impl Batch {
 }
 
 fn element(key: &[u8], data: &[u8]) -> ListAttribute<SetElementAttribute> {
-    ListAttribute::Element(vec![
-        SetElementAttribute::Key(DataAttribute::Value(key.to_vec())),
-        SetElementAttribute::Data(DataAttribute::Value(data.to_vec())),
-    ])
+    let mut parts = vec![SetElementAttribute::Key(DataAttribute::Value(key.to_vec()))];
+    if !data.is_empty() {
+        parts.push(SetElementAttribute::Data(DataAttribute::Value(data.to_vec())));
+    }
+    ListAttribute::Element(parts)
 }
 
 /// A handle on the nftables of the namespace it was opened in.

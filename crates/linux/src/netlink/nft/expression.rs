@@ -3,10 +3,12 @@
 //! Registers: a value of up to four bytes is in the first 32-bit register; the parts of a
 //! concatenated key follow each other from there.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions, ListAttribute};
+
+use crate::netlink::Family;
 
 /// One expression; a rule is a list of them, left at the first that does not match.
 #[derive(Debug, Clone)]
@@ -59,18 +61,55 @@ impl Transport {
 }
 
 const VERDICT_REGISTER: u32 = 0;
-/// The 32-bit registers of a key, `NFT_REG32_00` onwards.
-const REGISTERS: [u32; 3] = [8, 9, 10];
+/// The first of sixteen 32-bit registers, `NFT_REG32_00`.
+const FIRST: u32 = 8;
 
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 
 impl Expression {
-    /// `meta nfproto ipv4`: what follows may read an IPv4 header.
-    pub fn is_ipv4() -> Vec<Self> {
+    /// `meta nfproto …`: what follows may read a header of that family.
+    pub fn is_family(family: Family) -> Vec<Self> {
         const META_NFPROTO: u32 = 15;
-        vec![meta(META_NFPROTO, REGISTERS[0]), compare(CMP_EQ, &[NFPROTO_IPV4])]
+        vec![meta(META_NFPROTO, FIRST), compare(CMP_EQ, &[nfproto(family)])]
+    }
+
+    /// `meta nfproto ipv4`.
+    pub fn is_ipv4() -> Vec<Self> {
+        Self::is_family(Family::V4)
+    }
+
+    /// `meta l4proto NUMBER`.
+    pub fn is_protocol(number: u8) -> Vec<Self> {
+        vec![meta(META_L4PROTO, FIRST), compare(CMP_EQ, &[number])]
+    }
+
+    /// `iifname @SET`.
+    pub fn in_interface_of(set: &str) -> Vec<Self> {
+        vec![meta(META_IIFNAME, FIRST), is_in(set)]
+    }
+
+    /// `oifname @SET`.
+    pub fn out_interface_of(set: &str) -> Vec<Self> {
+        vec![meta(META_OIFNAME, FIRST), is_in(set)]
+    }
+
+    /// `iifname . oifname @SET`.
+    pub fn interfaces_of(set: &str) -> Vec<Self> {
+        vec![meta(META_IIFNAME, FIRST), meta(META_OIFNAME, FIRST + 4), is_in(set)]
+    }
+
+    /// `daddr . meta l4proto . th dport @SET`; needs [`Self::is_family`] before it.
+    pub fn destination_of(family: Family, set: &str) -> Vec<Self> {
+        let after = FIRST + words(family);
+        vec![
+            payload(NETWORK_HEADER, destination_offset(family), bytes(family), FIRST),
+            meta(META_L4PROTO, after),
+            payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, after + 1),
+            is_in(set),
+        ]
     }
 
     /// `iifname NAME`.
@@ -88,19 +127,22 @@ impl Expression {
         interface(META_OIFNAME, CMP_NEQ, name)
     }
 
-    /// `ip saddr RANGE`; needs [`Self::is_ipv4`] before it.
-    pub fn source(network: Ipv4Addr, prefix: u8) -> Vec<Self> {
-        address(IP_SOURCE_OFFSET, CMP_EQ, network, prefix)
+    /// `saddr RANGE`; needs [`Self::is_family`] before it.
+    pub fn source(network: impl Into<IpAddr>, prefix: u8) -> Vec<Self> {
+        let network = network.into();
+        address(source_offset(Family::of(network)), CMP_EQ, network, prefix)
     }
 
-    /// `ip daddr RANGE`; needs [`Self::is_ipv4`] before it.
-    pub fn destination(network: Ipv4Addr, prefix: u8) -> Vec<Self> {
-        address(IP_DESTINATION_OFFSET, CMP_EQ, network, prefix)
+    /// `daddr RANGE`; needs [`Self::is_family`] before it.
+    pub fn destination(network: impl Into<IpAddr>, prefix: u8) -> Vec<Self> {
+        let network = network.into();
+        address(destination_offset(Family::of(network)), CMP_EQ, network, prefix)
     }
 
-    /// `ip daddr != RANGE`; needs [`Self::is_ipv4`] before it.
-    pub fn not_destination(network: Ipv4Addr, prefix: u8) -> Vec<Self> {
-        address(IP_DESTINATION_OFFSET, CMP_NEQ, network, prefix)
+    /// `daddr != RANGE`; needs [`Self::is_family`] before it.
+    pub fn not_destination(network: impl Into<IpAddr>, prefix: u8) -> Vec<Self> {
+        let network = network.into();
+        address(destination_offset(Family::of(network)), CMP_NEQ, network, prefix)
     }
 
     /// `fib daddr type local` and its kin.
@@ -110,7 +152,7 @@ impl Expression {
         const RTN_LOCAL: u32 = 2;
         let fib = expression(
             "fib",
-            vec![be32(1, REGISTERS[0]), be32(2, FIB_RESULT_ADDRTYPE), be32(3, FIB_DESTINATION)],
+            vec![be32(1, FIRST), be32(2, FIB_RESULT_ADDRTYPE), be32(3, FIB_DESTINATION)],
         );
         let kind = match kind {
             AddressKind::Local => RTN_LOCAL,
@@ -120,18 +162,18 @@ impl Expression {
 
     /// `meta l4proto PROTOCOL`.
     pub fn protocol(protocol: Transport) -> Vec<Self> {
-        vec![meta(META_L4PROTO, REGISTERS[0]), compare(CMP_EQ, &[protocol.number()])]
+        vec![meta(META_L4PROTO, FIRST), compare(CMP_EQ, &[protocol.number()])]
     }
 
     /// `th sport PORT`; needs [`Self::protocol`] before it.
     pub fn source_port(port: u16) -> Vec<Self> {
-        let load = payload(TRANSPORT_HEADER, PORT_SOURCE_OFFSET, 2, REGISTERS[0]);
+        let load = payload(TRANSPORT_HEADER, PORT_SOURCE_OFFSET, 2, FIRST);
         vec![load, compare(CMP_EQ, &port.to_be_bytes())]
     }
 
     /// `th dport PORT`; needs [`Self::protocol`] before it.
     pub fn destination_port(port: u16) -> Vec<Self> {
-        let load = payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, REGISTERS[0]);
+        let load = payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, FIRST);
         vec![load, compare(CMP_EQ, &port.to_be_bytes())]
     }
 
@@ -158,25 +200,26 @@ impl Expression {
         conntrack_bits(CT_STATUS, IPS_DST_NAT)
     }
 
-    /// `dnat ip to meta l4proto . th dport map @MAP`: a packet whose key is not in the map goes on
-    /// to the next rule.
-    pub fn dnat_by_port(map: &str) -> Vec<Self> {
+    /// `dnat to meta l4proto . th dport map @MAP`: a packet whose key is not in the map goes on to
+    /// the next rule. Needs [`Self::is_family`] before it.
+    pub fn dnat_by_port(family: Family, map: &str) -> Vec<Self> {
         vec![
-            meta(META_L4PROTO, REGISTERS[0]),
-            payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, REGISTERS[1]),
+            meta(META_L4PROTO, FIRST),
+            payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, FIRST + 1),
             lookup(map),
-            dnat(),
+            dnat(family),
         ]
     }
 
-    /// `dnat ip to meta l4proto . ip daddr . th dport map @MAP`; needs [`Self::is_ipv4`] before it.
-    pub fn dnat_by_address_and_port(map: &str) -> Vec<Self> {
+    /// `dnat to meta l4proto . daddr . th dport map @MAP`; needs [`Self::is_family`] before it.
+    pub fn dnat_by_address_and_port(family: Family, map: &str) -> Vec<Self> {
+        let after = FIRST + 1 + words(family);
         vec![
-            meta(META_L4PROTO, REGISTERS[0]),
-            payload(NETWORK_HEADER, IP_DESTINATION_OFFSET, 4, REGISTERS[1]),
-            payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, REGISTERS[2]),
+            meta(META_L4PROTO, FIRST),
+            payload(NETWORK_HEADER, destination_offset(family), bytes(family), FIRST + 1),
+            payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, after),
             lookup(map),
-            dnat(),
+            dnat(family),
         ]
     }
 
@@ -204,33 +247,74 @@ const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
-const IP_SOURCE_OFFSET: u32 = 12;
-const IP_DESTINATION_OFFSET: u32 = 16;
 const PORT_SOURCE_OFFSET: u32 = 0;
 const PORT_DESTINATION_OFFSET: u32 = 2;
 const IFNAMSIZ: usize = 16;
+
+fn nfproto(family: Family) -> u8 {
+    match family {
+        Family::V4 => NFPROTO_IPV4,
+        Family::V6 => NFPROTO_IPV6,
+    }
+}
+
+fn source_offset(family: Family) -> u32 {
+    match family {
+        Family::V4 => 12,
+        Family::V6 => 8,
+    }
+}
+
+fn destination_offset(family: Family) -> u32 {
+    source_offset(family) + bytes(family)
+}
+
+/// Bytes of an address.
+fn bytes(family: Family) -> u32 {
+    words(family) * 4
+}
+
+/// Registers that an address takes.
+fn words(family: Family) -> u32 {
+    match family {
+        Family::V4 => 1,
+        Family::V6 => 4,
+    }
+}
 
 fn interface(key: u32, operator: u32, name: &str) -> Vec<Expression> {
     let mut padded = [0; IFNAMSIZ];
     for (to, from) in padded.iter_mut().zip(name.bytes().take(IFNAMSIZ - 1)) {
         *to = from;
     }
-    vec![meta(key, REGISTERS[0]), compare(operator, &padded)]
+    vec![meta(key, FIRST), compare(operator, &padded)]
 }
 
-fn address(offset: u32, operator: u32, network: Ipv4Addr, prefix: u8) -> Vec<Expression> {
-    let mut expressions = vec![payload(NETWORK_HEADER, offset, 4, REGISTERS[0])];
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-    if prefix < 32 {
-        expressions.push(mask_register(mask.to_be_bytes()));
+fn address(offset: u32, operator: u32, network: IpAddr, prefix: u8) -> Vec<Expression> {
+    let octets = match network {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let mask: Vec<u8> = (0..octets.len())
+        .map(|at| {
+            let bits = usize::from(prefix).saturating_sub(at * 8).min(8);
+            // The upper `bits` bits.
+            !u8::MAX.checked_shr(u32::try_from(bits).unwrap_or(8)).unwrap_or(0)
+        })
+        .collect();
+    let masked: Vec<u8> = octets.iter().zip(&mask).map(|(octet, mask)| octet & mask).collect();
+    let length = u32::try_from(octets.len()).unwrap_or(0);
+    let mut expressions = vec![payload(NETWORK_HEADER, offset, length, FIRST)];
+    if usize::from(prefix) < octets.len() * 8 {
+        expressions.push(mask_register(&mask));
     }
-    expressions.push(compare(operator, &(network.to_bits() & mask).to_be_bytes()));
+    expressions.push(compare(operator, &masked));
     expressions
 }
 
 fn conntrack_bits(key: u32, bits: u32) -> Vec<Expression> {
-    let load = expression("ct", vec![be32(1, REGISTERS[0]), be32(2, key)]);
-    vec![load, mask_register(bits.to_ne_bytes()), compare(CMP_NEQ, &[0; 4])]
+    let load = expression("ct", vec![be32(1, FIRST), be32(2, key)]);
+    vec![load, mask_register(&bits.to_ne_bytes()), compare(CMP_NEQ, &[0; 4])]
 }
 
 fn meta(key: u32, register: u32) -> Expression {
@@ -243,14 +327,14 @@ fn payload(base: u32, offset: u32, bytes: u32, register: u32) -> Expression {
 
 fn set_port(offset: u32, protocol: Transport, port: u16) -> Vec<Expression> {
     const CHECKSUM_INET: u32 = 1;
-    let load = expression("immediate", vec![be32(1, REGISTERS[0]), value(2, &port.to_be_bytes())]);
+    let load = expression("immediate", vec![be32(1, FIRST), value(2, &port.to_be_bytes())]);
     let write = expression(
         "payload",
         vec![
             be32(2, TRANSPORT_HEADER),
             be32(3, offset),
             be32(4, 2),
-            be32(5, REGISTERS[0]),
+            be32(5, FIRST),
             be32(6, CHECKSUM_INET),
             be32(7, protocol.checksum_offset()),
         ],
@@ -258,37 +342,43 @@ fn set_port(offset: u32, protocol: Transport, port: u16) -> Vec<Expression> {
     vec![load, write]
 }
 
-fn mask_register(mask: [u8; 4]) -> Expression {
+fn mask_register(mask: &[u8]) -> Expression {
+    let length = u32::try_from(mask.len()).unwrap_or(0);
     expression(
         "bitwise",
         vec![
-            be32(1, REGISTERS[0]),
-            be32(2, REGISTERS[0]),
-            be32(3, 4),
-            value(4, &mask),
-            value(5, &[0; 4]),
+            be32(1, FIRST),
+            be32(2, FIRST),
+            be32(3, length),
+            value(4, mask),
+            value(5, &vec![0; mask.len()]),
         ],
     )
 }
 
 fn compare(operator: u32, with: &[u8]) -> Expression {
-    expression("cmp", vec![be32(1, REGISTERS[0]), be32(2, operator), value(3, with)])
+    expression("cmp", vec![be32(1, FIRST), be32(2, operator), value(3, with)])
 }
 
 /// Looks the key in the registers up and leaves an address and a port in their place.
 fn lookup(map: &str) -> Expression {
-    expression("lookup", vec![string(1, map), be32(2, REGISTERS[0]), be32(3, REGISTERS[0])])
+    expression("lookup", vec![string(1, map), be32(2, FIRST), be32(3, FIRST)])
 }
 
-fn dnat() -> Expression {
+/// Goes on where the key in the registers is in the set.
+fn is_in(set: &str) -> Expression {
+    expression("lookup", vec![string(1, set), be32(2, FIRST)])
+}
+
+fn dnat(family: Family) -> Expression {
     const NAT_DNAT: u32 = 1;
     expression(
         "nat",
         vec![
             be32(1, NAT_DNAT),
-            be32(2, u32::from(NFPROTO_IPV4)),
-            be32(3, REGISTERS[0]),
-            be32(5, REGISTERS[1]),
+            be32(2, u32::from(nfproto(family))),
+            be32(3, FIRST),
+            be32(5, FIRST + words(family)),
         ],
     )
 }
