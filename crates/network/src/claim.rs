@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 
+use linux::netlink::Family;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, getrlimit};
 
@@ -31,17 +32,20 @@ pub(crate) struct Claims {
 
 #[derive(Debug)]
 struct Claim {
-    host_ip: Ipv4Addr,
+    host_ip: IpAddr,
     container_id: String,
-    endpoint_id: String,
     socket: Option<OwnedFd>,
 }
 
-/// For whom a port is claimed.
+/// For whom ports are claimed, and where those go that name no address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claimant<'a> {
     pub(crate) container_id: &'a str,
-    pub(crate) endpoint_id: &'a str,
+    /// Families of the host that are to be published.
+    pub(crate) families: &'a [Family],
+    pub(crate) default_ip: IpAddr,
+    /// What the container has published already in another family: numbers are the same in both.
+    pub(crate) present: &'a [PortBinding],
 }
 
 /// Why a port was not granted. The owner's name is looked up by who has no lock to hold.
@@ -67,7 +71,11 @@ impl Refusal {
             }
             Self::Process { binding } => {
                 let IpAddr::V4(ip) = binding.host_ip else {
-                    return allocated(binding, PortOwner::Unknown);
+                    let any = Ipv4Addr::UNSPECIFIED;
+                    return allocated(
+                        binding,
+                        owner::find(binding.protocol, any, binding.host_port),
+                    );
                 };
                 allocated(binding, owner::find(binding.protocol, ip, binding.host_port))
             }
@@ -77,19 +85,18 @@ impl Refusal {
 }
 
 impl Claims {
-    /// Claims a host port for every request, or none at all.
+    /// Claims host ports for every request, or none at all.
     pub(crate) fn claim_all(
         &mut self,
         claimant: Claimant<'_>,
         requests: &[PortRequest],
-        default_ip: Ipv4Addr,
     ) -> Result<Vec<PortBinding>, Refusal> {
         let mut bindings = Vec::with_capacity(requests.len());
         for request in requests {
-            match self.claim(claimant, request, default_ip) {
-                Ok(binding) => bindings.push(binding),
+            match self.claim(claimant, request) {
+                Ok(claimed) => bindings.extend(claimed),
                 Err(refusal) => {
-                    self.release(claimant.endpoint_id, &bindings);
+                    self.release(claimant.container_id, &bindings);
                     return Err(refusal);
                 }
             }
@@ -97,31 +104,29 @@ impl Claims {
         Ok(bindings)
     }
 
-    /// Takes up the ports of an endpoint that an earlier process published; one that somebody has
+    /// Takes up the ports of a container that an earlier process published; one that somebody has
     /// bound meanwhile is published all the same.
-    pub(crate) fn restore(&mut self, claimant: Claimant<'_>, bindings: &[PortBinding]) {
-        for binding in bindings {
-            let IpAddr::V4(host_ip) = binding.host_ip else { continue };
-            let socket = self.bind(binding.protocol, host_ip, binding.host_port);
+    pub(crate) fn restore(&mut self, container_id: &str, bindings: &[PortBinding]) {
+        for binding in bindings.iter().filter(|binding| binding.host_port != 0) {
+            let socket = self.bind(binding.protocol, binding.host_ip, binding.host_port);
             if let Err(error) = &socket {
                 tracing::warn!(
                     port = binding.host_port,
                     %error,
-                    container_id = claimant.container_id,
+                    container_id,
                     "published port is bound by another process"
                 );
             }
-            self.insert(claimant, binding, host_ip, socket.ok().flatten());
+            self.insert(container_id, binding, socket.ok().flatten());
         }
     }
 
-    pub(crate) fn release(&mut self, endpoint_id: &str, bindings: &[PortBinding]) {
+    pub(crate) fn release(&mut self, container_id: &str, bindings: &[PortBinding]) {
         for binding in bindings {
             let key = (binding.protocol, binding.host_port);
             let Some(claims) = self.by_port.get_mut(&key) else { continue };
             claims.retain(|claim| {
-                let stays = claim.endpoint_id != endpoint_id
-                    || IpAddr::V4(claim.host_ip) != binding.host_ip;
+                let stays = claim.container_id != container_id || claim.host_ip != binding.host_ip;
                 self.held -= u64::from(!stays && claim.socket.is_some());
                 stays
             });
@@ -131,58 +136,75 @@ impl Claims {
         }
     }
 
+    /// Claims one port on every host address that the request means, the same on all.
     fn claim(
         &mut self,
         claimant: Claimant<'_>,
         request: &PortRequest,
-        default_ip: Ipv4Addr,
-    ) -> Result<PortBinding, Refusal> {
-        let host_ip = match request.host_ip {
-            None => default_ip,
-            Some(IpAddr::V4(ip)) => ip,
-            Some(IpAddr::V6(_)) => {
-                return Err(Refusal::Other(Error::Unsupported(
-                    "publishing a port on an IPv6 address",
-                )));
-            }
+    ) -> Result<Vec<PortBinding>, Refusal> {
+        let hosts = hosts_of(request, claimant);
+        let Some(first_host) = hosts.first().copied() else { return Ok(Vec::new()) };
+        let present = claimant.present.iter().find(|binding| {
+            binding.container_port == request.container_port
+                && binding.protocol == request.protocol
+                && request.host_ports.as_ref().is_none_or(|r| r.contains(&binding.host_port))
+        });
+        let range = match present {
+            Some(binding) => Some(binding.host_port..=binding.host_port),
+            None => request.host_ports.clone(),
         };
-        let ephemeral = request.host_ports.is_none();
-        let range = request.host_ports.clone().unwrap_or_else(ephemeral_range);
+        let ephemeral = range.is_none();
+        let range = range.unwrap_or_else(ephemeral_range);
         let (first, last) = (*range.start(), *range.end());
         let start = if ephemeral { self.next_ephemeral.clamp(first, last) } else { first };
         let mut refused = None;
         for host_port in (start..=last).chain(first..start) {
-            let binding = PortBinding {
-                container_port: request.container_port,
-                protocol: request.protocol,
-                host_ip: host_ip.into(),
-                host_port,
-            };
-            match self.try_claim(claimant, &binding, host_ip) {
-                Ok(()) => {
+            match self.try_hosts(claimant.container_id, request, &hosts, host_port) {
+                Ok(bindings) => {
                     if ephemeral {
                         self.next_ephemeral = host_port.checked_add(1).unwrap_or(first);
                     }
-                    return Ok(binding);
+                    return Ok(bindings);
                 }
                 // Another port of the range would fare no better.
                 Err(Refusal::Other(error)) => return Err(Refusal::Other(error)),
                 Err(refusal) => refused = Some(refusal),
             }
         }
-        let exhausted = Error::PortsExhausted { host_ip: host_ip.into(), first, last };
+        let exhausted = Error::PortsExhausted { host_ip: first_host, first, last };
         Err(refused.filter(|_| first == last).unwrap_or(Refusal::Other(exhausted)))
     }
 
-    fn try_claim(
+    fn try_hosts(
         &mut self,
-        claimant: Claimant<'_>,
-        binding: &PortBinding,
-        host_ip: Ipv4Addr,
-    ) -> Result<(), Refusal> {
+        container_id: &str,
+        request: &PortRequest,
+        hosts: &[IpAddr],
+        host_port: u16,
+    ) -> Result<Vec<PortBinding>, Refusal> {
+        let mut bindings = Vec::with_capacity(hosts.len());
+        for host_ip in hosts {
+            let binding = PortBinding {
+                container_port: request.container_port,
+                protocol: request.protocol,
+                host_ip: *host_ip,
+                host_port,
+            };
+            if let Err(refusal) = self.try_claim(container_id, &binding) {
+                self.release(container_id, &bindings);
+                return Err(refusal);
+            }
+            bindings.push(binding);
+        }
+        Ok(bindings)
+    }
+
+    fn try_claim(&mut self, container_id: &str, binding: &PortBinding) -> Result<(), Refusal> {
         let key = (binding.protocol, binding.host_port);
+        let host_ip = binding.host_ip;
         let taken = self.by_port.get(&key).into_iter().flatten().find(|claim| {
-            claim.host_ip == host_ip || claim.host_ip.is_unspecified() || host_ip.is_unspecified()
+            let any = claim.host_ip.is_unspecified() || host_ip.is_unspecified();
+            Family::of(claim.host_ip) == Family::of(host_ip) && (any || claim.host_ip == host_ip)
         });
         if let Some(claim) = taken {
             let container_id = claim.container_id.clone();
@@ -193,53 +215,50 @@ impl Claims {
                 return Refusal::Process { binding: *binding };
             }
             Refusal::Other(Error::PortUnusable {
-                host_ip: binding.host_ip,
+                host_ip,
                 port: binding.host_port,
                 protocol: binding.protocol,
                 source,
             })
         })?;
-        self.insert(claimant, binding, host_ip, socket);
+        self.insert(container_id, binding, socket);
         Ok(())
     }
 
-    fn insert(
-        &mut self,
-        claimant: Claimant<'_>,
-        binding: &PortBinding,
-        host_ip: Ipv4Addr,
-        socket: Option<OwnedFd>,
-    ) {
+    fn insert(&mut self, container_id: &str, binding: &PortBinding, socket: Option<OwnedFd>) {
         self.held += u64::from(socket.is_some());
         self.by_port.entry((binding.protocol, binding.host_port)).or_default().push(Claim {
-            host_ip,
-            container_id: claimant.container_id.to_owned(),
-            endpoint_id: claimant.endpoint_id.to_owned(),
+            host_ip: binding.host_ip,
+            container_id: container_id.to_owned(),
             socket,
         });
     }
 
     /// Binds the port: `None` when it is free but no socket is kept for it.
-    fn bind(&self, protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<Option<OwnedFd>> {
+    fn bind(&self, protocol: Protocol, ip: IpAddr, port: u16) -> io::Result<Option<OwnedFd>> {
         let (kind, number) = match protocol {
             Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
             Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
             Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
         };
         let flags = SocketFlags::CLOEXEC;
-        let socket = match rustix::net::socket_with(AddressFamily::INET, kind, flags, Some(number))
-        {
+        let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = match rustix::net::socket_with(family, kind, flags, Some(number)) {
             Ok(socket) => socket,
             // Without SCTP in the kernel nobody can have the port; without a free descriptor
             // nothing can be found out, and publishing needs none.
             Err(rustix::io::Errno::PROTONOSUPPORT | rustix::io::Errno::MFILE) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        if ip.is_ipv6() {
+            // The other family is claimed by itself.
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
         if protocol == Protocol::Tcp {
             // Connections of an earlier owner that linger in TIME_WAIT are no owner.
             sockopt::set_socket_reuseaddr(&socket, true)?;
         }
-        rustix::net::bind(&socket, &SocketAddrV4::new(ip, port))?;
+        rustix::net::bind(&socket, &SocketAddr::new(ip, port))?;
         if protocol != Protocol::Udp {
             // Only a listening socket keeps out those who also set SO_REUSEADDR.
             rustix::net::listen(&socket, 1)?;
@@ -247,6 +266,19 @@ impl Claims {
         // A quarter of the descriptors at most; the others are for containers.
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
         Ok((self.held < limit).then_some(socket))
+    }
+}
+
+/// The host addresses that a request means.
+fn hosts_of(request: &PortRequest, claimant: Claimant<'_>) -> Vec<IpAddr> {
+    let wanted = |ip: &IpAddr| claimant.families.contains(&Family::of(*ip));
+    match request.host_ip {
+        Some(ip) => Some(ip).filter(wanted).into_iter().collect(),
+        None if claimant.default_ip.is_unspecified() => {
+            let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+            any.into_iter().filter(wanted).collect()
+        }
+        None => Some(claimant.default_ip).filter(wanted).into_iter().collect(),
     }
 }
 
@@ -265,8 +297,13 @@ fn ephemeral_range() -> RangeInclusive<u16> {
 mod tests {
     use super::*;
 
-    const A: Claimant<'_> = Claimant { container_id: "a", endpoint_id: "1" };
-    const B: Claimant<'_> = Claimant { container_id: "b", endpoint_id: "2" };
+    const A: Claimant<'_> = claimant("a", &[Family::V4]);
+    const B: Claimant<'_> = claimant("b", &[Family::V4]);
+
+    const fn claimant<'a>(container_id: &'a str, families: &'a [Family]) -> Claimant<'a> {
+        let default_ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Claimant { container_id, families, default_ip, present: &[] }
+    }
 
     fn request(ip: [u8; 4], host_ports: RangeInclusive<u16>) -> PortRequest {
         PortRequest {
@@ -286,9 +323,8 @@ mod tests {
     fn claims_collide_where_addresses_overlap() {
         let port = free_port();
         let mut claims = Claims::default();
-        let mut try_claim = |claimant, ip| {
-            claims.claim_all(claimant, &[request(ip, port..=port)], Ipv4Addr::UNSPECIFIED).is_ok()
-        };
+        let mut try_claim =
+            |claimant, ip| claims.claim_all(claimant, &[request(ip, port..=port)]).is_ok();
         assert!(try_claim(A, [127, 0, 0, 1]));
         assert!(!try_claim(B, [127, 0, 0, 1]));
         assert!(!try_claim(B, [0, 0, 0, 0]));
@@ -300,28 +336,41 @@ mod tests {
         let (port, other) = (free_port(), free_port());
         let mut claims = Claims::default();
         let localhost = [127, 0, 0, 1];
-        let held =
-            claims.claim_all(A, &[request(localhost, port..=port)], Ipv4Addr::UNSPECIFIED).unwrap();
+        let held = claims.claim_all(A, &[request(localhost, port..=port)]).unwrap();
         let both = [request(localhost, other..=other), request(localhost, port..=port)];
-        let refusal = claims.claim_all(B, &both, Ipv4Addr::UNSPECIFIED).unwrap_err();
+        let refusal = claims.claim_all(B, &both).unwrap_err();
         let error = refusal.into_error(|id| format!("name of {id}"));
         assert!(error.to_string().ends_with("(by container name of a)"), "{error}");
         assert_eq!((claims.by_port.len(), claims.held), (1, 1));
-        claims.release(B.endpoint_id, &held);
+        claims.release(B.container_id, &held);
         assert_eq!(claims.by_port.len(), 1);
-        claims.release(A.endpoint_id, &held);
+        claims.release(A.container_id, &held);
         assert_eq!((claims.by_port.len(), claims.held), (0, 0));
-        assert!(claims.claim_all(B, &both, Ipv4Addr::UNSPECIFIED).is_ok());
+        assert!(claims.claim_all(B, &both).is_ok());
     }
 
     #[test]
     fn addresses_that_cannot_be_bound_are_no_search() {
         let mut claims = Claims::default();
-        let mut six = request([0; 4], 1..=65535);
-        six.host_ip = Some("::1".parse().unwrap());
-        for request in [six, request([203, 0, 113, 1], 1..=65535)] {
-            let refusal = claims.claim_all(A, &[request], Ipv4Addr::UNSPECIFIED).unwrap_err();
-            assert!(matches!(refusal, Refusal::Other(_)), "{refusal:?}");
-        }
+        let refusal = claims.claim_all(A, &[request([203, 0, 113, 1], 1..=65535)]).unwrap_err();
+        assert!(matches!(refusal, Refusal::Other(_)), "{refusal:?}");
+    }
+
+    #[test]
+    fn both_families_get_the_same_number() {
+        let mut claims = Claims::default();
+        let any = PortRequest { host_ip: None, host_ports: None, ..request([0; 4], 1..=1) };
+        let both = Claimant { families: &Family::BOTH, ..A };
+        let bindings = claims.claim_all(both, std::slice::from_ref(&any)).unwrap();
+        let hosts: Vec<String> = bindings.iter().map(|b| b.host_ip.to_string()).collect();
+        assert_eq!(hosts, ["0.0.0.0", "::"]);
+        assert_eq!(bindings[0].host_port, bindings[1].host_port);
+        // Also when the second family comes later.
+        let four = claims.claim_all(B, std::slice::from_ref(&any)).unwrap();
+        let later = Claimant { families: &[Family::V6], present: &four, ..B };
+        let six = claims.claim_all(later, &[any]).unwrap();
+        assert_eq!((six.len(), six[0].host_port), (1, four[0].host_port));
+        // An address of a family that the container does not have.
+        assert_eq!(claims.claim_all(later, &[request([127, 0, 0, 1], 1..=1)]).unwrap(), []);
     }
 }

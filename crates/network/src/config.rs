@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use crate::cidr::Cidr;
 use crate::error::{Error, Result};
-use crate::record::Cidr;
 
 /// Addresses from which networks without a given subnet take theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Config {
     pub ip_masquerade: bool,
     /// Containers of the default bridge may talk to each other without publishing.
     pub icc: bool,
-    /// Host address of ports published without one.
+    /// Host address of ports published without one; unspecified: every address of every family.
     pub default_host_ip: Ipv4Addr,
     /// Puts back what others delete of ours, as soon as they do.
     pub watch: bool,
@@ -67,6 +67,9 @@ impl Config {
 
     /// What the kernel and nftables take for a name.
     pub(crate) fn validate(&self) -> Result<()> {
+        if let Some(bip) = self.bip.filter(|bip| !bip.is_ipv4()) {
+            return Err(Error::Invalid(format!("invalid bip {bip}: it should be an IPv4 address")));
+        }
         let name = &self.bridge_name;
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let is_name = (1..=15).contains(&name.len()) && name.bytes().all(allowed);

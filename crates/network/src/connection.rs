@@ -1,27 +1,31 @@
 //! One endpoint's way into the kernel and out of it again.
 //!
 //! ```text
-//! reserve address -> claim ports -> write record -> veth pair -> publish
-//! withdraw ports <- cut off, delete veth <- release ports <- remove record <- free address
+//! reserve addresses -> write record -> claim ports -> veth pair -> publish, default route -> names
+//! names <- withdraw ports <- cut off, delete veth <- release ports <- remove record <- addresses
 //! ```
 //! Every step of the way out may find its work done already; so it is at once the undo of a
 //! connection that failed half-way, the teardown, and the recovery from a crash at any point.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use linux::netlink::nft::ElementChange;
-use linux::netlink::{Address, Request, Route, Veth};
+use linux::netlink::{Address, Family, Request, Route, Veth};
 use rustix::io::Errno;
 
-use crate::claim::Claimant;
 use crate::endpoint::{Endpoint, EndpointRequest, MacAddress};
 use crate::error::{Context as _, Error, Result};
 use crate::network::{Inner, Kernel, lock};
+use crate::options::{BridgeOptions, EndpointOptions, GatewayMode};
 use crate::reaper::{StaleFlows, gone};
-use crate::record::NetworkRecord;
-use crate::rules::{self, BridgeRules};
+use crate::record::{Driver, IpamConfig, NetworkRecord};
+use crate::rules::{self, BridgeRules, SubnetRules};
 use crate::state::new_id;
-use crate::{bridge, ipam};
+use crate::{bridge, ipam, predefined};
+
+/// Prefix lengths of further addresses, as Docker gives them.
+const LINK_LOCAL_PREFIX: u8 = 16;
+const LINK_LOCAL_PREFIX6: u8 = 64;
 
 impl Inner {
     /// Enters the endpoint with its address, so that nobody else gets it.
@@ -33,82 +37,53 @@ impl Inner {
     ) -> Result<Endpoint> {
         let mut state = lock(&self.state);
         let record = state.resolve(network)?.clone();
+        let options = self.bridge_options(&record);
+        let wishes = EndpointOptions::parse(&request.options)?;
         let mut endpoint = Endpoint {
             id: new_id(),
             network_id: record.id.clone(),
             network_name: record.name.clone(),
             container_id: container_id.to_owned(),
             container_name: request.container_name.clone(),
-            interface: None,
-            host_interface: None,
-            ip: None,
-            prefix: 0,
-            gateway: None,
-            mac: None,
-            ports: Vec::new(),
+            hostname: request.hostname.clone(),
+            aliases: request.aliases.clone(),
+            links: request.links.clone(),
+            gw_priority: request.gw_priority,
+            link_local: request.link_local.clone(),
+            sysctls: wishes.sysctls,
+            ..Endpoint::default()
         };
         if state.has_endpoint(&record.id, container_id) {
             let container = request.container_name.clone();
             return Err(Error::AlreadyConnected { container, network: record.name });
         }
-        if let Some(ipam) = record.ipam.first() {
+        if record.driver == Driver::Bridge {
+            endpoint.port_requests.clone_from(&request.ports);
             let used = state.addresses(&record.id);
-            let ip = match request.ip {
-                Some(ip) if !ipam::is_assignable(ipam, ip) => {
-                    return Err(Error::AddressOutside(ip.into()));
+            assign_addresses(&mut endpoint, &record, &options, request, &used)?;
+            let interface = match wishes.interface {
+                Some(name) if state.has_interface(container_id, &name) => {
+                    return Err(Error::Invalid(format!(
+                        "the container has an interface {name} already"
+                    )));
                 }
-                Some(ip) if used.contains(&ip) => return Err(Error::AddressInUse(ip.into())),
-                Some(ip) => ip,
-                None => ipam::lowest_free(ipam, &used).ok_or_else(|| {
-                    let subnet = ipam.subnet.to_string();
-                    Error::AddressesExhausted { network: record.name.clone(), subnet }
-                })?,
+                Some(name) => name,
+                None => state.free_interface(container_id, &options.interface_prefix),
             };
-            endpoint.ip = Some(ip);
-            endpoint.prefix = ipam.subnet.prefix();
-            endpoint.gateway = Some(ipam.gateway);
-            endpoint.mac = Some(request.mac.unwrap_or_else(|| MacAddress::from_ip(ip)));
-            endpoint.interface = Some(state.free_interface(container_id));
+            endpoint.interface = Some(interface);
             endpoint.host_interface = Some(format!("veth{}", &endpoint.id[..7]));
         }
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
         Ok(endpoint)
     }
 
-    pub(crate) fn claim_ports(
-        &self,
-        endpoint: &mut Endpoint,
-        request: &EndpointRequest,
-    ) -> Result<()> {
-        if endpoint.ip.is_none() || request.ports.is_empty() {
-            return Ok(());
-        }
-        let claimed = lock(&self.claims).claim_all(
-            claimant(endpoint),
-            &request.ports,
-            self.config.default_host_ip,
-        );
-        endpoint.ports = claimed.map_err(|refusal| {
-            refusal.into_error(|container_id| self.container_name(container_id))
-        })?;
-        lock(&self.state).endpoints.insert(endpoint.id.clone(), endpoint.clone());
-        Ok(())
-    }
-
-    fn container_name(&self, container_id: &str) -> String {
-        let state = lock(&self.state);
-        let endpoint = state.endpoints.values().find(|e| e.container_id == container_id);
-        match endpoint.map(|endpoint| endpoint.container_name.as_str()) {
-            Some("") | None => container_id.to_owned(),
-            Some(name) => name.to_owned(),
-        }
-    }
-
     /// Makes the veth pair and configures the container's end.
     pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<()> {
         let Some(plan) = Attachment::of(endpoint) else { return Ok(()) };
         let namespace = self.sandboxes.namespace(&endpoint.container_id)?;
-        let bridge = self.bridge_of(endpoint)?;
+        let record = self.record_of(endpoint)?;
+        let options = self.bridge_options(&record);
+        let bridge = record.interface.unwrap_or_default();
         {
             let mut kernel = lock(&self.kernel);
             let action = || format!("create interface {}", plan.host_interface);
@@ -119,28 +94,37 @@ impl Inner {
             let veth = Veth {
                 name: plan.host_interface,
                 master,
-                mtu: self.config.mtu,
+                mtu: options.mtu.unwrap_or(self.config.mtu),
                 peer_name: plan.interface,
                 peer_mac: plan.mac.0,
                 peer_namespace: namespace.fd(),
             };
-            let requests = [
-                Request::create_veth(&veth),
-                Request::raise_port(plan.host_interface, &self.port_alias(endpoint)),
-            ];
+            let mut requests = vec![Request::create_veth(&veth)];
+            if bridge::isolates_ports(&options) {
+                requests.push(Request::isolate_port(plan.host_interface, true));
+            }
+            requests.push(Request::raise_port(plan.host_interface, &self.port_alias(endpoint)));
             kernel.route.execute(requests).context(action)?;
+        }
+        let action = || format!("configure {}", plan.interface);
+        if endpoint.ip6.is_some() || has_ipv6(&plan.addresses) || !endpoint.sysctls.is_empty() {
+            linux::namespace::in_namespace(namespace.fd(), || {
+                set_sysctls(plan.interface, endpoint)
+            })
+            .context(action)??;
         }
         let configure = |route: &mut Route| {
             let link = route.link(plan.interface)?.ok_or(std::io::ErrorKind::NotFound)?.index;
-            let address = Address { link, address: plan.ip, prefix: endpoint.prefix };
-            let mut requests = vec![Request::add_address(address), Request::raise(link)];
-            // The first interface has the way out.
-            if plan.interface == "eth0" {
-                requests.extend(plan.gateway.map(|gw| Request::add_default_route(link, gw)));
-            }
+            let mut requests: Vec<Request> = plan
+                .addresses
+                .iter()
+                .map(|(address, prefix)| Address { link, address: *address, prefix: *prefix })
+                .map(Request::add_address)
+                .collect();
+            requests.push(Request::raise(link));
             route.execute(requests)
         };
-        namespace.with_route(configure).context(|| format!("configure {}", plan.interface))
+        namespace.with_route(configure).context(action)
     }
 
     /// Names the owner of a host interface: the bridge, hence the daemon, and the endpoint.
@@ -150,22 +134,6 @@ impl Inner {
 
     pub(crate) fn port_alias_prefix(&self) -> String {
         format!("teu:{}:", self.config.bridge_name)
-    }
-
-    pub(crate) fn publish(&self, endpoint: &Endpoint) -> Result<()> {
-        if endpoint.ports.is_empty() {
-            return Ok(());
-        }
-        let mut kernel = lock(&self.kernel);
-        let added =
-            rules::change_ports(&mut kernel.nftables, &self.table, ElementChange::Add, endpoint);
-        if let Err(error) = added {
-            // Somebody changed the table: put it right as a whole.
-            tracing::debug!(%error, table = self.table, "replacing the rules");
-            self.apply_rules(&mut kernel)?;
-        }
-        self.reaper.forget(StaleFlows::before(endpoint));
-        Ok(())
     }
 
     /// Removes everything of an endpoint; each part may be gone already.
@@ -191,11 +159,11 @@ impl Inner {
             };
             result = result.and(removed.context(|| format!("remove interface {name}")));
         }
-        lock(&self.claims).release(&endpoint.id, &endpoint.ports);
+        lock(&self.claims).release(&endpoint.container_id, &endpoint.ports);
         result = result.and(self.store.remove_endpoint(&endpoint.id));
         // Last: only now may somebody else have the address.
         lock(&self.state).endpoints.remove(&endpoint.id);
-        result
+        result.and(self.write_names(&endpoint.network_id))
     }
 
     fn withdraw(&self, endpoint: &Endpoint) -> Result<()> {
@@ -207,54 +175,189 @@ impl Inner {
         if let Some(known) = lock(&self.state).endpoints.get_mut(&endpoint.id) {
             known.ports.clear();
         }
-        let removed =
-            rules::change_ports(&mut kernel.nftables, &self.table, ElementChange::Delete, endpoint);
+        let withdrawn = std::slice::from_ref(endpoint);
+        let removed = rules::change_ports(&mut kernel.nftables, &self.table, withdrawn, &[]);
         let removed = removed.or_else(|_| self.apply_rules(&mut kernel));
         self.reaper.forget(StaleFlows::after(endpoint));
         removed
     }
 
     pub(crate) fn apply_rules(&self, kernel: &mut Kernel) -> Result<()> {
-        if !self.config.has_bridge() {
+        let (bridges, endpoints) = self.expected_rules();
+        if bridges.is_empty() && !self.config.has_bridge() {
             return Ok(());
         }
-        let (bridges, endpoints) = self.expected_rules();
         rules::apply(&mut kernel.nftables, &self.table, &bridges, &endpoints)
+            .context(|| format!("write nftables table inet {}", self.table))
+    }
+
+    /// As [`Self::apply_rules`], where networks have come or gone but no ports.
+    pub(crate) fn apply_bridge_rules(&self, kernel: &mut Kernel) -> Result<()> {
+        let (bridges, _) = self.expected_rules();
+        rules::apply_bridges(&mut kernel.nftables, &self.table, &bridges)
+            .or_else(|_| self.apply_rules(kernel).map_err(std::io::Error::other))
             .context(|| format!("write nftables table inet {}", self.table))
     }
 
     pub(crate) fn expected_rules(&self) -> (Vec<BridgeRules>, Vec<Endpoint>) {
         let state = lock(&self.state);
-        let bridge = |record: &NetworkRecord| {
-            Some(BridgeRules {
-                interface: record.interface.clone()?,
-                subnet: record.ipam.first()?.subnet,
-                masquerade: self.config.ip_masquerade,
-                icc: self.config.icc,
-            })
-        };
-        let bridges = state.networks.values().filter_map(bridge).collect();
-        (bridges, state.endpoints.values().cloned().collect())
+        let bridges = state.networks.values().filter_map(|record| self.bridge_rules(record));
+        (bridges.collect(), state.endpoints.values().cloned().collect())
     }
 
-    /// Makes every network's bridge what it should be; answers whether one had to be changed.
+    fn bridge_rules(&self, record: &NetworkRecord) -> Option<BridgeRules> {
+        let options = self.bridge_options(record);
+        let subnet = |ipam: &IpamConfig| {
+            let mode = options.mode(ipam.subnet.family());
+            let translates = matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected);
+            SubnetRules {
+                range: ipam.subnet,
+                masquerade: options.masquerade && translates && !record.internal,
+                open: mode == GatewayMode::NatUnprotected && !record.internal,
+                routed: mode == GatewayMode::Routed && !record.internal,
+            }
+        };
+        Some(BridgeRules {
+            interface: record.interface.clone()?,
+            subnets: record.ipam.iter().map(subnet).collect(),
+            icc: options.icc,
+            internal: record.internal,
+            trusted: options.trusted_interfaces.clone(),
+        })
+    }
+
+    /// The options of a network that exists: they were checked when it was created.
+    pub(crate) fn bridge_options(&self, record: &NetworkRecord) -> BridgeOptions {
+        if record.is_predefined() {
+            return predefined::default_bridge(&self.config);
+        }
+        BridgeOptions::parse(&record.options).unwrap_or_else(|error| {
+            tracing::warn!(network = record.name, %error, "network has options of another version");
+            predefined::default_bridge(&self.config)
+        })
+    }
+
+    /// Makes every network's bridge what it should be.
     pub(crate) fn ensure_bridges(&self, kernel: &mut Kernel) -> Result<()> {
         let records: Vec<_> = lock(&self.state).networks.values().cloned().collect();
+        let mut result = Ok(());
         for record in &records {
-            if let (Some(interface), Some(ipam)) = (&record.interface, record.ipam.first()) {
-                bridge::ensure(&mut kernel.route, &self.config, interface, ipam)?;
+            let ensured = self.ensure_bridge(kernel, record);
+            // The default bridge is what a daemon cannot be without; another network's trouble is
+            // that network's.
+            if record.is_predefined() {
+                result = result.and(ensured);
+            } else if let Err(error) = ensured {
+                tracing::error!(network = record.name, %error, "cannot restore a network");
             }
         }
-        Ok(())
+        result
     }
 
-    pub(crate) fn bridge_of(&self, endpoint: &Endpoint) -> Result<String> {
-        let state = lock(&self.state);
-        let record = state.networks.get(&endpoint.network_id);
-        record
-            .and_then(|record| record.interface.clone())
-            .ok_or_else(|| Error::NetworkNotFound(endpoint.network_name.clone()))
+    pub(crate) fn ensure_bridge(&self, kernel: &mut Kernel, record: &NetworkRecord) -> Result<()> {
+        match bridge::Plan::of(record, &self.bridge_options(record), &self.config) {
+            Some(plan) => bridge::ensure(&mut kernel.route, &self.config, &plan),
+            None => Ok(()),
+        }
     }
+
+    pub(crate) fn record_of(&self, endpoint: &Endpoint) -> Result<NetworkRecord> {
+        let state = lock(&self.state);
+        let record = state.networks.get(&endpoint.network_id).cloned();
+        record.ok_or_else(|| Error::NetworkNotFound(endpoint.network_name.clone()))
+    }
+}
+
+/// Chooses the endpoint's addresses, of each family that the network has.
+fn assign_addresses(
+    endpoint: &mut Endpoint,
+    record: &NetworkRecord,
+    options: &BridgeOptions,
+    request: &EndpointRequest,
+    used: &BTreeSet<IpAddr>,
+) -> Result<()> {
+    let has_gateway = |family| !record.internal && options.mode(family) != GatewayMode::Isolated;
+    let wish = request.ip.map(IpAddr::V4);
+    match record.subnet(Family::V4) {
+        Some(ipam) => {
+            let IpAddr::V4(ip) = choose(record, ipam, wish, request, used)? else {
+                return Err(Error::AddressOutside(ipam.subnet.address()));
+            };
+            endpoint.ip = Some(ip);
+            endpoint.prefix = ipam.subnet.prefix();
+            endpoint.gateway = match ipam.gateway {
+                Some(IpAddr::V4(gateway)) if has_gateway(Family::V4) => Some(gateway),
+                _ => None,
+            };
+        }
+        None => refuse(wish)?,
+    }
+    let wish = request.ip6.map(IpAddr::V6);
+    match record.subnet(Family::V6) {
+        Some(ipam) => {
+            let IpAddr::V6(ip) = choose(record, ipam, wish, request, used)? else {
+                return Err(Error::AddressOutside(ipam.subnet.address()));
+            };
+            endpoint.ip6 = Some(ip);
+            endpoint.prefix6 = ipam.subnet.prefix();
+            endpoint.gateway6 = match ipam.gateway {
+                Some(IpAddr::V6(gateway)) if has_gateway(Family::V6) => Some(gateway),
+                _ => None,
+            };
+        }
+        None => refuse(wish)?,
+    }
+    let derived =
+        endpoint.ip.map_or_else(|| MacAddress::from_id(&endpoint.id), MacAddress::from_ip);
+    endpoint.mac = Some(request.mac.unwrap_or(derived));
+    Ok(())
+}
+
+fn refuse(wish: Option<IpAddr>) -> Result<()> {
+    wish.map_or(Ok(()), |ip| Err(Error::AddressOutside(ip)))
+}
+
+fn choose(
+    record: &NetworkRecord,
+    ipam: &IpamConfig,
+    wish: Option<IpAddr>,
+    request: &EndpointRequest,
+    used: &BTreeSet<IpAddr>,
+) -> Result<IpAddr> {
+    match wish {
+        Some(ip) if !ipam.subnet.contains(ip) => Err(Error::AddressOutside(ip)),
+        Some(ip) if used.contains(&ip) || !ipam::is_assignable(ipam, ip) => {
+            Err(Error::AddressInUse(ip))
+        }
+        Some(ip) => Ok(ip),
+        None => {
+            let taken: BTreeSet<IpAddr> = used.union(&request.reserved).copied().collect();
+            ipam::lowest_free(ipam, &taken).ok_or_else(|| Error::AddressesExhausted {
+                network: record.name.clone(),
+                subnet: ipam.ip_range.unwrap_or(ipam.subnet).to_string(),
+            })
+        }
+    }
+}
+
+fn has_ipv6(addresses: &[(IpAddr, u8)]) -> bool {
+    addresses.iter().any(|(address, _)| address.is_ipv6())
+}
+
+/// Runs in the container's namespace. The interface is there, and down.
+fn set_sysctls(interface: &str, endpoint: &Endpoint) -> Result<()> {
+    let set = |name: &str, value: &str| {
+        let path = format!("/proc/sys/{name}");
+        std::fs::write(&path, value).context(|| format!("set {path} to {value}"))
+    };
+    let link_local = endpoint.link_local.iter().any(IpAddr::is_ipv6);
+    if endpoint.ip6.is_some() || link_local {
+        set(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0")?;
+    }
+    for (name, value) in &endpoint.sysctls {
+        set(&name.replace("IFNAME", interface), value)?;
+    }
+    Ok(())
 }
 
 /// What becomes of the host's end of an endpoint.
@@ -270,23 +373,23 @@ pub(crate) enum Interface {
 struct Attachment<'a> {
     interface: &'a str,
     host_interface: &'a str,
-    ip: Ipv4Addr,
-    gateway: Option<Ipv4Addr>,
+    addresses: Vec<(IpAddr, u8)>,
     mac: MacAddress,
 }
 
 impl<'a> Attachment<'a> {
     fn of(endpoint: &'a Endpoint) -> Option<Self> {
+        let own = endpoint.ip.map(|ip| (IpAddr::V4(ip), endpoint.prefix));
+        let own6 = endpoint.ip6.map(|ip| (IpAddr::V6(ip), endpoint.prefix6));
+        let link_local = endpoint
+            .link_local
+            .iter()
+            .map(|ip| (*ip, if ip.is_ipv4() { LINK_LOCAL_PREFIX } else { LINK_LOCAL_PREFIX6 }));
         Some(Self {
             interface: endpoint.interface.as_deref()?,
             host_interface: endpoint.host_interface.as_deref()?,
-            ip: endpoint.ip?,
-            gateway: endpoint.gateway,
+            addresses: own.into_iter().chain(own6).chain(link_local).collect(),
             mac: endpoint.mac?,
         })
     }
-}
-
-pub(crate) fn claimant(endpoint: &Endpoint) -> Claimant<'_> {
-    Claimant { container_id: &endpoint.container_id, endpoint_id: &endpoint.id }
 }

@@ -1,13 +1,16 @@
 //! A container's place in a network, and the namespace in which it has it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use linux::netlink::Family;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::options::EndpointOptions;
 use crate::port::{PortBinding, PortRequest};
 
 /// An Ethernet address.
@@ -21,6 +24,15 @@ impl MacAddress {
     pub fn from_ip(ip: Ipv4Addr) -> Self {
         let [a, b, c, d] = ip.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// One of this host's own making, for an interface without an IPv4 address: from an id of
+    /// random hexadecimal digits.
+    pub(crate) fn from_id(id: &str) -> Self {
+        let byte = |at: usize| {
+            id.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0)
+        };
+        Self([0x02, 0x42, byte(0), byte(2), byte(4), byte(6)])
     }
 }
 
@@ -78,15 +90,31 @@ pub struct Sandbox {
 /// What a container wants of a network.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointRequest {
-    /// Shown by inspect and named when somebody else wants one of its ports.
+    /// Shown by inspect, named when somebody else wants one of its ports, and found by neighbours.
     pub container_name: String,
+    /// The container's own, where it was given one; neighbours find it as well.
+    pub hostname: Option<String>,
+    /// Further names in this network.
+    pub aliases: Vec<String>,
+    /// Names that this container alone sees, each for a container id.
+    pub links: BTreeMap<String, String>,
+    /// Ports of the container, published by whichever endpoint is its way out.
     pub ports: Vec<PortRequest>,
     pub mac: Option<MacAddress>,
     pub ip: Option<Ipv4Addr>,
+    pub ip6: Option<Ipv6Addr>,
+    /// Further addresses of the interface.
+    pub link_local: Vec<IpAddr>,
+    /// The endpoint with the highest is the container's way out.
+    pub gw_priority: i64,
+    /// `--driver-opt`.
+    pub options: BTreeMap<String, String>,
+    /// Addresses that containers which do not run now asked for: not to be given to others.
+    pub reserved: BTreeSet<IpAddr>,
 }
 
 /// A container's place in a network. Fields without meaning for the driver (host, none) are `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// 64 hexadecimal digits.
     pub id: String,
@@ -101,9 +129,75 @@ pub struct Endpoint {
     pub ip: Option<Ipv4Addr>,
     /// Prefix length of the subnet; 0 without an address.
     pub prefix: u8,
+    /// `None` in an internal network: there is no way out.
     pub gateway: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub ip6: Option<Ipv6Addr>,
+    #[serde(default)]
+    pub prefix6: u8,
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     pub mac: Option<MacAddress>,
+    /// What is published through this endpoint now.
     pub ports: Vec<PortBinding>,
+    /// What is to be published when this endpoint is the way out.
+    #[serde(default)]
+    pub port_requests: Vec<PortRequest>,
+    #[serde(default)]
+    pub gw_priority: i64,
+    #[serde(default)]
+    pub hostname: Option<String>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+}
+
+impl Endpoint {
+    /// The address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.ip.map(IpAddr::V4),
+            Family::V6 => self.ip6.map(IpAddr::V6),
+        }
+    }
+
+    /// The gateway of a family.
+    pub fn gateway_of(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.gateway.map(IpAddr::V4),
+            Family::V6 => self.gateway6.map(IpAddr::V6),
+        }
+    }
+
+    /// All addresses that nobody else in the network may have.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        Family::BOTH.into_iter().filter_map(|family| self.address(family))
+    }
+}
+
+/// Checks what can be wrong in an endpoint's settings by themselves.
+///
+/// # Errors
+/// If a text is no link address, an address is none that an interface can have, or an option is
+/// unknown.
+pub fn check_endpoint(
+    mac: Option<&str>,
+    link_local: &[IpAddr],
+    options: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    if let Some(mac) = mac {
+        mac.parse::<MacAddress>()?;
+    }
+    let unusable = |ip: &&IpAddr| ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
+    if let Some(ip) = link_local.iter().find(unusable) {
+        return Err(Error::Invalid(format!("invalid link-local IP address: {ip}")));
+    }
+    EndpointOptions::parse(options).map(drop)
 }
 
 /// A container that runs, as the engine knows after its own recovery.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::cidr::Cidr;
 use crate::port::Protocol;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,6 +50,30 @@ pub enum Error {
     NetworkAmbiguous(String, usize),
     #[error("{0} is a pre-defined network and cannot be removed")]
     Predefined(String),
+    #[error("operation is not permitted on predefined {0} network")]
+    PredefinedName(String),
+    #[error("network with name {0} already exists")]
+    NetworkExists(String),
+    #[error("only one instance of \"{0}\" network is allowed")]
+    OneInstance(&'static str),
+    #[error("plugin \"{0}\" not found")]
+    DriverNotFound(String),
+    #[error("invalid subnet {given}: it should be {wanted}")]
+    HostBits { given: Cidr, wanted: Cidr },
+    #[error(
+        "invalid pool request: Pool overlaps with other one on this address space: \
+         {subnet} with {other} of network {network}"
+    )]
+    SubnetTaken { subnet: Cidr, other: Cidr, network: String },
+    #[error("cannot create network {network}: bridge {bridge} is that of network {other}")]
+    BridgeTaken { network: String, bridge: String, other: String },
+    #[error("error while removing network: network {network} has active endpoints ({endpoints})")]
+    ActiveEndpoints { network: String, endpoints: String },
+    #[error(
+        "cannot publish a port on {0}: the container has no address of that family with a way \
+         out; connect it to a network created with --ipv6, or publish on an IPv4 address"
+    )]
+    FamilyMissing(IpAddr),
     #[error("container {container_id} has no sandbox")]
     NoSandbox { container_id: String },
     #[error("container {container_id} is not connected to the network {network}")]
@@ -74,8 +99,9 @@ pub enum Error {
     #[error("no configured subnet contains IP address {0}")]
     AddressOutside(IpAddr),
     #[error(
-        "all predefined address pools overlap routes of this host; \
-         choose a free range with --bip or --default-address-pool"
+        "all predefined address pools have been fully subnetted, or overlap routes of this host: \
+         remove networks nobody uses (network prune), name a free range (network create --subnet, \
+         daemon --bip), or give the daemon more (--default-address-pool)"
     )]
     PoolsExhausted,
     #[error("bridge {bridge} belongs to the daemon of {owner}; choose another with --bridge")]
@@ -98,9 +124,19 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NetworkNotFound(_) | Self::NotConnected { .. } => ErrorKind::NotFound,
-            Self::Predefined(_) | Self::AlreadyConnected { .. } => ErrorKind::Forbidden,
+            Self::DriverNotFound(_) => ErrorKind::NotFound,
+            Self::NetworkExists(_) => ErrorKind::Conflict,
+            Self::Predefined(_)
+            | Self::PredefinedName(_)
+            | Self::OneInstance(_)
+            | Self::SubnetTaken { .. }
+            | Self::BridgeTaken { .. }
+            | Self::ActiveEndpoints { .. }
+            | Self::AlreadyConnected { .. } => ErrorKind::Forbidden,
             Self::NetworkAmbiguous(..)
             | Self::AddressOutside(_)
+            | Self::HostBits { .. }
+            | Self::FamilyMissing(_)
             | Self::Invalid(_)
             | Self::Unsupported(_) => ErrorKind::InvalidParameter,
             // Docker answers 500 to a taken port; the text is what its clients look at.

@@ -102,6 +102,50 @@ pub fn resolv_conf(host: &str, dns: &DnsOptions) -> Result<String> {
     Ok(text)
 }
 
+/// Where a container on a network with names asks.
+pub const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+
+/// Generates the resolv.conf of a container whose queries are answered by [`RESOLVER`]: the servers
+/// of the host or of the options are whom that one asks.
+pub fn resolv_conf_of_resolver(host: &str, dns: &DnsOptions) -> Result<String> {
+    let mut dns = DnsOptions { servers: vec![RESOLVER], ..dns.clone() };
+    if !dns.options.iter().any(|option| option.starts_with("ndots:")) {
+        // The host's stay out: a name without a dot is a neighbour's.
+        dns.options.push("ndots:0".to_owned());
+    }
+    resolv_conf(host, &dns)
+}
+
+/// Changes the lines of a container's own addresses in its hosts file, and no others.
+pub fn replace_own_addresses(
+    text: &str,
+    before: &[IpAddr],
+    after: &[IpAddr],
+    hostname: &str,
+    domainname: &str,
+) -> String {
+    let names = own_names(hostname, domainname);
+    let line = |ip: &IpAddr| format!("{ip}\t{names}");
+    let gone: Vec<String> = before.iter().filter(|ip| !after.contains(ip)).map(line).collect();
+    let mut changed = String::with_capacity(text.len());
+    for kept in text.lines().filter(|text| !gone.iter().any(|gone| gone == text)) {
+        changed.push_str(kept);
+        changed.push('\n');
+    }
+    for come in after.iter().filter(|ip| !before.contains(ip)) {
+        changed.push_str(&line(come));
+        changed.push('\n');
+    }
+    changed
+}
+
+fn own_names(hostname: &str, domainname: &str) -> String {
+    if domainname.is_empty() {
+        return hostname.to_owned();
+    }
+    format!("{hostname}.{domainname} {hostname}")
+}
+
 /// Reads the host's resolv.conf: behind systemd-resolved's stub, the real one. Empty where there is
 /// none.
 pub fn host_resolv_conf() -> String {
@@ -151,11 +195,10 @@ pub fn hosts_file(hosts: &HostsOptions<'_>) -> Result<String> {
         return Ok(text);
     }
     validate_hostname(hosts.hostname)?;
-    let mut names = hosts.hostname.to_owned();
     if !hosts.domainname.is_empty() {
         validate_domain(hosts.domainname)?;
-        names = format!("{names}.{} {names}", hosts.domainname);
     }
+    let names = own_names(hosts.hostname, hosts.domainname);
     for ip in hosts.addresses {
         let _ = writeln!(text, "{ip}\t{names}"); // as above
     }

@@ -6,24 +6,30 @@
 //! process being alive.
 //!
 //! ```text
-//! <data-root>/network.redb         networks: id, name, driver, subnet, options (survive a reboot)
-//! <exec-root>/network/<id>.json    endpoints: address, MAC, veth, ports (as short-lived as the
-//!                                  kernel objects they describe: both end with the boot)
+//! <data-root>/network.redb             networks: id, name, driver, subnet, options (survive a reboot)
+//! <exec-root>/network/<id>.json        endpoints: address, MAC, veth, ports (as short-lived as the
+//!                                      kernel objects they describe: both end with the boot)
+//! <exec-root>/network/names/<id>.json  who is called what in a user-defined network
 //! ```
 //!
 //! A sandbox is a network namespace that only descriptors and processes keep alive. Whatever dies,
 //! the daemon or the container, no mount and no namespace is left behind by it.
 
 mod bridge;
+mod cidr;
 mod claim;
 mod config;
 mod connection;
+mod create;
 mod endpoint;
 mod error;
 mod files;
+mod gateway;
 mod ipam;
 mod name;
+mod names;
 mod network;
+mod options;
 mod owner;
 mod port;
 mod predefined;
@@ -36,14 +42,17 @@ mod state;
 mod store;
 mod watch;
 
+pub use cidr::Cidr;
 pub use config::{AddressPool, Config};
-pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox};
+pub use create::{IpamRequest, NetworkRequest};
+pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox, check_endpoint};
 pub use error::{Error, ErrorKind, PortOwner, Result};
 pub use files::{
-    DnsOptions, ExtraHost, HostsOptions, host_resolv_conf, hostname_file, hosts_file, resolv_conf,
+    DnsOptions, ExtraHost, HostsOptions, RESOLVER, host_resolv_conf, hostname_file, hosts_file,
+    replace_own_addresses, resolv_conf, resolv_conf_of_resolver,
 };
 pub use name::{validate_domain, validate_hostname};
 pub use network::Network;
 pub use port::{PortBinding, PortRequest, Protocol};
-pub use record::{Cidr, Driver, IpamConfig, NetworkInfo, NetworkRecord};
+pub use record::{Driver, IpamConfig, NetworkInfo, NetworkRecord};
 pub use recovery::Reconciled;

@@ -1,18 +1,18 @@
 //! The handle through which the engine has networks: connecting, disconnecting, looking.
 //!
-//! Locks, in the order in which they may be held together: `kernel`, then `state`, then `claims`.
-//! `kernel` is held for a few netlink exchanges, the others for map operations; `claims` also for
-//! binding sockets.
+//! Locks, in the order in which they may be held together: `kernel`, then `names`, then `state`,
+//! then `claims`. `kernel` is held for a few netlink exchanges and while a network is recorded,
+//! `names` for writing a file, the others for map operations; `claims` also for binding sockets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use linux::netlink::Route;
-use linux::netlink::nft::Nftables;
+use linux::netlink::nft::{ForeignChain, Nftables};
 
 use crate::claim::Claims;
 use crate::config::Config;
-use crate::connection::{Interface, claimant};
+use crate::connection::Interface;
 use crate::endpoint::{Endpoint, EndpointRequest, Sandbox};
 use crate::error::{Context as _, Error, Result};
 use crate::reaper::Reaper;
@@ -21,7 +21,7 @@ use crate::sandbox::Sandboxes;
 use crate::state::State;
 use crate::store::Store;
 use crate::watch::Watch;
-use crate::{predefined, rules};
+use crate::{gateway, predefined, rules};
 
 /// All networks of this host; clones share it.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) kernel: Mutex<Kernel>,
     pub(crate) state: Mutex<State>,
     pub(crate) claims: Mutex<Claims>,
+    /// For who writes the files of names.
+    pub(crate) names: Mutex<()>,
     /// Set once, as the last step of opening.
     watch: OnceLock<Watch>,
 }
@@ -67,14 +69,10 @@ impl Network {
             nftables: Nftables::open().context(|| "open an nftables socket".to_owned())?,
         };
         let networks = predefined::networks(&mut kernel.route, &config, &store)?;
-        let endpoints: BTreeMap<_, _> = store
-            .endpoints()?
-            .into_iter()
-            .map(|endpoint| (endpoint.id.clone(), endpoint))
-            .collect();
+        let endpoints = untangled(store.endpoints()?);
         let mut claims = Claims::default();
         for endpoint in endpoints.values() {
-            claims.restore(claimant(endpoint), &endpoint.ports);
+            claims.restore(&endpoint.container_id, &endpoint.ports);
         }
         let inner = Inner {
             table: rules::table_name(&config.bridge_name),
@@ -85,12 +83,15 @@ impl Network {
             kernel: Mutex::new(kernel),
             state: Mutex::new(State { networks, endpoints }),
             claims: Mutex::new(claims),
+            names: Mutex::new(()),
             watch: OnceLock::new(),
         };
         inner.ensure_bridges(&mut lock(&inner.kernel))?;
         inner.apply_rules(&mut lock(&inner.kernel))?;
+        let ids: Vec<String> = lock(&inner.state).networks.keys().cloned().collect();
+        ids.iter().try_for_each(|id| inner.write_names(id))?;
         let network = Self { inner: Arc::new(inner) };
-        if network.inner.config.watch && network.inner.config.has_bridge() {
+        if network.inner.config.watch {
             let _ = network.inner.watch.set(Watch::new(&network)?); // nobody else has set it
         }
         for warning in network.warnings() {
@@ -154,21 +155,22 @@ impl Network {
         request: &EndpointRequest,
     ) -> Result<Endpoint> {
         let inner = &self.inner;
-        let mut endpoint = inner.reserve(container_id, network, request)?;
-        let connected = inner.claim_ports(&mut endpoint, request).and_then(|()| {
-            inner.store.put_endpoint(&endpoint)?;
+        let endpoint = inner.reserve(container_id, network, request)?;
+        let connected = inner.store.put_endpoint(&endpoint).and_then(|()| {
+            let change = inner.plan_gateways(container_id, None)?;
             inner.attach(&endpoint)?;
-            inner.publish(&endpoint)
+            inner.apply_gateways(container_id, None, &change)?;
+            inner.write_names(&endpoint.network_id)
         });
-        match connected {
-            Ok(()) => Ok(endpoint),
-            Err(error) => {
-                if let Err(undo) = inner.remove_endpoint(&endpoint, Interface::Delete) {
-                    tracing::warn!(container_id, error = %undo, "cannot undo a connection");
-                }
-                Err(error)
+        if let Err(error) = connected {
+            if let Err(undo) = inner.disconnect(&endpoint) {
+                tracing::warn!(container_id, error = %undo, "cannot undo a connection");
             }
+            return Err(error);
         }
+        let state = lock(&inner.state);
+        // With the ports that it was given.
+        Ok(state.endpoints.get(&endpoint.id).cloned().unwrap_or(endpoint))
     }
 
     /// Takes the interface and the ports away again.
@@ -187,19 +189,21 @@ impl Network {
                 network: record.name.clone(),
             })?
         };
-        self.inner.remove_endpoint(&endpoint, Interface::Delete)
+        self.inner.disconnect(&endpoint)
+    }
+
+    /// Whether everything that a container publishes on a given address can be published: it has
+    /// that family in one of its networks.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check_published(&self, container_id: &str) -> Result<()> {
+        gateway::check_families(&self.endpoints(container_id))
     }
 
     /// Endpoints of a container, in the order of their interfaces.
     pub fn endpoints(&self, container_id: &str) -> Vec<Endpoint> {
-        let mut endpoints: Vec<_> = lock(&self.inner.state)
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.container_id == container_id)
-            .cloned()
-            .collect();
-        endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
-        endpoints
+        lock(&self.inner.state).endpoints_of(container_id)
     }
 
     /// Follows a rename of the container.
@@ -207,14 +211,15 @@ impl Network {
     /// # Errors
     /// If the record cannot be written.
     pub fn rename_container(&self, container_id: &str, name: &str) -> Result<()> {
-        let mut state = lock(&self.inner.state);
-        for endpoint in state.endpoints.values_mut() {
+        let mut renamed = Vec::new();
+        for endpoint in lock(&self.inner.state).endpoints.values_mut() {
             if endpoint.container_id == container_id {
                 name.clone_into(&mut endpoint.container_name);
                 self.inner.store.put_endpoint(endpoint)?;
+                renamed.push(endpoint.network_id.clone());
             }
         }
-        Ok(())
+        renamed.iter().try_for_each(|id| self.inner.write_names(id))
     }
 
     /// All networks, by name.
@@ -235,35 +240,58 @@ impl Network {
         Ok(state.info(state.resolve(network)?))
     }
 
-    /// Removes a network; the predefined ones cannot be.
-    ///
-    /// # Errors
-    /// If there is no such network or it is predefined.
-    pub fn remove(&self, network: &str) -> Result<()> {
-        let state = lock(&self.inner.state);
-        // Only predefined networks exist so far.
-        Err(Error::Predefined(state.resolve(network)?.name.clone()))
-    }
-
     /// What an operator should know: that other people's rules drop what containers send and get.
     pub fn warnings(&self) -> Vec<String> {
-        if !self.inner.config.has_bridge() {
+        let (bridges, _) = self.inner.expected_rules();
+        if bridges.is_empty() {
             return Vec::new();
         }
         let mut kernel = lock(&self.inner.kernel);
-        let bridge = &self.inner.config.bridge_name;
         let chains = kernel.nftables.dropping_forward_chains().unwrap_or_default();
-        chains
-            .into_iter()
-            .filter(|chain| !kernel.nftables.mentions(chain, bridge).unwrap_or(false))
-            .map(|chain| rules::forward_warning(&chain, bridge))
-            .collect()
+        let mut warnings = Vec::new();
+        for bridge in bridges.iter().filter(|bridge| !bridge.internal) {
+            let unheard = |chain: &&ForeignChain| {
+                !kernel.nftables.mentions(chain, &bridge.interface).unwrap_or(false)
+            };
+            warnings.extend(
+                chains
+                    .iter()
+                    .filter(unheard)
+                    .map(|chain| rules::forward_warning(chain, &bridge.interface)),
+            );
+        }
+        warnings
     }
 
     /// The settings this was opened with.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
+}
+
+impl Inner {
+    /// Removes an endpoint, after its ports and the default route have gone to the next one.
+    fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
+        let (container_id, leaving) = (endpoint.container_id.as_str(), Some(endpoint.id.as_str()));
+        let moved = self
+            .plan_gateways(container_id, leaving)
+            .and_then(|change| self.apply_gateways(container_id, leaving, &change));
+        // As it is without what has gone.
+        let known = lock(&self.state).endpoints.get(&endpoint.id).cloned();
+        let endpoint = known.unwrap_or_else(|| endpoint.clone());
+        self.remove_endpoint(&endpoint, Interface::Delete).and(moved)
+    }
+}
+
+/// By id, each port in one place.
+fn untangled(endpoints: Vec<Endpoint>) -> BTreeMap<String, Endpoint> {
+    let mut by_container: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in endpoints {
+        by_container.entry(endpoint.container_id.clone()).or_default().push(endpoint);
+    }
+    by_container.values_mut().for_each(|endpoints| gateway::untangle(endpoints));
+    let endpoints = by_container.into_values().flatten();
+    endpoints.map(|endpoint| (endpoint.id.clone(), endpoint)).collect()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -53,17 +53,19 @@ impl FromStr for Protocol {
 }
 
 /// One container port to be published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRequest {
     pub container_port: u16,
     pub protocol: Protocol,
-    /// `None`: [`crate::Config::default_host_ip`].
+    /// `None`: every address of the families that the container has, or what the network or
+    /// [`crate::Config::default_host_ip`] says instead.
     pub host_ip: Option<IpAddr>,
     /// `None`: any port of the host's ephemeral range. One port: that one. More: the first free.
     pub host_ports: Option<RangeInclusive<u16>>,
 }
 
-/// One container port as it is published.
+/// One container port as it is published. Without a host port it is reached under the container's
+/// own address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortBinding {
     pub container_port: u16,

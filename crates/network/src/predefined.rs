@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use linux::netlink::Route;
 
 use crate::bridge;
+use crate::cidr::Cidr;
 use crate::config::Config;
 use crate::error::Result;
+use crate::options::{BridgeOptions, GatewayMode};
 use crate::record::{Driver, NetworkRecord};
 use crate::state::new_id;
 use crate::store::Store;
@@ -30,7 +32,12 @@ pub(crate) fn networks(
         let known = networks.values().find(|record| record.name == name);
         let mut record = known.cloned().unwrap_or_else(|| new_record(name, driver));
         if driver == Driver::Bridge {
-            let ipam = bridge::choose_subnet(route, config, record.ipam.first())?;
+            let others: Vec<Cidr> = networks
+                .values()
+                .filter(|other| other.id != record.id)
+                .flat_map(|other| other.ipam.iter().map(|ipam| ipam.subnet))
+                .collect();
+            let ipam = bridge::choose_subnet(route, config, record.ipam.first(), &others)?;
             record.options = bridge_options(config);
             record.ipam = vec![ipam];
             record.interface = Some(config.bridge_name.clone());
@@ -43,7 +50,8 @@ pub(crate) fn networks(
     Ok(networks)
 }
 
-fn new_record(name: &str, driver: Driver) -> NetworkRecord {
+/// A network without anything.
+pub(crate) fn new_record(name: &str, driver: Driver) -> NetworkRecord {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     NetworkRecord {
         id: new_id(),
@@ -52,10 +60,29 @@ fn new_record(name: &str, driver: Driver) -> NetworkRecord {
         created_unix_nanos: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
         interface: None,
         ipam: Vec::new(),
+        enable_ipv4: true,
+        enable_ipv6: false,
+        ipam_options: BTreeMap::new(),
         internal: false,
         attachable: false,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+    }
+}
+
+/// What the settings of the daemon come to for its default bridge.
+pub(crate) fn default_bridge(config: &Config) -> BridgeOptions {
+    BridgeOptions {
+        name: Some(config.bridge_name.clone()),
+        masquerade: config.ip_masquerade,
+        icc: config.icc,
+        host_binding: Some(config.default_host_ip.into()),
+        mode_ipv4: GatewayMode::Nat,
+        mode_ipv6: GatewayMode::Nat,
+        inhibit_ipv4: false,
+        trusted_interfaces: Vec::new(),
+        mtu: Some(config.mtu),
+        interface_prefix: "eth".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@
 //! when it is empty.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -47,7 +47,7 @@ enum Work {
 /// UDP flows that go another way than the published ports now say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StaleFlows {
-    container: Ipv4Addr,
+    containers: Vec<IpAddr>,
     /// Empty: the container has none any more, and no flow may end there.
     ports: Vec<PortBinding>,
 }
@@ -55,9 +55,10 @@ pub(crate) struct StaleFlows {
 impl StaleFlows {
     /// Flows to the endpoint's ports that began before these were published.
     pub(crate) fn before(endpoint: &Endpoint) -> Option<Self> {
-        let udp = |port: &&PortBinding| port.protocol == Protocol::Udp;
+        let udp = |port: &&PortBinding| port.protocol == Protocol::Udp && port.host_port != 0;
         let ports: Vec<_> = endpoint.ports.iter().filter(udp).copied().collect();
-        Some(Self { container: endpoint.ip?, ports }).filter(|stale| !stale.ports.is_empty())
+        Some(Self { containers: endpoint.addresses().collect(), ports })
+            .filter(|stale| !stale.ports.is_empty())
     }
 
     /// Flows to an endpoint whose ports are no longer published.
@@ -69,7 +70,7 @@ impl StaleFlows {
         if flow.protocol != Protocol::Udp.number() {
             return false;
         }
-        let ends_here = flow.answered_by.0 == self.container;
+        let ends_here = self.containers.contains(&flow.answered_by.0);
         let (address, number) = flow.destination;
         let asks_for = |port: &PortBinding| {
             port.host_port == number && (port.host_ip.is_unspecified() || port.host_ip == address)

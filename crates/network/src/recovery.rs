@@ -10,14 +10,14 @@ use crate::endpoint::{Endpoint, Live};
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, Kernel, Network, lock};
 use crate::reaper::gone;
-use crate::rules;
+use crate::{bridge, rules};
 
 /// What a reconciliation removed, for the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reconciled {
     /// Containers whose endpoints were removed.
     pub endpoints: Vec<String>,
-    /// Host interfaces that belonged to no endpoint.
+    /// Host interfaces that belonged to no endpoint, and bridges that belonged to no network.
     pub interfaces: Vec<String>,
     /// Published ports that nobody stands behind any more.
     pub ports: usize,
@@ -60,9 +60,6 @@ impl Network {
     /// If the kernel refuses.
     pub fn repair(&self) -> Result<bool> {
         let inner = &self.inner;
-        if !inner.config.has_bridge() {
-            return Ok(false);
-        }
         let lost = {
             let mut kernel = lock(&inner.kernel);
             inner.ensure_bridges(&mut kernel)?;
@@ -71,7 +68,11 @@ impl Network {
         let mut repaired = lost.reattached;
         for endpoint in lost.without_interface {
             // The container may have ended since; then its teardown is under way.
-            match inner.attach(&endpoint) {
+            let endpoints = self.endpoints(&endpoint.container_id);
+            let attached = inner
+                .attach(&endpoint)
+                .and_then(|()| inner.set_routes(&endpoint.container_id, &endpoints));
+            match attached {
                 Ok(()) => repaired = true,
                 Err(error) => tracing::warn!(
                     container_id = endpoint.container_id, %error, "cannot restore an interface"
@@ -80,6 +81,9 @@ impl Network {
         }
         let mut kernel = lock(&inner.kernel);
         let (bridges, endpoints) = inner.expected_rules();
+        if bridges.is_empty() {
+            return Ok(repaired);
+        }
         let intact = rules::is_intact(&mut kernel.nftables, &inner.table, &bridges, &endpoints)
             .unwrap_or(false);
         if !intact {
@@ -101,6 +105,12 @@ impl Inner {
         let prefix = self.port_alias_prefix();
         let mut result = Ok(());
         for link in links {
+            if bridge::is_ours(&link, &self.config) && !self.has_bridge(&link.name) {
+                let deleted = bridge::delete(&mut kernel.route, &self.config, &link.name);
+                result = result.and(deleted);
+                reconciled.interfaces.push(link.name);
+                continue;
+            }
             let Some(endpoint) = link.alias.as_deref().and_then(|a| a.strip_prefix(&prefix)) else {
                 continue;
             };
@@ -115,6 +125,11 @@ impl Inner {
         result
     }
 
+    fn has_bridge(&self, name: &str) -> bool {
+        let state = lock(&self.state);
+        state.networks.values().any(|record| record.interface.as_deref() == Some(name))
+    }
+
     /// Puts interfaces that lost their bridge back into it, and finds endpoints without one.
     fn restore_ports(&self, kernel: &mut Kernel) -> Result<Lost> {
         let action = || "restore bridge ports".to_owned();
@@ -125,13 +140,16 @@ impl Inner {
         let mut lost = Lost { reattached: false, without_interface: Vec::new() };
         for endpoint in endpoints {
             let Some(name) = endpoint.host_interface.as_deref() else { continue };
-            let bridge = self.bridge_of(&endpoint)?;
+            let record = self.record_of(&endpoint)?;
+            let isolated = bridge::isolates_ports(&self.bridge_options(&record));
+            let bridge = record.interface.unwrap_or_default();
             let Some(master) = links.get(bridge.as_str()).map(|link| link.index) else { continue };
             match links.get(name) {
                 Some(link) if link.master == Some(master) && link.is_up => {}
                 Some(link) => {
                     let requests = [
                         Request::set_master(link.index, master),
+                        Request::isolate_port(name, isolated),
                         Request::raise_port(name, &self.port_alias(&endpoint)),
                     ];
                     kernel.route.execute(requests).context(action)?;

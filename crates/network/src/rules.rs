@@ -4,39 +4,52 @@
 //! table inet teu {
 //!   map ports          { proto . port           : container address . port }   bound to 0.0.0.0
 //!   map address_ports  { proto . address . port : container address . port }   bound to one address
+//!   map ports6, address_ports6   the same in IPv6
+//!   set routed, routed6 { container address . proto . port }   published without translation
+//!   set bridges, internal, … { interface }                     which bridge is of what kind
+//!   set icc, trusted   { from . to }                            who passes without being published
 //!   chain TEU-USER     the administrator's: run for every forwarded packet before ours
 //!   chain guard        prerouting, raw:  containers cannot reach the host's loopback
 //!   chain prerouting   dstnat:           published ports, from outside and from containers
 //!   chain output       dstnat:           published ports, from the host itself
-//!   chain publish      the two lookups
-//!   chain postrouting  srcnat:           masquerade of what leaves the bridge's network
+//!   chain publish, publish6              the lookups
+//!   chain postrouting  srcnat:           masquerade of what leaves a bridge's network
 //!   chain forward      filter:           into a bridge only answers, published ports, neighbours
 //! }
 //! ```
+//! Bridges are in sets, so that a forwarded packet passes the same few rules however many there are.
 //! Ten thousand published ports are ten thousand map elements behind two rules. All rules and
 //! elements are replaced in one transaction, so that a live connection or port never sees a gap;
 //! TEU-USER is made once and never flushed. A verdict to accept ends only our own chains: whatever
 //! another table drops stays dropped.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use linux::netlink::Family;
 use linux::netlink::nft::{
     AddressKind, BaseChain, Batch, ChainKind, CtState, ElementChange, Expression as E,
     ForeignChain, Hook, Map, Nftables, Verdict,
 };
 
+use crate::cidr::Cidr;
 use crate::endpoint::Endpoint;
 use crate::port::PortBinding;
-use crate::record::Cidr;
 
 const USER: &str = "TEU-USER";
+
+/// Data types as the `nft` tool numbers them.
+const IPV4_ADDR: u32 = 7;
+const IPV6_ADDR: u32 = 8;
+const INET_PROTO: u32 = 12;
+const INET_SERVICE: u32 = 13;
+const IFNAME: u32 = 41;
+
 const PORTS: Map<'_> = Map {
     name: "ports",
     key_type: (INET_PROTO << 6) | INET_SERVICE,
     key_bytes: 8,
-    data_type: (IPV4_ADDR << 6) | INET_SERVICE,
-    data_bytes: 8,
+    data: Some(((IPV4_ADDR << 6) | INET_SERVICE, 8)),
 };
 const ADDRESS_PORTS: Map<'_> = Map {
     name: "address_ports",
@@ -44,25 +57,83 @@ const ADDRESS_PORTS: Map<'_> = Map {
     key_bytes: 12,
     ..PORTS
 };
-/// Data types as the `nft` tool numbers them.
-const IPV4_ADDR: u32 = 7;
-const INET_PROTO: u32 = 12;
-const INET_SERVICE: u32 = 13;
+const PORTS6: Map<'_> =
+    Map { name: "ports6", data: Some(((IPV6_ADDR << 6) | INET_SERVICE, 20)), ..PORTS };
+const ADDRESS_PORTS6: Map<'_> = Map {
+    name: "address_ports6",
+    key_type: (INET_PROTO << 12) | (IPV6_ADDR << 6) | INET_SERVICE,
+    key_bytes: 24,
+    ..PORTS6
+};
+const ROUTED: Map<'_> = Map {
+    name: "routed",
+    key_type: (IPV4_ADDR << 12) | (INET_PROTO << 6) | INET_SERVICE,
+    key_bytes: 12,
+    data: None,
+};
+const ROUTED6: Map<'_> = Map {
+    name: "routed6",
+    key_type: (IPV6_ADDR << 12) | (INET_PROTO << 6) | INET_SERVICE,
+    key_bytes: 24,
+    data: None,
+};
+/// Filled from the endpoints.
+const PORT_MAPS: [&Map<'_>; 6] =
+    [&PORTS, &ADDRESS_PORTS, &PORTS6, &ADDRESS_PORTS6, &ROUTED, &ROUTED6];
+
+const fn interfaces(name: &'static str) -> Map<'static> {
+    Map { name, key_type: IFNAME, key_bytes: 16, data: None }
+}
+
+const fn pairs(name: &'static str) -> Map<'static> {
+    Map { name, key_type: (IFNAME << 6) | IFNAME, key_bytes: 32, data: None }
+}
+
+const BRIDGES: Map<'_> = interfaces("bridges");
+const INTERNAL: Map<'_> = interfaces("internal");
+const OPEN: Map<'_> = interfaces("open");
+const OPEN6: Map<'_> = interfaces("open6");
+const PINGED: Map<'_> = interfaces("pinged");
+const PINGED6: Map<'_> = interfaces("pinged6");
+const ICC: Map<'_> = pairs("icc");
+const TRUSTED: Map<'_> = pairs("trusted");
+/// Filled from the networks.
+const BRIDGE_SETS: [&Map<'_>; 8] =
+    [&BRIDGES, &INTERNAL, &OPEN, &OPEN6, &PINGED, &PINGED6, &ICC, &TRUSTED];
 
 const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
 
-const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+const LOOPBACK6: (IpAddr, u8) = (IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
+
+/// A subnet behind a bridge, and how it meets the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubnetRules {
+    pub(crate) range: Cidr,
+    /// What leaves gets the host's address.
+    pub(crate) masquerade: bool,
+    /// Every port is reached by who has a route.
+    pub(crate) open: bool,
+    /// Containers are reached under their own addresses, and so answer a ping.
+    pub(crate) routed: bool,
+}
 
 /// What the rules need to know of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BridgeRules {
     pub(crate) interface: String,
-    pub(crate) subnet: Cidr,
-    pub(crate) masquerade: bool,
+    pub(crate) subnets: Vec<SubnetRules>,
     pub(crate) icc: bool,
+    /// Nothing passes between it and the world.
+    pub(crate) internal: bool,
+    /// Interfaces from which its containers are reached directly.
+    pub(crate) trusted: Vec<String>,
 }
 
 /// The table's name: two daemons have two bridges, hence two tables.
@@ -82,9 +153,31 @@ pub(crate) fn apply(
 ) -> io::Result<()> {
     let mut batch = Batch::new(table);
     batch.add_table();
-    for map in [&PORTS, &ADDRESS_PORTS] {
+    for map in PORT_MAPS {
         batch.add_map(map);
         batch.flush_map(map.name);
+    }
+    replace_bridges(&mut batch, bridges);
+    change(&mut batch, ElementChange::Add, &elements_of_all(endpoints));
+    nftables.commit(&batch)
+}
+
+/// Replaces what the bridges come to, and leaves published ports as they are. Fails where the table
+/// is not as [`apply`] left it.
+pub(crate) fn apply_bridges(
+    nftables: &mut Nftables,
+    table: &str,
+    bridges: &[BridgeRules],
+) -> io::Result<()> {
+    let mut batch = Batch::new(table);
+    replace_bridges(&mut batch, bridges);
+    nftables.commit(&batch)
+}
+
+fn replace_bridges(batch: &mut Batch, bridges: &[BridgeRules]) {
+    for set in BRIDGE_SETS {
+        batch.add_map(set);
+        batch.flush_map(set.name);
     }
     batch.add_chain(USER, None);
     for (chain, base) in CHAINS {
@@ -94,21 +187,19 @@ pub(crate) fn apply(
     for (chain, rule) in rules(bridges) {
         batch.add_rule(chain, rule);
     }
-    let elements: Vec<Element> = endpoints.iter().flat_map(elements_of).collect();
-    change(&mut batch, ElementChange::Add, &elements);
-    nftables.commit(&batch)
+    change(batch, ElementChange::Add, &members_of(bridges));
 }
 
-/// Publishes or withdraws one endpoint's ports.
+/// Withdraws and publishes in one step; a port in both lists never is without a container.
 pub(crate) fn change_ports(
     nftables: &mut Nftables,
     table: &str,
-    what: ElementChange,
-    endpoint: &Endpoint,
+    withdrawn: &[Endpoint],
+    published: &[Endpoint],
 ) -> io::Result<()> {
-    let elements: Vec<Element> = elements_of(endpoint).collect();
     let mut batch = Batch::new(table);
-    change(&mut batch, what, &elements);
+    change(&mut batch, ElementChange::Delete, &elements_of_all(withdrawn));
+    change(&mut batch, ElementChange::Add, &elements_of_all(published));
     nftables.commit(&batch)
 }
 
@@ -132,11 +223,12 @@ pub(crate) fn is_intact(
             return Ok(false);
         }
     }
-    let elements: Vec<Element> = endpoints.iter().flat_map(elements_of).collect();
-    for map in [PORTS.name, ADDRESS_PORTS.name] {
-        let mut expected: Vec<_> =
-            elements.iter().filter(|(name, _)| *name == map).map(|(_, (key, _))| key).collect();
-        let keys = nftables.keys(table, map)?;
+    let mut elements = elements_of_all(endpoints);
+    elements.extend(members_of(bridges));
+    for map in PORT_MAPS.into_iter().chain(BRIDGE_SETS) {
+        let of_map = elements.iter().filter(|(name, _)| *name == map.name);
+        let mut expected: Vec<_> = of_map.map(|(_, (key, _))| key).collect();
+        let keys = nftables.keys(table, map.name)?;
         let mut keys: Vec<_> = keys.iter().collect();
         expected.sort();
         keys.sort();
@@ -163,9 +255,10 @@ pub(crate) fn forward_warning(chain: &ForeignChain, bridge: &str) -> String {
     )
 }
 
-const CHAINS: [(&str, Option<BaseChain>); 6] = [
+const CHAINS: [(&str, Option<BaseChain>); 7] = [
     ("guard", base(ChainKind::Filter, Hook::Prerouting, RAW)),
     ("publish", None),
+    ("publish6", None),
     ("prerouting", base(ChainKind::Nat, Hook::Prerouting, DSTNAT)),
     ("output", base(ChainKind::Nat, Hook::Output, DSTNAT)),
     ("postrouting", base(ChainKind::Nat, Hook::Postrouting, SRCNAT)),
@@ -176,79 +269,192 @@ const fn base(kind: ChainKind, hook: Hook, priority: i32) -> Option<BaseChain> {
     Some(BaseChain { kind, hook, priority })
 }
 
-fn rules(bridges: &[BridgeRules]) -> Vec<(&'static str, Vec<E>)> {
-    let (loopback, loopback_prefix) = LOOPBACK;
-    let to_loopback = || E::destination(loopback, loopback_prefix);
-    let mut rules = Vec::new();
-    let mut rule = |chain, parts: Vec<Vec<E>>| rules.push((chain, parts.concat()));
+type Rule = (&'static str, Vec<E>);
 
-    // A packet from the wire to 127.0.0.1 must not find a port published there: without this it
-    // would be sent on to the container before the routing code could refuse it.
-    let not_loopback = || E::not_destination(loopback, loopback_prefix);
+fn rule(chain: &'static str, parts: impl IntoIterator<Item = Vec<E>>) -> Rule {
+    (chain, parts.into_iter().flatten().collect())
+}
+
+fn accept() -> Vec<E> {
+    vec![E::verdict(Verdict::Accept)]
+}
+
+fn drop() -> Vec<E> {
+    vec![E::verdict(Verdict::Drop)]
+}
+
+fn jump(chain: &str) -> Vec<E> {
+    vec![E::verdict(Verdict::Jump(chain))]
+}
+
+fn rules(bridges: &[BridgeRules]) -> Vec<Rule> {
+    let mut rules = publishing();
+    rules.extend(forwarding());
+    rules.extend(bridges.iter().flat_map(masquerading));
+    rules
+}
+
+fn publishing() -> Vec<Rule> {
+    let (v4, v6) = (|| E::is_family(Family::V4), || E::is_family(Family::V6));
     let local = || E::destination_kind(AddressKind::Local);
-    let jump = |chain| vec![E::verdict(Verdict::Jump(chain))];
-    rule("prerouting", vec![E::is_ipv4(), not_loopback(), local(), jump("publish")]);
-    rule("output", vec![E::is_ipv4(), local(), jump("publish")]);
-    // The more specific binding first.
-    rule("publish", vec![E::is_ipv4(), E::dnat_by_address_and_port(ADDRESS_PORTS.name)]);
-    rule("publish", vec![E::is_ipv4(), E::dnat_by_port(PORTS.name)]);
-    rule("forward", vec![jump(USER)]);
+    let (loopback, prefix) = LOOPBACK;
+    // A packet from the wire to 127.0.0.1 must not find a port published there: without this it
+    // would be sent on to the container before the routing code could refuse it. One to ::1 is
+    // refused before any rule sees it.
+    let not_loopback = E::not_destination(loopback, prefix);
+    // route_localnet lets answers back to a client on 127.0.0.1; new packets have no business there.
+    let to_loopback = E::destination(loopback, prefix);
+    vec![
+        rule("guard", [E::in_interface_of(BRIDGES.name), v4(), to_loopback, drop()]),
+        rule("prerouting", [v4(), not_loopback, local(), jump("publish")]),
+        rule("prerouting", [v6(), local(), jump("publish6")]),
+        rule("output", [v4(), local(), jump("publish")]),
+        rule("output", [v6(), local(), jump("publish6")]),
+        // The more specific binding first.
+        rule("publish", [v4(), E::dnat_by_address_and_port(Family::V4, ADDRESS_PORTS.name)]),
+        rule("publish", [v4(), E::dnat_by_port(Family::V4, PORTS.name)]),
+        rule("publish6", [v6(), E::dnat_by_address_and_port(Family::V6, ADDRESS_PORTS6.name)]),
+        rule("publish6", [v6(), E::dnat_by_port(Family::V6, PORTS6.name)]),
+    ]
+}
 
-    let accept = || vec![E::verdict(Verdict::Accept)];
-    let drop = || vec![E::verdict(Verdict::Drop)];
-    for bridge in bridges {
-        let out = || E::out_interface(&bridge.interface);
-        let subnet = || E::source(bridge.subnet.network().address(), bridge.subnet.prefix());
-        let into_subnet =
-            || E::destination(bridge.subnet.network().address(), bridge.subnet.prefix());
-        // route_localnet lets answers back to a client on 127.0.0.1; new packets have no business
-        // there.
-        let inside = E::in_interface(&bridge.interface);
-        rule("guard", vec![inside.clone(), E::is_ipv4(), to_loopback(), drop()]);
+fn forwarding() -> Vec<Rule> {
+    let (v4, v6) = (|| E::is_family(Family::V4), || E::is_family(Family::V6));
+    let into = E::out_interface_of;
+    let forward = |parts: Vec<Vec<E>>| rule("forward", parts);
+    vec![
+        forward(vec![jump(USER)]),
+        forward(vec![E::ct_state(CtState::ESTABLISHED_OR_RELATED), accept()]),
+        forward(vec![E::interfaces_of(ICC.name), accept()]),
+        forward(vec![E::in_interface_of(INTERNAL.name), drop()]),
+        forward(vec![into(INTERNAL.name), drop()]),
+        forward(vec![into(BRIDGES.name), E::ct_is_dnat(), accept()]),
+        forward(vec![
+            v4(),
+            into(BRIDGES.name),
+            E::destination_of(Family::V4, ROUTED.name),
+            accept(),
+        ]),
+        forward(vec![
+            v6(),
+            into(BRIDGES.name),
+            E::destination_of(Family::V6, ROUTED6.name),
+            accept(),
+        ]),
+        forward(vec![E::is_protocol(ICMP), into(PINGED.name), accept()]),
+        forward(vec![E::is_protocol(ICMPV6), into(PINGED6.name), accept()]),
+        forward(vec![v4(), into(OPEN.name), accept()]),
+        forward(vec![v6(), into(OPEN6.name), accept()]),
+        forward(vec![E::interfaces_of(TRUSTED.name), accept()]),
+        forward(vec![into(BRIDGES.name), drop()]),
+    ]
+}
+
+fn masquerading(bridge: &BridgeRules) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for subnet in &bridge.subnets {
+        let family = subnet.range.family();
+        let (network, prefix) = (subnet.range.network().address(), subnet.range.prefix());
+        let (loopback, loopback_prefix) = match family {
+            Family::V4 => LOOPBACK,
+            Family::V6 => LOOPBACK6,
+        };
+        let is_family = || E::is_family(family);
+        let from = || E::source(network, prefix);
+        let masquerade = || vec![E::masquerade()];
         // A client on the host's loopback: the container could not answer that address.
+        let out = E::out_interface(&bridge.interface);
         let from_loopback = E::source(loopback, loopback_prefix);
-        rule("postrouting", vec![out(), E::is_ipv4(), from_loopback, vec![E::masquerade()]]);
+        rules.push(rule("postrouting", [out, is_family(), from_loopback, masquerade()]));
         // Hairpin: a neighbour would answer directly, past the translation.
-        let parts = vec![E::is_ipv4(), subnet(), into_subnet(), E::ct_is_dnat()];
-        rule("postrouting", [parts, vec![vec![E::masquerade()]]].concat());
-        if bridge.masquerade {
+        let to = E::destination(network, prefix);
+        rules.push(rule("postrouting", [is_family(), from(), to, E::ct_is_dnat(), masquerade()]));
+        if subnet.masquerade {
             let leaving = E::not_out_interface(&bridge.interface);
-            rule("postrouting", vec![leaving, E::is_ipv4(), subnet(), vec![E::masquerade()]]);
+            rules.push(rule("postrouting", [leaving, is_family(), from(), masquerade()]));
         }
-        let answers = E::ct_state(CtState::ESTABLISHED_OR_RELATED);
-        rule("forward", vec![out(), answers, accept()]);
-        rule("forward", vec![out(), E::ct_is_dnat(), accept()]);
-        if bridge.icc {
-            rule("forward", vec![out(), inside, accept()]);
-        }
-        rule("forward", vec![out(), drop()]);
     }
     rules
 }
 
-fn elements_of(endpoint: &Endpoint) -> impl Iterator<Item = Element> + '_ {
-    endpoint
-        .ip
-        .into_iter()
-        .flat_map(|ip| endpoint.ports.iter().filter_map(move |port| element_of(ip, port)))
+/// The members of the sets of bridges.
+fn members_of(bridges: &[BridgeRules]) -> Vec<Element> {
+    let mut members = Vec::new();
+    let mut add = |set: &Map<'static>, key: Vec<u8>| members.push((set.name, (key, Vec::new())));
+    for bridge in bridges {
+        let name = interface_key(&bridge.interface);
+        add(&BRIDGES, name.clone());
+        if bridge.internal {
+            add(&INTERNAL, name.clone());
+        }
+        if bridge.icc {
+            add(&ICC, [name.clone(), name.clone()].concat());
+        }
+        for subnet in &bridge.subnets {
+            let (open, pinged) = match subnet.range.family() {
+                Family::V4 => (&OPEN, &PINGED),
+                Family::V6 => (&OPEN6, &PINGED6),
+            };
+            if subnet.open {
+                add(open, name.clone());
+            }
+            if subnet.routed {
+                add(pinged, name.clone());
+            }
+        }
+        for from in &bridge.trusted {
+            add(&TRUSTED, [interface_key(from), name.clone()].concat());
+        }
+    }
+    members
+}
+
+fn interface_key(name: &str) -> Vec<u8> {
+    let mut key = name.as_bytes().to_vec();
+    key.resize(16, 0);
+    key
+}
+
+fn elements_of_all(endpoints: &[Endpoint]) -> Vec<Element> {
+    let elements = endpoints.iter().flat_map(|endpoint| {
+        endpoint
+            .ports
+            .iter()
+            .filter_map(|port| element_of(endpoint.address(Family::of(port.host_ip))?, port))
+    });
+    elements.collect()
 }
 
 /// Parts of a key and of data are padded to four bytes each.
-fn element_of(container: Ipv4Addr, port: &PortBinding) -> Option<Element> {
-    let IpAddr::V4(host) = port.host_ip else { return None };
+fn element_of(container: IpAddr, port: &PortBinding) -> Option<Element> {
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let (any, one, routed) = match container {
+        IpAddr::V4(_) => (&PORTS, &ADDRESS_PORTS, &ROUTED),
+        IpAddr::V6(_) => (&PORTS6, &ADDRESS_PORTS6, &ROUTED6),
+    };
     let number = |port: u16| [port.to_be_bytes(), [0, 0]].concat();
-    let protocol = [port.protocol.number(), 0, 0, 0];
-    let data = [container.octets().to_vec(), number(port.container_port)].concat();
-    if host.is_unspecified() {
-        return Some((PORTS.name, ([protocol.to_vec(), number(port.host_port)].concat(), data)));
+    let protocol = vec![port.protocol.number(), 0, 0, 0];
+    if port.host_port == 0 {
+        let key = [octets(container), protocol, number(port.container_port)].concat();
+        return Some((routed.name, (key, Vec::new())));
     }
-    let key = [protocol.to_vec(), host.octets().to_vec(), number(port.host_port)].concat();
-    Some((ADDRESS_PORTS.name, (key, data)))
+    let data = [octets(container), number(port.container_port)].concat();
+    if port.host_ip.is_unspecified() {
+        return Some((any.name, ([protocol, number(port.host_port)].concat(), data)));
+    }
+    let key = [protocol, octets(port.host_ip), number(port.host_port)].concat();
+    Some((one.name, (key, data)))
 }
 
 fn change(batch: &mut Batch, what: ElementChange, elements: &[Element]) {
-    for map in [PORTS.name, ADDRESS_PORTS.name] {
-        let of_map = elements.iter().filter(|(name, _)| *name == map).map(|(_, element)| element);
-        batch.change_elements(what, map, of_map);
+    for map in PORT_MAPS.into_iter().chain(BRIDGE_SETS) {
+        let of_map = elements.iter().filter(|(name, _)| *name == map.name);
+        let mut of_map = of_map.map(|(_, element)| element).peekable();
+        if of_map.peek().is_some() {
+            batch.change_elements(what, map.name, of_map);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The networks and endpoints in memory: the truth of this process, written through to disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -52,23 +52,36 @@ impl State {
         })
     }
 
-    pub(crate) fn addresses(&self, network_id: &str) -> BTreeSet<Ipv4Addr> {
+    pub(crate) fn addresses(&self, network_id: &str) -> BTreeSet<IpAddr> {
         self.endpoints
             .values()
             .filter(|endpoint| endpoint.network_id == network_id)
-            .filter_map(|endpoint| endpoint.ip)
+            .flat_map(Endpoint::addresses)
             .collect()
     }
 
-    pub(crate) fn free_interface(&self, container_id: &str) -> String {
-        let taken: BTreeSet<&str> = self
+    /// The endpoints of a container, in the order of their interfaces.
+    pub(crate) fn endpoints_of(&self, container_id: &str) -> Vec<Endpoint> {
+        let mut endpoints: Vec<_> = self
             .endpoints
             .values()
             .filter(|endpoint| endpoint.container_id == container_id)
-            .filter_map(|endpoint| endpoint.interface.as_deref())
+            .cloned()
             .collect();
-        let mut names = (0_u32..).map(|number| format!("eth{number}"));
-        names.find(|name| !taken.contains(name.as_str())).unwrap_or_default()
+        endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
+        endpoints
+    }
+
+    /// The next name with this prefix that no interface of the container has.
+    pub(crate) fn free_interface(&self, container_id: &str, prefix: &str) -> String {
+        let mut names = (0_u32..).map(|number| format!("{prefix}{number}"));
+        names.find(|name| !self.has_interface(container_id, name)).unwrap_or_default()
+    }
+
+    pub(crate) fn has_interface(&self, container_id: &str, name: &str) -> bool {
+        self.endpoints.values().any(|endpoint| {
+            endpoint.container_id == container_id && endpoint.interface.as_deref() == Some(name)
+        })
     }
 }
 

@@ -68,6 +68,15 @@ impl Store {
         write().map_err(|error| state_error(&self.path, error.to_string()))
     }
 
+    pub(crate) fn remove_network(&self, id: &str) -> Result<()> {
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(NETWORKS)?.remove(id)?;
+            Ok(transaction.commit()?)
+        };
+        write().map_err(|error| state_error(&self.path, error.to_string()))
+    }
+
     /// Endpoints of this and earlier processes since the boot. A file that cannot be read is one
     /// that was never finished; it goes.
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>> {
@@ -75,6 +84,9 @@ impl Store {
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for entry in fs::read_dir(&self.endpoints).context(list)? {
             let path = entry.context(list)?.path();
+            if path.is_dir() {
+                continue; // the names
+            }
             // The directory of names is not one of them.
             if path.is_dir() {
                 continue;

@@ -8,4 +8,5 @@ mod files;
 mod lab;
 mod latency;
 mod lifecycle;
+mod networks;
 mod traffic;

@@ -186,14 +186,19 @@ fn containers_do_not_reach_the_hosts_loopback() {
 #[test]
 fn without_icc_neighbours_meet_through_published_ports_only() {
     let Some(lab) = Lab::new() else { return };
-    run("sysctl", &["-qw", "net.bridge.bridge-nf-call-iptables=1"]);
     let config = network::Config { icc: false, ..lab.config() };
     let network = network::Network::open(config).unwrap();
     let web = Container::start(&network, "web", &["8080:80"]);
     let neighbour = Container::start(&network, "neighbour", &[]);
     let server = web.listen(80);
-    assert!(is_unreachable(&neighbour.namespace, web.ip(), 80));
-    peer_of(&server, connect_from(&neighbour.namespace, HOST, 8080).unwrap());
+    for others_are_filtered in ["1", "0"] {
+        run(
+            "sysctl",
+            &["-qw", &format!("net.bridge.bridge-nf-call-iptables={others_are_filtered}")],
+        );
+        assert!(is_unreachable(&neighbour.namespace, web.ip(), 80));
+        peer_of(&server, connect_from(&neighbour.namespace, HOST, 8080).unwrap());
+    }
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! The files that say who is called what in a network, for those who answer containers' queries.
+
+use resolver::{NameEntry, NetworkNames, names_path};
+
+use crate::endpoint::Endpoint;
+use crate::error::{Context as _, Result};
+use crate::network::{Inner, lock};
+
+impl Inner {
+    /// Writes the names of a network as they are now, or removes those of one that is gone.
+    pub(crate) fn write_names(&self, network_id: &str) -> Result<()> {
+        let path = names_path(&self.config.exec_root, network_id);
+        // Held over the write: of two writers the later one has the later state.
+        let _one_writer = lock(&self.names);
+        let names = {
+            let state = lock(&self.state);
+            let Some(record) = state.networks.get(network_id) else {
+                return resolver::remove_names(&path)
+                    .context(|| format!("remove {}", path.display()));
+            };
+            if !record.has_names() {
+                return Ok(());
+            }
+            let mut names = NetworkNames::new(&record.id, &record.name);
+            let endpoints = state.endpoints.values();
+            names.entries = endpoints.filter(|e| e.network_id == network_id).map(entry).collect();
+            names
+        };
+        resolver::write_atomically(&path, &names).context(|| format!("write {}", path.display()))
+    }
+}
+
+fn entry(endpoint: &Endpoint) -> NameEntry {
+    NameEntry {
+        container_id: endpoint.container_id.clone(),
+        name: endpoint.container_name.clone(),
+        hostname: endpoint.hostname.clone(),
+        aliases: endpoint.aliases.clone(),
+        ipv4: endpoint.ip,
+        ipv6: endpoint.ip6,
+        links: endpoint.links.clone(),
+    }
+}
