@@ -23,6 +23,7 @@ mod ids;
 pub mod image_ops;
 pub mod info;
 pub mod logs;
+mod network_ops;
 mod prune;
 mod recovery;
 mod shim;

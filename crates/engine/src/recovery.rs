@@ -30,7 +30,8 @@ use crate::container::exit::remove_cgroups;
 use crate::container::handle::Registry;
 use crate::container::owner::{self, Found};
 use crate::container::{
-    ContainerId, ContainerPaths, ContainerRecord, Intent, Status, paths, remove, restart,
+    ContainerId, ContainerPaths, ContainerRecord, EndpointSettings, Intent, Status, paths, remove,
+    restart,
 };
 use crate::shim::Shim;
 use crate::store::Store;
@@ -70,6 +71,7 @@ pub(crate) async fn open(config: Config) -> Result<Engine> {
         Ok(())
     })
     .await?;
+    complete_networks(&engine, &mut recovered).await;
     let count = recovered.len();
     for (record, _) in &recovered {
         engine.inner.registry.reserve(&record.name, &record.id)?;
@@ -89,6 +91,59 @@ pub(crate) async fn open(config: Config) -> Result<Engine> {
     let elapsed_ms = began.elapsed().as_millis();
     tracing::info!(containers = count, elapsed_ms, "containers recovered");
     Ok(engine)
+}
+
+/// Completes connections and disconnections that were cut off: a container that runs has the
+/// endpoints that its record names, and no others.
+async fn complete_networks(engine: &Engine, recovered: &mut [(ContainerRecord, Found)]) {
+    for (record, found) in recovered {
+        if *found != Found::Running || !record.host_config.network_mode.has_sandbox() {
+            continue;
+        }
+        let (own, mut changed) = (engine.clone(), record.clone());
+        let completed = crate::blocking(move || {
+            complete(&own, &mut changed);
+            Ok(changed)
+        });
+        match completed.await {
+            Ok(changed) if changed != *record => {
+                *record = changed;
+                if let Err(error) = engine.inner.store.put(record).await {
+                    tracing::error!(container_id = %record.id, %error, "networks not recorded");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(container_id = %record.id, %error, "networks not recovered");
+            }
+        }
+    }
+}
+
+fn complete(engine: &Engine, record: &mut ContainerRecord) {
+    let network = &engine.inner.network;
+    let id = record.id.as_str();
+    let present = network.endpoints(id);
+    for endpoint in &present {
+        let name = &endpoint.network_name;
+        if !record.networks.contains_key(name)
+            && let Err(error) = network.disconnect(id, name)
+        {
+            tracing::warn!(container_id = id, network = name, %error, "endpoint not removed");
+        }
+    }
+    let is_present = |name: &String| present.iter().any(|e| e.network_name == *name);
+    for (name, settings) in &record.networks {
+        if is_present(name) || matches!(name.as_str(), "none" | "host") {
+            continue;
+        }
+        if let Err(error) = crate::container::network::join(engine, record, name, settings) {
+            tracing::warn!(container_id = id, network = name, %error, "network not joined again");
+        }
+    }
+    let mut networks = record.networks.clone();
+    crate::container::network::refresh(engine, id, &mut networks);
+    record.networks = networks;
 }
 
 fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
@@ -259,10 +314,11 @@ fn take_over(engine: &Engine, record: &mut ContainerRecord, state: &protocol::St
         run.oom_killed = false;
         run.health = crate::container::initial_health(&record.config);
         record.intent = None;
-        for endpoint in engine.inner.network.endpoints(record.id.as_str()) {
-            let name = endpoint.network_name.clone();
-            let settings = record.networks.entry(name).or_default();
-            crate::container::live_endpoint(settings, endpoint);
+        if record.networks.is_empty() {
+            // The mode's network, which a start adds when no other is there.
+            let endpoints = engine.inner.network.endpoints(record.id.as_str());
+            let names = endpoints.into_iter().map(|endpoint| endpoint.network_name);
+            record.networks.extend(names.map(|name| (name, EndpointSettings::default())));
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Before the record nothing can be seen of the container, and a crash leaves only directories
 //! that no record names. An error undoes every step.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::owner::{self, Found};
 use super::record::{ContainerId, ContainerRecord, EndpointSettings, Intent};
 use super::request::{ContainerPaths, CreateRequest, Created};
 use super::state::ContainerState;
-use super::{name, publish, remove, validate};
+use super::{connect, name, publish, remove, validate};
 use crate::spec;
 use crate::volume::{ANONYMOUS_LABEL, CreatedMounts, MountPlan, plan_mounts};
 use crate::{Engine, Error, ErrorKind, Result};
@@ -371,49 +372,40 @@ fn fill_in(
     Ok(())
 }
 
-/// Checks the endpoints asked for, and adds the one that the mode implies.
+/// Checks the endpoints asked for, and adds the one that the mode implies. They go by the names of
+/// their networks, however the client called them.
 fn endpoints(
     engine: &Engine,
     mode: &NetworkMode,
-    networks: &mut std::collections::BTreeMap<String, EndpointSettings>,
+    networks: &mut BTreeMap<String, EndpointSettings>,
 ) -> Result<()> {
-    let Some(main) = mode.network_name() else {
-        if networks.keys().next().is_some() {
-            networks.clear();
-        }
-        return Ok(());
-    };
-    // A client names the default network as it named the mode.
-    if let Some(endpoint) = networks.remove("default") {
-        networks.entry("bridge".to_owned()).or_insert(endpoint);
-    }
-    networks.entry(main.to_owned()).or_default();
-    for (name, endpoint) in networks.iter_mut() {
-        let unsupported = [
-            (!endpoint.link_local_ips.is_empty(), "link-local addresses"),
-            (!endpoint.driver_opts.is_empty(), "driver options of an endpoint"),
-            (!endpoint.links.is_empty(), "links within a network"),
-        ];
-        if let Some((_, what)) = unsupported.iter().find(|(asked, _)| *asked) {
-            return Err(Error::InvalidParameter(format!("{what} are not supported")));
-        }
-        let info = match engine.inner.network.inspect(name).map_err(Error::from) {
+    let asked = std::mem::take(networks);
+    let Some(main) = mode.network_name() else { return Ok(()) };
+    let mut add = |name: &str, mut settings: EndpointSettings| -> Result<()> {
+        let name = match engine.inner.network.inspect(name).map_err(Error::from) {
             // It may be made before the start, which tells if it was not.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            found => found?,
+            Err(error) if error.kind() == ErrorKind::NotFound => name.to_owned(),
+            Err(error) => return Err(error),
+            Ok(info) => {
+                connect::check_settings(&info, &settings)?;
+                settings.network_id.clone_from(&info.record.id);
+                info.record.name
+            }
         };
-        endpoint.network_id.clone_from(&info.record.id);
-        let user_defined = !info.record.is_predefined();
-        if !user_defined && !endpoint.aliases.is_empty() {
-            return Err(Error::InvalidParameter(
-                "network-scoped aliases are only supported for user-defined networks".to_owned(),
-            ));
-        }
-        if !user_defined && (endpoint.ipv4_address.is_some() || endpoint.ipv6_address.is_some()) {
-            return Err(Error::InvalidParameter(
-                "user-specified IP address is supported on user-defined networks only".to_owned(),
-            ));
-        }
+        networks.insert(name, settings);
+        Ok(())
+    };
+    // First, so that what a client says of it replaces it.
+    add(main, EndpointSettings::default())?;
+    for (name, settings) in asked {
+        add(&name, settings)?;
+    }
+    if networks.len() > 1 && networks.keys().any(|name| matches!(name.as_str(), "host" | "none")) {
+        return Err(Error::InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in \
+             private (none) or host mode"
+                .to_owned(),
+        ));
     }
     Ok(())
 }

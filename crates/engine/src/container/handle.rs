@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::record::{ContainerId, ContainerRecord};
+use super::record::{ContainerId, ContainerRecord, EndpointSettings};
 use super::request::{ContainerPaths, RemoveOptions, UpdateRequest};
 use super::state::Health;
 use crate::shim::Shim;
@@ -38,6 +38,10 @@ pub(crate) enum Request {
     Remove { options: RemoveOptions, answer: Answer<()> },
     /// Connect to its streams: now, or in the backlog of the shim to come.
     Attach { request: runtime::shim::protocol::Request, answer: Answer<tokio::net::UnixStream> },
+    /// Give it an endpoint in a network.
+    Connect { network: String, settings: Box<EndpointSettings>, answer: Answer<()> },
+    /// Take its endpoint in a network away.
+    Disconnect { network: String, force: bool, answer: Answer<()> },
     /// A probe's verdict.
     #[allow(dead_code, reason = "probes come next")]
     Health { health: Option<Health>, answer: Answer<()> },

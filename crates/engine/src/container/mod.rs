@@ -5,6 +5,7 @@
 //! the event bus. Nobody else writes a container's record.
 
 mod config;
+mod connect;
 mod create;
 pub(crate) mod driver;
 pub(crate) mod exit;
@@ -14,7 +15,8 @@ mod list;
 mod log;
 mod mode;
 mod name;
-mod network;
+mod name_files;
+pub(crate) mod network;
 mod operations;
 pub(crate) mod owner;
 pub(crate) mod paths;
@@ -37,7 +39,6 @@ pub use host_config::{
     VolumeOptions, WeightDevice,
 };
 pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode, UtsMode};
-pub(crate) use network::live_endpoint;
 pub use record::{
     ContainerId, ContainerRecord, EndpointSettings, Intent, LiveEndpoint, MountPoint, PublishedPort,
 };

@@ -100,6 +100,12 @@ impl NetworkMode {
         matches!(self, Self::Default | Self::Bridge | Self::User(_))
     }
 
+    /// Whether the container has a network namespace of its own.
+    #[must_use]
+    pub fn has_sandbox(&self) -> bool {
+        !matches!(self, Self::Host | Self::Container(_))
+    }
+
     /// The network's name for modes that name one: `bridge`, `host`, `none` or a user's.
     #[must_use]
     pub fn network_name(&self) -> Option<&str> {

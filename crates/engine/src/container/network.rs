@@ -1,13 +1,14 @@
-//! A container's namespaces, endpoints and name files, as its modes ask for them.
+//! A container's namespaces and endpoints, as its modes and networks ask for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use ::network::{DnsOptions, EndpointRequest, ExtraHost, HostsOptions, PortRequest};
+use ::network::{Endpoint, EndpointRequest, PortRequest};
 
 use super::config::{ContainerPort, Protocol};
 use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
+use super::name_files;
 use super::record::{ContainerRecord, EndpointSettings, LiveEndpoint, PublishedPort};
 use super::request::ContainerPaths;
 use crate::spec::{Namespace, Namespaces};
@@ -39,22 +40,24 @@ pub(super) fn connect(
             name_paths = other_paths;
             Namespace::Path(format!("/proc/{pid}/ns/net").into())
         }
-        _ => {
+        mode => {
             let sandbox = engine
                 .inner
                 .network
                 .create_sandbox(record.id.as_str())
                 .map_err(|error| setup_failed(&error.to_string()))?;
+            if !record.config.network_disabled {
+                // Disconnected from everything, it comes back to where it was made for.
+                if let Some(main) = mode.network_name().filter(|_| networks.is_empty()) {
+                    networks.insert(main.to_owned(), EndpointSettings::default());
+                }
+                join_all(engine, record, &mut networks)?;
+            }
             Namespace::Path(sandbox.netns_path)
         }
     };
-    if record.host_config.network_mode.has_endpoint() && !record.config.network_disabled {
-        for (name, endpoint) in &mut networks {
-            join(engine, record, name, endpoint)?;
-        }
-    }
     if name_paths == *paths {
-        write_name_files(engine, record, paths, &networks)?;
+        name_files::write(engine, record, paths, &networks)?;
     }
     Ok(Connected { namespaces: namespaces(engine, record, network)?, networks, name_paths })
 }
@@ -63,27 +66,39 @@ fn setup_failed(reason: &str) -> Error {
     Error::Internal(format!("failed to set up container networking: {reason}"))
 }
 
-fn join(
+/// Joins the container's networks, that of its mode first: its interface is `eth0`.
+fn join_all(
+    engine: &Engine,
+    record: &ContainerRecord,
+    networks: &mut BTreeMap<String, EndpointSettings>,
+) -> Result<()> {
+    let main = record.host_config.network_mode.network_name().unwrap_or_default();
+    let is_main = |(name, endpoint): &(&String, &EndpointSettings)| {
+        *name == main || (!main.is_empty() && endpoint.network_id.starts_with(main))
+    };
+    let first = networks.iter().find(is_main).map(|(name, _)| name.clone());
+    let mut names: Vec<String> = networks.keys().cloned().collect();
+    names.sort_by_key(|name| Some(name) != first.as_ref());
+    for name in names.iter().filter(|name| !matches!(name.as_str(), "none" | "host")) {
+        if let Some(settings) = networks.get(name) {
+            join(engine, record, name, settings)?;
+        }
+    }
+    refresh(engine, record.id.as_str(), networks);
+    engine.inner.network.check_published(record.id.as_str())?;
+    Ok(())
+}
+
+/// Gives the container an endpoint in a network.
+pub(crate) fn join(
     engine: &Engine,
     record: &ContainerRecord,
     name: &str,
-    endpoint: &mut EndpointSettings,
-) -> Result<()> {
-    let mac = endpoint.mac_address.as_ref().or(record.config.mac_address.as_ref());
-    let request = EndpointRequest {
-        container_name: record.name.clone(),
-        ports: port_requests(record)?,
-        mac: mac
-            .map(|mac| mac.parse())
-            .transpose()
-            .map_err(|error: ::network::Error| Error::InvalidParameter(error.to_string()))?,
-        ip: match endpoint.ipv4_address {
-            Some(IpAddr::V4(ip)) => Some(ip),
-            _ => None,
-        },
-    };
+    settings: &EndpointSettings,
+) -> Result<Endpoint> {
+    let request = endpoint_request(engine, record, name, settings)?;
     let made = engine.inner.network.connect(record.id.as_str(), name, &request);
-    let made = made.map_err(|error| match error {
+    made.map_err(|error| match error {
         ::network::Error::PortAllocated { .. }
         | ::network::Error::PortsExhausted { .. }
         | ::network::Error::PortUnusable { .. } => setup_failed(&format!(
@@ -91,19 +106,92 @@ fn join(
             record.name, record.id
         )),
         error => Error::from(error),
-    })?;
-    live_endpoint(endpoint, made);
-    Ok(())
+    })
+}
+
+fn endpoint_request(
+    engine: &Engine,
+    record: &ContainerRecord,
+    name: &str,
+    settings: &EndpointSettings,
+) -> Result<EndpointRequest> {
+    let mac = settings.mac_address.as_ref().or(record.config.mac_address.as_ref());
+    let hostname = &record.config.hostname;
+    Ok(EndpointRequest {
+        container_name: record.name.clone(),
+        hostname: Some(hostname.clone()).filter(|hostname| hostname != record.id.short()),
+        aliases: settings.aliases.clone(),
+        links: linked(engine, &settings.links)?,
+        ports: port_requests(record)?,
+        mac: mac
+            .map(|mac| mac.parse())
+            .transpose()
+            .map_err(|error: ::network::Error| Error::InvalidParameter(error.to_string()))?,
+        ip: match settings.ipv4_address {
+            Some(IpAddr::V4(ip)) => Some(ip),
+            _ => None,
+        },
+        ip6: match settings.ipv6_address {
+            Some(IpAddr::V6(ip)) => Some(ip),
+            _ => None,
+        },
+        link_local: settings.link_local_ips.clone(),
+        gw_priority: settings.gw_priority,
+        options: settings.driver_opts.clone(),
+        reserved: reserved(engine, record, name),
+    })
+}
+
+/// Aliases to container ids.
+fn linked(engine: &Engine, links: &[String]) -> Result<BTreeMap<String, String>> {
+    let find = |link: &String| {
+        let (name, alias) = link.split_once(':').unwrap_or((link, link));
+        let container = engine.inner.registry.find(name)?;
+        Ok((alias.to_owned(), container.id.to_string()))
+    };
+    links.iter().map(find).collect()
+}
+
+/// The addresses that other containers asked for in a network. Those that run have them; to those
+/// that do not they are kept.
+fn reserved(engine: &Engine, record: &ContainerRecord, name: &str) -> BTreeSet<IpAddr> {
+    let containers = engine.inner.registry.all();
+    let others = containers.iter().filter(|container| container.id != record.id);
+    others
+        .flat_map(|other| {
+            let other = other.record();
+            let asked = other.networks.get(name).map(|e| [e.ipv4_address, e.ipv6_address]);
+            asked.into_iter().flatten().flatten()
+        })
+        .collect()
+}
+
+/// Takes over what the container's endpoints have now: one that comes or goes moves the published
+/// ports of others.
+pub(crate) fn refresh(
+    engine: &Engine,
+    container_id: &str,
+    networks: &mut BTreeMap<String, EndpointSettings>,
+) {
+    networks.values_mut().for_each(|settings| settings.live = None);
+    for endpoint in engine.inner.network.endpoints(container_id) {
+        if let Some(settings) = networks.get_mut(&endpoint.network_name) {
+            live_endpoint(settings, endpoint);
+        }
+    }
 }
 
 /// Takes over what the network gave.
-pub(crate) fn live_endpoint(settings: &mut EndpointSettings, made: ::network::Endpoint) {
+pub(crate) fn live_endpoint(settings: &mut EndpointSettings, made: Endpoint) {
     settings.network_id = made.network_id;
     settings.live = Some(LiveEndpoint {
         endpoint_id: made.id,
         ip_address: made.ip.map(IpAddr::V4),
         ip_prefix_len: made.prefix,
         gateway: made.gateway.map(IpAddr::V4),
+        ip6_address: made.ip6.map(IpAddr::V6),
+        ip6_prefix_len: made.prefix6,
+        gateway6: made.gateway6.map(IpAddr::V6),
         mac_address: made.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         ports: made.ports.iter().map(published).collect(),
     });
@@ -263,60 +351,4 @@ pub(super) fn shared_shm(
         }
         _ => Ok(None),
     }
-}
-
-/// Writes hosts, hostname and resolv.conf.
-fn write_name_files(
-    engine: &Engine,
-    record: &ContainerRecord,
-    paths: &ContainerPaths,
-    networks: &BTreeMap<String, EndpointSettings>,
-) -> Result<()> {
-    let config = engine.config();
-    let host_config = &record.host_config;
-    let write =
-        |path: &Path, text: &str| std::fs::write(path, text).map_err(Error::io("write", path));
-    let servers = if host_config.dns.is_empty() {
-        config.dns.clone()
-    } else {
-        host_config.dns.iter().filter_map(|server| server.parse().ok()).collect()
-    };
-    let or = |own: &Vec<String>, default: &Vec<String>| {
-        if own.is_empty() { default.clone() } else { own.clone() }
-    };
-    let dns = DnsOptions {
-        servers,
-        search: or(&host_config.dns_search, &config.dns_search),
-        options: or(&host_config.dns_options, &config.dns_options),
-    };
-    let shares_host = host_config.network_mode == NetworkMode::Host;
-    let resolv = if shares_host && dns == DnsOptions::default() {
-        // With the host's network its loopback resolvers answer as well.
-        std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
-    } else {
-        ::network::resolv_conf(&::network::host_resolv_conf(), &dns)?
-    };
-    write(&paths.resolv_conf, &resolv)?;
-
-    let live = networks.values().filter_map(|endpoint| endpoint.live.as_ref());
-    let addresses: Vec<IpAddr> = live.clone().filter_map(|live| live.ip_address).collect();
-    let gateway = live.filter_map(|live| live.gateway).next();
-    let extra_hosts: Vec<ExtraHost> = host_config
-        .extra_hosts
-        .iter()
-        .map(|text| ExtraHost::parse(text))
-        .collect::<Result<_, _>>()?;
-    let hosts = if shares_host && extra_hosts.is_empty() {
-        std::fs::read_to_string("/etc/hosts").unwrap_or_default()
-    } else {
-        ::network::hosts_file(&HostsOptions {
-            hostname: if addresses.is_empty() { "" } else { &record.config.hostname },
-            domainname: &record.config.domainname,
-            addresses: &addresses,
-            extra_hosts: &extra_hosts,
-            host_gateway: config.host_gateway_ips.first().copied().or(gateway),
-        })?
-    };
-    write(&paths.hosts, &hosts)?;
-    write(&paths.hostname, &::network::hostname_file(&record.config.hostname)?)
 }

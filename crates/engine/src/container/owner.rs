@@ -174,6 +174,12 @@ impl Owner {
             Request::Attach { request, answer } => {
                 let _ = answer.send(self.attach(&request).await);
             }
+            Request::Connect { network, settings, answer } => {
+                let _ = answer.send(self.connect(network, *settings).await);
+            }
+            Request::Disconnect { network, force, answer } => {
+                let _ = answer.send(self.disconnect(network, force).await);
+            }
             Request::Health { health, answer } => {
                 let _ = answer.send(self.set_health(health).await);
             }
@@ -554,7 +560,7 @@ impl Owner {
         Ok(())
     }
 
-    fn shim(&self) -> Shim {
+    pub(super) fn shim(&self) -> Shim {
         Shim::new(&self.paths.bundle)
     }
 

@@ -1,6 +1,6 @@
 //! Tells the event bus what happened to a container.
 
-use super::record::ContainerRecord;
+use super::record::{ContainerId, ContainerRecord, EndpointSettings};
 use crate::event::{Event, EventBus, EventType};
 
 /// Publishes `action` on the container with the attributes that every such event has.
@@ -34,20 +34,27 @@ pub(crate) fn died(bus: &EventBus, record: &ContainerRecord) {
 /// Publishes that the container's endpoints came or went.
 pub(crate) fn networks(bus: &EventBus, record: &ContainerRecord, action: &str) {
     for (name, endpoint) in &record.networks {
-        if endpoint.network_id.is_empty() {
-            continue;
+        if !endpoint.network_id.is_empty() {
+            bus.publish(network(&record.id, name, Some(endpoint), action));
         }
-        let kind = if matches!(name.as_str(), "host") {
-            "host"
-        } else if name == "none" {
-            "null"
-        } else {
-            "bridge"
-        };
-        let event = Event::new(EventType::Network, action, endpoint.network_id.clone())
-            .with("container", record.id.as_str())
-            .with("name", name.clone())
-            .with("type", kind);
-        bus.publish(event);
     }
+}
+
+/// Makes an event about one endpoint.
+pub(crate) fn network(
+    container_id: &ContainerId,
+    name: &str,
+    endpoint: Option<&EndpointSettings>,
+    action: &str,
+) -> Event {
+    let kind = match name {
+        "host" => "host",
+        "none" => "null",
+        _ => "bridge",
+    };
+    let id = endpoint.map(|endpoint| endpoint.network_id.clone()).unwrap_or_default();
+    Event::new(EventType::Network, action, id)
+        .with("container", container_id.as_str())
+        .with("name", name)
+        .with("type", kind)
 }

@@ -210,8 +210,17 @@ pub struct LiveEndpoint {
     pub ip_address: Option<IpAddr>,
     /// Bits of the subnet.
     pub ip_prefix_len: u8,
-    /// The default route.
+    /// The way out of the network, if it has one.
     pub gateway: Option<IpAddr>,
+    /// The IPv6 address.
+    #[serde(default)]
+    pub ip6_address: Option<IpAddr>,
+    /// Bits of its subnet.
+    #[serde(default)]
+    pub ip6_prefix_len: u8,
+    /// The way out in IPv6.
+    #[serde(default)]
+    pub gateway6: Option<IpAddr>,
     /// The link address, `02:42:…`.
     pub mac_address: String,
     /// Published ports, with the host ports that were chosen.
