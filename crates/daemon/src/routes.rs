@@ -92,11 +92,11 @@ fn volume_and_network_routes() -> Router<Api> {
         .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
         .route("/networks", get(networks::list))
         .route("/networks/", get(networks::list))
-        .route("/networks/create", post(networks::unavailable))
+        .route("/networks/create", post(networks::create))
         .route("/networks/prune", post(networks::prune))
         .route("/networks/{id}", get(networks::inspect).delete(networks::remove))
-        .route("/networks/{id}/connect", post(networks::unavailable))
-        .route("/networks/{id}/disconnect", post(networks::unavailable))
+        .route("/networks/{id}/connect", post(networks::connect))
+        .route("/networks/{id}/disconnect", post(networks::disconnect))
 }
 
 fn absent_routes() -> Router<Api> {

@@ -11,6 +11,7 @@ pub(crate) use create::{config, create_request, update_request};
 pub(crate) use host_config::terminal_size;
 pub(crate) use inspect::{STORAGE_DRIVER, inspect};
 pub(crate) use list::{list_filter, summary};
+pub(crate) use network::endpoint_request;
 
 use jiff::Timestamp;
 

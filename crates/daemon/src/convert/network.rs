@@ -1,7 +1,63 @@
 //! Networks as Docker shows them.
 
-use network::NetworkInfo;
+use std::net::IpAddr;
+
+use axum::http::StatusCode;
+use docker_api::models::exact;
+use network::{IpamRequest, NetworkInfo, NetworkRequest};
 use serde_json::{Map, Value, json};
+
+use crate::error::{ApiError, ApiResult};
+
+/// Reads what a client asks of a network.
+pub(crate) fn network_request(wire: exact::NetworkCreate) -> ApiResult<NetworkRequest> {
+    let refused = |what: &str| Err(ApiError::invalid(what));
+    if wire.driver == "overlay" || wire.ingress || wire.scope == "swarm" {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
+             to connect this node to swarm and try again.",
+        ));
+    }
+    if wire.config_only || !wire.config_from.network.is_empty() {
+        return refused("networks that only configure others are not supported");
+    }
+    if !matches!(wire.scope.as_str(), "" | "local") {
+        return refused("invalid scope: networks of one host have the scope local");
+    }
+    Ok(NetworkRequest {
+        name: wire.name,
+        driver: wire.driver,
+        internal: wire.internal,
+        attachable: wire.attachable,
+        enable_ipv4: wire.enable_ipv4,
+        enable_ipv6: wire.enable_ipv6,
+        ipam_driver: wire.ipam.driver,
+        ipam_options: wire.ipam.options,
+        ipam: wire.ipam.config.into_iter().map(pool).collect::<ApiResult<_>>()?,
+        options: wire.options,
+        labels: wire.labels,
+    })
+}
+
+fn pool(wire: exact::IpamPool) -> ApiResult<IpamRequest> {
+    let range = |text: &str| -> ApiResult<_> {
+        Ok(Some(text).filter(|text| !text.is_empty()).map(str::parse).transpose()?)
+    };
+    let address = |text: &str| -> ApiResult<IpAddr> {
+        text.parse().map_err(|_| ApiError::invalid(format!("invalid IP address: {text}")))
+    };
+    Ok(IpamRequest {
+        subnet: range(&wire.subnet)?,
+        ip_range: range(&wire.ip_range)?,
+        gateway: Some(wire.gateway.as_str()).filter(|g| !g.is_empty()).map(address).transpose()?,
+        aux_addresses: wire
+            .auxiliary_addresses
+            .iter()
+            .map(|(name, text)| Ok((name.clone(), address(text)?)))
+            .collect::<ApiResult<_>>()?,
+    })
+}
 
 /// Whether to tell who is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +74,12 @@ pub(crate) fn network(info: &NetworkInfo, endpoints: Endpoints) -> Value {
         .ipam
         .iter()
         .map(|ipam| {
-            let mut wire = json!({
-                "Subnet": ipam.subnet.to_string(),
-                "Gateway": ipam.gateway.to_string(),
-            });
+            let mut wire = json!({"Subnet": ipam.subnet.to_string()});
             if let Some(range) = ipam.ip_range {
                 wire["IPRange"] = json!(range.to_string());
+            }
+            if let Some(gateway) = ipam.gateway {
+                wire["Gateway"] = json!(gateway.to_string());
             }
             if !ipam.aux_addresses.is_empty() {
                 wire["AuxiliaryAddresses"] = json!(ipam.aux_addresses);
@@ -41,11 +97,11 @@ pub(crate) fn network(info: &NetworkInfo, endpoints: Endpoints) -> Value {
         "Created": created.map(|created| created.to_string()).unwrap_or_default(),
         "Scope": "local",
         "Driver": record.driver.to_string(),
-        "EnableIPv4": true,
-        "EnableIPv6": false,
+        "EnableIPv4": record.enable_ipv4,
+        "EnableIPv6": record.enable_ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": null,
+            "Options": if record.is_predefined() { Value::Null } else { json!(record.ipam_options) },
             "Config": Some(ipam).filter(|ipam| !ipam.is_empty()),
         },
         "Internal": record.internal,
@@ -62,12 +118,13 @@ pub(crate) fn network(info: &NetworkInfo, endpoints: Endpoints) -> Value {
 fn containers(info: &NetworkInfo) -> Map<String, Value> {
     let convert = |endpoint: &network::Endpoint| {
         let address = endpoint.ip.map(|ip| format!("{ip}/{}", endpoint.prefix));
+        let address6 = endpoint.ip6.map(|ip| format!("{ip}/{}", endpoint.prefix6));
         let wire = json!({
             "Name": endpoint.container_name,
             "EndpointID": endpoint.id,
             "MacAddress": endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             "IPv4Address": address.unwrap_or_default(),
-            "IPv6Address": "",
+            "IPv6Address": address6.unwrap_or_default(),
         });
         (endpoint.container_id.clone(), wire)
     };

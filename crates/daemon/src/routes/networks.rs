@@ -1,67 +1,83 @@
-//! Networks: bridge, host and none can be listed and inspected; there are no others yet.
+//! Networks.
 
 use axum::Json;
 use axum::extract::State;
-use network::NetworkInfo;
+use axum::http::StatusCode;
+use docker_api::models::exact;
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::body::JsonBody;
+use crate::convert::container::endpoint_request;
 use crate::convert::network as convert;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Name;
-use crate::params::{Filters, Params};
-
-const FILTERS: [&str; 7] = ["dangling", "driver", "id", "label", "name", "scope", "type"];
-
-const ONLY_PREDEFINED: &str = "user-defined networks are not available yet: a container can use \
-                               the networks bridge, host and none";
+use crate::params::Params;
 
 /// `GET /networks`
 pub(crate) async fn list(State(api): State<Api>, params: Params) -> ApiResult<Json<Vec<Value>>> {
-    let filters = params.filters()?.only(&FILTERS)?;
-    let networks = api.blocking(|api| Ok(api.engine.network().list())).await?;
-    let shown = networks.iter().filter(|info| matches(&filters, info));
+    let networks = api.engine.network_list(params.filters()?.into()).await?;
     // A list does not say who is attached.
-    Ok(Json(shown.map(|info| convert::network(info, convert::Endpoints::Hidden)).collect()))
-}
-
-fn matches(filters: &Filters, info: &NetworkInfo) -> bool {
-    let record = &info.record;
-    let any = |name: &str, test: &dyn Fn(&str) -> bool| {
-        let values = filters.values(name);
-        values.is_empty() || values.iter().any(|value| test(value))
-    };
-    let labels = filters.values("label").iter().all(|label| match label.split_once('=') {
-        Some((key, value)) => record.labels.get(key).is_some_and(|have| have == value),
-        None => record.labels.contains_key(label.as_str()),
-    });
-    labels
-        && any("name", &|name| record.name.contains(name))
-        && any("id", &|id| record.id.starts_with(id))
-        && any("driver", &|driver| record.driver.to_string() == driver)
-        && any("scope", &|scope| scope == "local")
-        && any("type", &|kind| (kind == "builtin") == record.is_predefined())
-        // Predefined networks are never dangling: prune must not take them.
-        && any("dangling", &|value| ["0", "false"].contains(&value) || !record.is_predefined())
+    let shown = networks.iter().map(|info| convert::network(info, convert::Endpoints::Hidden));
+    Ok(Json(shown.collect()))
 }
 
 /// `GET /networks/{id}`
-pub(crate) async fn inspect(State(api): State<Api>, Name(name): Name) -> ApiResult<Json<Value>> {
-    let info = api.blocking(move |api| Ok(api.engine.network().inspect(&name)?)).await?;
-    Ok(Json(convert::network(&info, convert::Endpoints::Shown)))
+pub(crate) async fn inspect(
+    State(api): State<Api>,
+    Name(name): Name,
+    params: Params,
+) -> ApiResult<Json<Value>> {
+    let info = api.engine.network_inspect(&name).await?;
+    match params.text("scope") {
+        None | Some("local") => Ok(Json(convert::network(&info, convert::Endpoints::Shown))),
+        Some(scope) => {
+            Err(ApiError::not_found(format!("network {name} not found in scope {scope}")))
+        }
+    }
 }
 
-/// `POST /networks/create`, `…/connect`, `…/disconnect`
-pub(crate) async fn unavailable() -> ApiError {
-    ApiError::unsupported(ONLY_PREDEFINED)
+/// `POST /networks/create`
+pub(crate) async fn create(
+    State(api): State<Api>,
+    JsonBody(body): JsonBody<exact::NetworkCreate>,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    let request = convert::network_request(body.unwrap_or_default())?;
+    let (id, warnings) = api.engine.network_create(request).await?;
+    Ok((StatusCode::CREATED, Json(json!({"Id": id, "Warning": warnings.join("\n")}))))
+}
+
+/// `POST /networks/{id}/connect`
+pub(crate) async fn connect(
+    State(api): State<Api>,
+    Name(name): Name,
+    JsonBody(body): JsonBody<exact::NetworkConnect>,
+) -> ApiResult<StatusCode> {
+    let body = body.unwrap_or_default();
+    let settings = endpoint_request(body.endpoint_config)?;
+    api.engine.network_connect(&name, &body.container, settings).await?;
+    Ok(StatusCode::OK)
+}
+
+/// `POST /networks/{id}/disconnect`
+pub(crate) async fn disconnect(
+    State(api): State<Api>,
+    Name(name): Name,
+    JsonBody(body): JsonBody<exact::NetworkDisconnect>,
+) -> ApiResult<StatusCode> {
+    let body = body.unwrap_or_default();
+    api.engine.network_disconnect(&name, &body.container, body.force).await?;
+    Ok(StatusCode::OK)
 }
 
 /// `DELETE /networks/{id}`
-pub(crate) async fn remove(State(api): State<Api>, Name(name): Name) -> ApiResult<()> {
-    api.blocking(move |api| Ok(api.engine.network().remove(&name)?)).await
+pub(crate) async fn remove(State(api): State<Api>, Name(name): Name) -> ApiResult<StatusCode> {
+    api.engine.network_remove(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /networks/prune`
-pub(crate) async fn prune() -> Json<Value> {
-    Json(json!({"NetworksDeleted": null}))
+pub(crate) async fn prune(State(api): State<Api>, params: Params) -> ApiResult<Json<Value>> {
+    let pruned = api.engine.network_prune(params.filters()?.into()).await?;
+    Ok(Json(json!({"NetworksDeleted": Some(pruned).filter(|pruned| !pruned.is_empty())})))
 }

@@ -187,6 +187,57 @@ wire! {
     }
 }
 
+wire! {
+    /// Body of `POST /networks/create`.
+    NetworkCreate {
+        name: String = "Name",
+        driver: String = "Driver",
+        scope: String = "Scope",
+        internal: bool = "Internal",
+        attachable: bool = "Attachable",
+        ingress: bool = "Ingress",
+        config_only: bool = "ConfigOnly",
+        config_from: ConfigReference = "ConfigFrom",
+        enable_ipv4: Option<bool> = "EnableIPv4",
+        enable_ipv6: Option<bool> = "EnableIPv6",
+        ipam: Ipam = "IPAM",
+        options: BTreeMap<String, String> = "Options",
+        labels: BTreeMap<String, String> = "Labels",
+    }
+
+    /// The network whose configuration is used.
+    ConfigReference {
+        network: String = "Network",
+    }
+
+    /// Where a network's addresses come from.
+    Ipam {
+        driver: String = "Driver",
+        options: BTreeMap<String, String> = "Options",
+        config: Vec<IpamPool> = "Config",
+    }
+
+    /// One subnet.
+    IpamPool {
+        subnet: String = "Subnet",
+        ip_range: String = "IPRange",
+        gateway: String = "Gateway",
+        auxiliary_addresses: BTreeMap<String, String> = "AuxiliaryAddresses",
+    }
+
+    /// Body of `POST /networks/{id}/connect`.
+    NetworkConnect {
+        container: String = "Container",
+        endpoint_config: EndpointSettings = "EndpointConfig",
+    }
+
+    /// Body of `POST /networks/{id}/disconnect`.
+    NetworkDisconnect {
+        container: String = "Container",
+        force: bool = "Force",
+    }
+}
+
 /// The host's half of a container's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

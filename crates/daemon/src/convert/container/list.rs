@@ -135,10 +135,11 @@ fn command(argv: Vec<String>) -> String {
 
 fn ports(snapshot: &ContainerSnapshot) -> Vec<exact::Port> {
     let record = &snapshot.record;
-    if !record.state.status.has_process() || !record.host_config.network_mode.has_endpoint() {
+    if !record.state.status.has_process() || !network::has_interfaces(record) {
         return Vec::new();
     }
     let mut ports: Vec<exact::Port> = network::published(record)
+        .filter(|port| port.host_port != 0)
         .map(|port| exact::Port {
             ip: port.host_ip.to_string(),
             private_port: port.container_port.port,

@@ -12,7 +12,7 @@ use crate::error::{ApiError, ApiResult};
 const DEFAULT_NETWORK: &str = "bridge";
 
 /// Reads what a client asks of an endpoint; what the endpoint has is ours to say.
-pub(super) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<EndpointSettings> {
+pub(crate) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<EndpointSettings> {
     let ipam = wire.ipam_config.unwrap_or_default();
     Ok(EndpointSettings {
         ipv4_address: address(&ipam.ipv4_address)?,
@@ -56,6 +56,9 @@ pub(super) fn settings(record: &ContainerRecord) -> exact::NetworkSettings {
         ports: if runs { ports(record) } else { BTreeMap::new() },
         endpoint_id: default.endpoint_id,
         gateway: default.gateway,
+        global_ipv6_address: default.global_ipv6_address,
+        global_ipv6_prefix_len: default.global_ipv6_prefix_len,
+        ipv6_gateway: default.ipv6_gateway,
         ip_address: default.ip_address,
         ip_prefix_len: default.ip_prefix_len,
         mac_address: default.mac_address,
@@ -64,22 +67,19 @@ pub(super) fn settings(record: &ContainerRecord) -> exact::NetworkSettings {
     }
 }
 
-/// The endpoints by network name. Modes without an endpoint of their own show an empty one.
+/// The endpoints by network name.
 pub(super) fn endpoints(record: &ContainerRecord) -> BTreeMap<String, exact::EndpointSettings> {
-    let mut endpoints: BTreeMap<_, _> = record
-        .networks
-        .iter()
-        .map(|(name, endpoint)| (name.clone(), endpoint_to_wire(endpoint)))
-        .collect();
-    if endpoints.is_empty()
-        && let Some(name) = record.host_config.network_mode.network_name()
-    {
-        endpoints.insert(name.to_owned(), exact::EndpointSettings::default());
-    }
+    let endpoints = record.networks.iter();
     endpoints
+        .map(|(name, endpoint)| (name.clone(), endpoint_to_wire(record, name, endpoint)))
+        .collect()
 }
 
-fn endpoint_to_wire(endpoint: &EndpointSettings) -> exact::EndpointSettings {
+fn endpoint_to_wire(
+    record: &ContainerRecord,
+    name: &str,
+    endpoint: &EndpointSettings,
+) -> exact::EndpointSettings {
     let text = |ip: Option<IpAddr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
     let ipam = exact::EndpointIpam {
         ipv4_address: text(endpoint.ipv4_address),
@@ -102,9 +102,30 @@ fn endpoint_to_wire(endpoint: &EndpointSettings) -> exact::EndpointSettings {
         wire.gateway = text(live.gateway);
         wire.ip_address = text(live.ip_address);
         wire.ip_prefix_len = live.ip_prefix_len.into();
+        wire.ipv6_gateway = text(live.gateway6);
+        wire.global_ipv6_address = text(live.ip6_address);
+        wire.global_ipv6_prefix_len = live.ip6_prefix_len.into();
         wire.mac_address.clone_from(&live.mac_address);
     }
+    if !matches!(name, "bridge" | "host" | "none") {
+        wire.dns_names = Some(names(record, endpoint));
+    }
     wire
+}
+
+/// What neighbours on the network call the container.
+fn names(record: &ContainerRecord, endpoint: &EndpointSettings) -> Vec<String> {
+    let mut names = vec![record.name.clone()];
+    names.extend(endpoint.aliases.iter().cloned());
+    names.extend([record.id.short().to_owned(), record.config.hostname.clone()]);
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// Whether the container is in a network that gives it an interface.
+pub(super) fn has_interfaces(record: &ContainerRecord) -> bool {
+    record.networks.keys().any(|name| !matches!(name.as_str(), "host" | "none"))
 }
 
 /// Published ports of all endpoints.
@@ -113,7 +134,7 @@ pub(super) fn published(record: &ContainerRecord) -> impl Iterator<Item = &Publi
 }
 
 fn ports(record: &ContainerRecord) -> BTreeMap<String, Option<Vec<exact::PortBinding>>> {
-    if !record.host_config.network_mode.has_endpoint() {
+    if !has_interfaces(record) {
         return BTreeMap::new();
     }
     let mut ports: BTreeMap<String, Option<Vec<exact::PortBinding>>> =
@@ -121,7 +142,10 @@ fn ports(record: &ContainerRecord) -> BTreeMap<String, Option<Vec<exact::PortBin
     for port in published(record) {
         let binding = exact::PortBinding {
             host_ip: port.host_ip.to_string(),
-            host_port: port.host_port.to_string(),
+            // Without one it is reached under the container's own address.
+            host_port: Some(port.host_port)
+                .filter(|port| *port != 0)
+                .map_or_else(String::new, |port| port.to_string()),
         };
         let bindings = ports.entry(port.container_port.to_string()).or_default();
         bindings.get_or_insert_default().push(binding);
