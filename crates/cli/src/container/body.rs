@@ -162,7 +162,7 @@ fn host_config(
     host.list("CapAdd", flags.all("cap-add"));
     host.list("CapDrop", flags.all("cap-drop"));
     host.list("Dns", flags.all("dns"));
-    host.list("DnsOptions", &[flags.all("dns-option"), flags.all("dns-opt")].concat());
+    host.list("DnsOptions", flags.all("dns-option"));
     host.list("DnsSearch", flags.all("dns-search"));
     let hosts = flags.all("add-host").iter().filter_map(|h| checks::split_host(h));
     host.list("ExtraHosts", &hosts.map(|(name, ip)| format!("{name}:{ip}")).collect::<Vec<_>>());

@@ -102,7 +102,7 @@ pub(crate) struct Networks {
 impl Networks {
     /// Combines all `--network` values with the flags for the first one's endpoint.
     pub(crate) fn parse(flags: &Values) -> Result<Self, String> {
-        let names = flags.all("network").iter().chain(flags.all("net"));
+        let names = flags.all("network").iter();
         let mut attachments =
             names.map(|value| Attachment::parse(value)).collect::<Result<Vec<_>, _>>()?;
         let given = !attachments.is_empty();
@@ -143,8 +143,7 @@ fn apply_flags(first: &mut Attachment, flags: &Values) -> Result<(), String> {
     let both = |flag: &str, what: &str| {
         format!("conflicting options: cannot specify both --{flag} and per-network {what}")
     };
-    let aliases: Vec<String> =
-        flags.all("network-alias").iter().chain(flags.all("net-alias")).cloned().collect();
+    let aliases = flags.all("network-alias").to_vec();
     if !aliases.is_empty() {
         if !first.aliases.is_empty() {
             return Err(both("network-alias", "alias"));
@@ -203,7 +202,7 @@ mod tests {
             json!({"a": {"Aliases": ["x"], "IPAMConfig": {"IPv4Address": "10.0.0.2"}}, "b": {}})
         );
         assert_eq!(parse(&[]).expect("parses").endpoints(), json!({}));
-        assert_eq!(parse(&[("net", "host")]).expect("parses").mode, "host");
+        assert_eq!(parse(&[("network", "host")]).expect("parses").mode, "host");
     }
 
     #[test]

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use super::{Args, Command, Flag, parse_bool, usage_line};
 use crate::failure::Failure;
 
+/// Older names of flags: their values count as the flag's own, in the order given.
+const OTHER_SPELLINGS: [(&str, &str); 3] =
+    [("dns-opt", "dns-option"), ("net", "network"), ("net-alias", "network-alias")];
+
 /// The values given to flags, by long name, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Values(HashMap<&'static str, Vec<String>>);
@@ -225,7 +229,8 @@ fn store(flag: &'static Flag, value: String, values: &mut Values) -> Result<(), 
         };
         return Err(format!("invalid argument {value:?} for \"{name}\" flag: {why}"));
     }
-    values.set(flag.long, value);
+    let other = OTHER_SPELLINGS.iter().find(|(other, _)| *other == flag.long);
+    values.set(other.map_or(flag.long, |(_, long)| long), value);
     Ok(())
 }
 
