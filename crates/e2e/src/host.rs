@@ -239,6 +239,13 @@ impl Drop for Host {
                 let _ = self.teu().try_run(&args);
             }
         }
+        if let Ok(ids) = self.teu().run(&["network", "ls", "-q", "-f", "type=custom"]) {
+            let mut args = vec!["network", "rm"];
+            args.extend(ids.split_whitespace());
+            if args.len() > 2 {
+                let _ = self.teu().try_run(&args);
+            }
+        }
         let _ = self.stop_daemon();
         let _ =
             Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();

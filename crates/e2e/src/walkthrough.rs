@@ -88,12 +88,13 @@ impl Walkthrough {
     /// Serves the page from the default bridge in the background; returns it.
     pub fn bridge_page(&self) -> Result<String> {
         let publish = format!("{0}:{0}", self.port);
+        self.client.run(&["rm", "mydocker"])?;
         self.client.run(&[
             "run",
             "-it",
             "--net=bridge",
             "--name",
-            "web",
+            "mydocker",
             "-d",
             "-p",
             &publish,
@@ -104,14 +105,52 @@ impl Walkthrough {
         self.fetch()
     }
 
-    /// Removes every container the walkthrough made.
+    /// Moves the container to a network of its own; returns the page before, by the published port,
+    /// and by the gateway's address.
+    pub fn network_pages(&self) -> Result<Vec<String>> {
+        let mut pages = vec![self.fetch()?];
+        self.client.run(&["network", "disconnect", "bridge", "mydocker"])?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        ensure!(crate::http::get(address).is_err(), "the page answers without a network");
+        let links = self.client.run(&["exec", "mydocker", "cat", "/proc/net/dev"])?;
+        let interfaces = links.lines().filter(|line| line.contains(':'));
+        ensure!(interfaces.clone().count() == 1 && links.contains("lo:"), "{links}");
+        let id = self.client.run(&["network", "create", "mynet"])?;
+        ensure!(id.trim().len() == 64, "network create printed {id:?}");
+        self.client.run(&["network", "connect", "mynet", "mydocker"])?;
+        pages.push(self.fetch()?);
+        let shown = self.client.run(&["network", "inspect", "mynet"])?;
+        let shown: Vec<serde_json::Value> = serde_json::from_str(&shown)?;
+        let [network] = shown.as_slice() else { anyhow::bail!("not one network: {shown:?}") };
+        for key in [
+            "Name",
+            "Id",
+            "Scope",
+            "Driver",
+            "EnableIPv6",
+            "IPAM",
+            "Internal",
+            "Containers",
+            "Options",
+            "Labels",
+        ] {
+            ensure!(network.get(key).is_some(), "{key} is not in {network}");
+        }
+        let gateway = network["IPAM"]["Config"][0]["Gateway"].as_str().context("a gateway")?;
+        let address = SocketAddr::from((gateway.parse::<Ipv4Addr>()?, self.port));
+        pages.push(eventually("the page answers by the gateway", || crate::http::get(address))?);
+        Ok(pages)
+    }
+
+    /// Removes every container and network the walkthrough made.
     pub fn clean_up(&self) -> Result<()> {
         for id in
             self.client.run(&["ps", "-aq", "--filter", "ancestor=mydocker:v4"])?.split_whitespace()
         {
             self.client.run(&["rm", "-f", id])?;
         }
-        self.client.run(&["rm", "-f", "mydocker"]).map(drop)
+        self.client.run(&["rm", "-f", "mydocker"])?;
+        self.client.run(&["network", "rm", "-f", "mynet"]).map(drop)
     }
 
     fn typed(&self) -> Vec<(String, Duration)> {

@@ -21,13 +21,16 @@ fn main() -> Result<()> {
     cleaned
 }
 
-fn walk(walkthrough: &Walkthrough) -> Result<[(String, String); 2]> {
+fn walk(walkthrough: &Walkthrough) -> Result<Vec<(String, String)>> {
     println!("Installing nginx in a container and committing it as mydocker:v4 …");
     walkthrough.make_image()?;
     let port = walkthrough.port();
     println!("Serving it …");
-    Ok([
+    let mut pages = vec![
         (format!("http://localhost:{port}/ with --net=host"), walkthrough.host_page()?),
         (format!("http://localhost:{port}/ with -p {port}:{port}"), walkthrough.bridge_page()?),
-    ])
+    ];
+    let moved = walkthrough.network_pages()?.into_iter();
+    pages.extend(moved.map(|page| (format!("port {port} around a move to mynet"), page)));
+    Ok(pages)
 }

@@ -19,6 +19,7 @@ mod files;
 mod images;
 mod lifecycle;
 mod network;
+mod networks;
 mod recovery;
 mod registries;
 mod security;

@@ -22,7 +22,7 @@ both_clients!(
 );
 
 /// A server inside a container that answers each connection with who connected.
-const SERVER: &str = "while :; do nc -l -p 7 -e sh -c 'echo hello'; done";
+pub(crate) const SERVER: &str = "while :; do nc -l -p 7 -e sh -c 'echo hello'; done";
 
 fn none_has_only_loopback(world: &World) -> Result<()> {
     let ran = world.client.run(&["run", "--rm", "--net=none", "busybox", "ip", "-o", "link"])?;
@@ -54,7 +54,7 @@ fn bridge_has_an_address_and_a_route(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn hello(address: SocketAddr) -> Result<String> {
+pub(crate) fn hello(address: SocketAddr) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut answer = String::new();
@@ -63,7 +63,7 @@ fn hello(address: SocketAddr) -> Result<String> {
     Ok(answer)
 }
 
-fn published(world: &World, port: &str) -> Result<u16> {
+pub(crate) fn published(world: &World, port: &str) -> Result<u16> {
     let shown = world.client.run(&["port", "cc", port])?;
     let first = shown.lines().next().context("a binding")?;
     Ok(first.rsplit(':').next().context("a port")?.parse()?)

@@ -11,7 +11,9 @@ fn walk(program: Program) -> Result<()> {
     base_image(&host.teu())?;
     let walkthrough = Walkthrough::new(host.client(program))?;
     walkthrough.make_image()?;
-    for page in [walkthrough.host_page()?, walkthrough.bridge_page()?] {
+    let mut pages = vec![walkthrough.host_page()?, walkthrough.bridge_page()?];
+    pages.extend(walkthrough.network_pages()?);
+    for page in pages {
         ensure!(page.contains("served by nginx in a container"), "the page is {page:?}");
     }
     walkthrough.clean_up()
