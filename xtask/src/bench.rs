@@ -1,6 +1,8 @@
 //! Benchmarks beside the peers: same machine, same run, alternating; medians and ratios.
 
 mod image;
+mod names;
+mod net;
 mod peer;
 mod start;
 
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use names::load as names_load;
 use peer::Peer;
 
 /// `bench start`: how long containers and execs take.
@@ -28,6 +31,15 @@ pub(crate) fn image(options: &[&str]) -> Result<()> {
     finish(&mut peers, result)
 }
 
+/// `bench net`: throughput, published ports, connecting, names.
+pub(crate) fn net(options: &[&str]) -> Result<()> {
+    let runs = runs(options, 10)?;
+    let mut peers = Peer::all()?;
+    facts(&peers)?;
+    let result = net::measure(&peers, runs);
+    finish(&mut peers, result)
+}
+
 fn finish(peers: &mut [Peer], result: Result<()>) -> Result<()> {
     for peer in peers {
         peer.stop()?;
@@ -39,7 +51,7 @@ fn runs(options: &[&str], default: usize) -> Result<usize> {
     match options {
         [] => Ok(default),
         ["--runs", count] => count.parse().with_context(|| format!("--runs {count}")),
-        _ => bail!("usage: cargo xtask bench start|image [--runs N]"),
+        _ => bail!("usage: cargo xtask bench start|image|net [--runs N]"),
     }
 }
 

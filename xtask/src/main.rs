@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask check | tidy | vm-test | bench start | bench image | e2e docker-py`.
+//! Project tasks: `cargo xtask check | tidy | vm-test | bench start|image|net | e2e docker-py`.
 
 mod bench;
 mod check;
@@ -17,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   vm-test [FILTER…]              tests under Debian's kernel with cgroup v2, in a virtual machine
   bench start [--runs N]         run, exec, create/start/stop/rm beside docker and podman
   bench image [--runs N]         pull, unpack, save, load, commit beside docker and podman
+  bench net [--runs N]           throughput, published ports, connect, names beside docker and podman
   e2e docker-py --suite PATH     docker-py's own integration tests against a daemon of ours";
 
 fn main() -> ExitCode {
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
         ["vm-test", filters @ ..] => vm::run(filters),
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "image", options @ ..] => bench::image(options),
+        ["bench", "net", options @ ..] => bench::net(options),
+        // Started by `bench net` in a container's network.
+        ["bench", "names-load", options @ ..] => bench::names_load(options),
         ["e2e", "docker-py", options @ ..] => docker_py::run_suite(options),
         _ => {
             println!("{USAGE}");

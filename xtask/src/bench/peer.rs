@@ -11,6 +11,9 @@ use crate::{output, root};
 /// The image every measurement uses, made from the host's static busybox.
 pub(super) const IMAGE: &str = "bench:1";
 
+const BUSYBOX: &str = "d=$(mktemp -d) && mkdir -p $d/bin $d/tmp $d/proc $d/dev $d/sys $d/etc && cp /bin/busybox $d/bin/ && \
+    for a in sh true sleep cat dd; do ln -s busybox $d/bin/$a; done && tar -C $d -cf - . && rm -rf $d";
+
 /// An engine and the way to its command line.
 pub(super) struct Peer {
     name: &'static str,
@@ -38,7 +41,7 @@ impl Peer {
             println!("podman is not installed (apt-get install podman): not compared");
         }
         for peer in &peers {
-            peer.import()?;
+            peer.import(IMAGE, BUSYBOX)?;
         }
         let (able, unable): (Vec<_>, Vec<_>) = peers
             .into_iter()
@@ -110,6 +113,11 @@ impl Peer {
         self.name
     }
 
+    /// The daemon's process, if there is one.
+    pub(super) fn daemon_pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
     /// A folder of this peer's own.
     pub(super) fn dir(&self) -> &PathBuf {
         &self.dir
@@ -137,12 +145,17 @@ impl Peer {
         command
     }
 
-    /// Removes its containers, ends its daemon, deletes its roots.
-    pub(super) fn stop(&mut self) -> Result<()> {
+    pub(super) fn remove_containers(&self) -> Result<()> {
         let ids = self.run(&["ps", "-aq"])?;
         for id in ids.split_whitespace() {
             self.run(&["rm", "-f", id])?;
         }
+        Ok(())
+    }
+
+    /// Removes its containers, ends its daemon, deletes its roots.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        self.remove_containers()?;
         if let Some(mut daemon) = self.daemon.take() {
             let pid = daemon.id().to_string();
             crate::run("kill", &["-TERM", &pid])?;
@@ -170,13 +183,12 @@ impl Peer {
         Ok(())
     }
 
-    fn import(&self) -> Result<()> {
-        let make = "d=$(mktemp -d) && mkdir -p $d/bin $d/tmp $d/proc $d/dev $d/sys $d/etc && cp /bin/busybox $d/bin/ && \
-                    for a in sh true sleep cat dd; do ln -s busybox $d/bin/$a; done && tar -C $d -cf - . && rm -rf $d";
-        let mut tar = Command::new("sh").args(["-c", make]).stdout(Stdio::piped()).spawn()?;
+    /// Makes an image of the tar that a shell script writes.
+    pub(super) fn import(&self, image: &str, script: &str) -> Result<()> {
+        let mut tar = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn()?;
         let pipe = tar.stdout.take().context("tar is piped")?;
         let status =
-            self.command(&["import", "-", IMAGE]).stdin(pipe).stdout(Stdio::null()).status()?;
+            self.command(&["import", "-", image]).stdin(pipe).stdout(Stdio::null()).status()?;
         tar.wait()?;
         if !status.success() {
             bail!("{} import ended with {status}", self.name);

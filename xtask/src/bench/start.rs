@@ -101,7 +101,7 @@ fn memory(peers: &[Peer]) -> Result<()> {
 }
 
 /// Proportional memory in KiB of every process that looks after containers.
-fn helpers(peer: &Peer) -> Result<u64> {
+pub(super) fn helpers(peer: &Peer) -> Result<u64> {
     let names: &[&str] = match peer.name() {
         "teu" => &["teu-shim", "teu"],
         "docker" => {
@@ -117,7 +117,8 @@ fn helpers(peer: &Peer) -> Result<u64> {
         let program = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         // Of this peer's roots: others of the same name may come and go meanwhile.
         let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        let is_its = String::from_utf8_lossy(&line).contains(root.as_ref());
+        let is_its = String::from_utf8_lossy(&line).contains(root.as_ref())
+            || parent(&path).is_some_and(|parent| Some(parent) == peer.daemon_pid());
         if is_its && names.contains(&program) {
             let rollup = std::fs::read_to_string(path.join("smaps_rollup")).unwrap_or_default();
             sum += rollup
@@ -128,4 +129,9 @@ fn helpers(peer: &Peer) -> Result<u64> {
         }
     }
     Ok(sum)
+}
+
+fn parent(process: &std::path::Path) -> Option<u32> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
