@@ -22,6 +22,7 @@ mod forward;
 mod index;
 mod message;
 mod names;
+mod probe;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -31,5 +32,13 @@ mod watched;
 pub use config::{RESOLVER_FILE, ResolverConfig};
 pub use file::{remove_names, write_atomically};
 pub use names::{NAMES_DIRECTORY, NameEntry, NetworkNames, names_path};
+pub use probe::{Probe, probe};
 pub use serve::{Sockets, serve};
-pub use view::ADDRESS;
+pub use view::{ADDRESS, Upstream, upstreams_of};
+
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    // Never short of so few bytes once the host is up, which it is.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u32::from_ne_bytes(bytes)
+}

@@ -75,6 +75,14 @@ pub(crate) enum Refusal {
 }
 
 impl Query {
+    /// A question of our own.
+    pub(crate) fn new(name: &str, kind: u16) -> Self {
+        let mut question = encode_name(name);
+        question.extend_from_slice(&kind.to_be_bytes());
+        question.extend_from_slice(&CLASS_IN.to_be_bytes());
+        Self { id: 0, flags: RD, question, edns: None }
+    }
+
     /// Reads a query.
     pub(crate) fn parse(packet: &[u8]) -> Result<Self, Refusal> {
         let (Some(id), Some(flags)) = (u16_at(packet, 0), u16_at(packet, 2)) else {

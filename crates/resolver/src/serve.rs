@@ -83,7 +83,7 @@ impl Server {
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
         Ok(Self {
-            core: Core::new(random),
+            core: Core::new(crate::random),
             files: Files::new(bundle),
             parent,
             udp,
@@ -221,11 +221,4 @@ impl Server {
     fn is_idle(&self, now: Instant) -> bool {
         now >= self.active + IDLE && self.clients.is_empty() && self.core.due().is_none()
     }
-}
-
-fn random() -> u32 {
-    let mut bytes = [0; 4];
-    // Never short of so few bytes once the host is up, which it is.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    u32::from_ne_bytes(bytes)
 }

@@ -20,10 +20,17 @@ const UPSTREAMS_MAX: usize = 3;
 
 /// Somebody who is asked for names that are not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Upstream {
-    pub(crate) address: IpAddr,
+pub struct Upstream {
+    pub address: IpAddr,
     /// Asked from the host's network, whose loopback it listens on.
-    pub(crate) on_host: bool,
+    pub on_host: bool,
+}
+
+/// Whom a container's resolver asks now.
+#[must_use]
+pub fn upstreams_of(config: &ResolverConfig) -> Vec<Upstream> {
+    let host = std::fs::read_to_string(HOST_RESOLV_CONF).unwrap_or_default();
+    upstreams(&config.upstreams, &nameservers(&host))
 }
 
 /// A container's names and upstreams.
