@@ -14,10 +14,12 @@ macro_rules! both_clients {
 
 mod api;
 mod bad_input;
+mod compose;
 mod containers;
 mod files;
 mod images;
 mod lifecycle;
+mod names;
 mod network;
 mod networks;
 mod recovery;
