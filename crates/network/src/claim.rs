@@ -121,6 +121,16 @@ impl Claims {
         }
     }
 
+    /// Whether a socket of ours keeps the port: nobody else has it then.
+    pub(crate) fn is_held(&self, container_id: &str, binding: &PortBinding) -> bool {
+        let claims = self.by_port.get(&(binding.protocol, binding.host_port));
+        claims.into_iter().flatten().any(|claim| {
+            claim.container_id == container_id
+                && claim.host_ip == binding.host_ip
+                && claim.socket.is_some()
+        })
+    }
+
     pub(crate) fn release(&mut self, container_id: &str, bindings: &[PortBinding]) {
         for binding in bindings {
             let key = (binding.protocol, binding.host_port);

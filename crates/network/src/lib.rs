@@ -21,6 +21,7 @@ mod claim;
 mod config;
 mod connection;
 mod create;
+mod doctor;
 mod endpoint;
 mod error;
 mod files;
@@ -46,6 +47,7 @@ pub use cidr::Cidr;
 pub use config::{AddressPool, Config};
 pub use create::{IpamRequest, NetworkRequest};
 pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox, check_endpoint};
+pub use doctor::{Finding, Level};
 pub use error::{Error, ErrorKind, PortOwner, Result};
 pub use files::{
     DnsOptions, ExtraHost, HostsOptions, RESOLVER, host_resolv_conf, hostname_file, hosts_file,

@@ -44,7 +44,7 @@ fn inodes_at(table: &str, protocol: Protocol, ip: Ipv4Addr, port: u16) -> Vec<u6
 }
 
 /// Addresses are printed as 32-bit words in the host's byte order.
-fn address_of(hex: &str) -> Option<IpAddr> {
+pub(crate) fn address_of(hex: &str) -> Option<IpAddr> {
     let words: Option<Vec<[u8; 4]>> = (0..hex.len() / 8)
         .map(|at| Some(u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes()))
         .collect();
