@@ -14,4 +14,4 @@ mod tests;
 
 pub use events::{Event, Events};
 pub use namespace::{make_network_namespace, network_namespace_of};
-pub use route::{Address, Family, Link, Request, Route, RouteEntry, Veth};
+pub use route::{Address, Family, Link, Macvlan, MacvlanMode, Request, Route, RouteEntry, Veth};

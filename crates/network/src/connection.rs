@@ -10,18 +10,20 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use linux::netlink::{Address, Family, Request, Route, Veth};
+use linux::netlink::{Address, Family, Macvlan, MacvlanMode, Request, Route, Veth};
 use rustix::io::Errno;
 
 use crate::endpoint::{Endpoint, EndpointRequest, MacAddress};
 use crate::error::{Context as _, Error, Result};
+use crate::macvlan::MacvlanOptions;
 use crate::network::{Inner, Kernel, lock};
 use crate::options::{BridgeOptions, EndpointOptions, GatewayMode};
 use crate::reaper::{StaleFlows, gone};
 use crate::record::{Driver, IpamConfig, NetworkRecord};
 use crate::rules::{self, BridgeRules, SubnetRules};
+use crate::sandbox::Namespace;
 use crate::state::new_id;
-use crate::{bridge, ipam, predefined};
+use crate::{bridge, ipam, macvlan, predefined};
 
 /// Prefix lengths of further addresses, as Docker gives them.
 const LINK_LOCAL_PREFIX: u8 = 16;
@@ -57,8 +59,7 @@ impl Inner {
             let container = request.container_name.clone();
             return Err(Error::AlreadyConnected { container, network: record.name });
         }
-        if record.driver == Driver::Bridge {
-            endpoint.port_requests.clone_from(&request.ports);
+        if matches!(record.driver, Driver::Bridge | Driver::Macvlan) {
             let used = state.addresses(&record.id);
             assign_addresses(&mut endpoint, &record, &options, request, &used)?;
             let interface = match wishes.interface {
@@ -71,40 +72,23 @@ impl Inner {
                 None => state.free_interface(container_id, &options.interface_prefix),
             };
             endpoint.interface = Some(interface);
+        }
+        if record.driver == Driver::Bridge {
+            endpoint.port_requests.clone_from(&request.ports);
             endpoint.host_interface = Some(format!("veth{}", &endpoint.id[..7]));
         }
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
         Ok(endpoint)
     }
 
-    /// Makes the veth pair and configures the container's end.
+    /// Makes the container's interface and configures it.
     pub(crate) fn attach(&self, endpoint: &Endpoint) -> Result<()> {
         let Some(plan) = Attachment::of(endpoint) else { return Ok(()) };
         let namespace = self.sandboxes.namespace(&endpoint.container_id)?;
         let record = self.record_of(endpoint)?;
-        let options = self.bridge_options(&record);
-        let bridge = record.interface.unwrap_or_default();
-        {
-            let mut kernel = lock(&self.kernel);
-            let action = || format!("create interface {}", plan.host_interface);
-            let master = match kernel.route.link(&bridge).context(action)? {
-                Some(link) => link.index,
-                None => return Err(Error::BridgeMissing(bridge)),
-            };
-            let veth = Veth {
-                name: plan.host_interface,
-                master,
-                mtu: options.mtu.unwrap_or(self.config.mtu),
-                peer_name: plan.interface,
-                peer_mac: plan.mac.0,
-                peer_namespace: namespace.fd(),
-            };
-            let mut requests = vec![Request::create_veth(&veth)];
-            if bridge::isolates_ports(&options) {
-                requests.push(Request::isolate_port(plan.host_interface, true));
-            }
-            requests.push(Request::raise_port(plan.host_interface, &self.port_alias(endpoint)));
-            kernel.route.execute(requests).context(action)?;
+        match record.driver {
+            Driver::Macvlan => self.make_macvlan(&record, &plan, &namespace)?,
+            _ => self.make_veth(&record, endpoint, &plan, &namespace)?,
         }
         let action = || format!("configure {}", plan.interface);
         if endpoint.ip6.is_some() || has_ipv6(&plan.addresses) || !endpoint.sysctls.is_empty() {
@@ -125,6 +109,67 @@ impl Inner {
             route.execute(requests)
         };
         namespace.with_route(configure).context(action)
+    }
+
+    fn make_veth(
+        &self,
+        record: &NetworkRecord,
+        endpoint: &Endpoint,
+        plan: &Attachment<'_>,
+        namespace: &Namespace,
+    ) -> Result<()> {
+        let Some(host_interface) = endpoint.host_interface.as_deref() else { return Ok(()) };
+        let options = self.bridge_options(record);
+        let bridge = record.interface.clone().unwrap_or_default();
+        let mut kernel = lock(&self.kernel);
+        let action = || format!("create interface {host_interface}");
+        let master = match kernel.route.link(&bridge).context(action)? {
+            Some(link) => link.index,
+            None => return Err(Error::BridgeMissing(bridge)),
+        };
+        let veth = Veth {
+            name: host_interface,
+            master,
+            mtu: options.mtu.unwrap_or(self.config.mtu),
+            peer_name: plan.interface,
+            peer_mac: plan.mac.0,
+            peer_namespace: namespace.fd(),
+        };
+        let mut requests = vec![Request::create_veth(&veth)];
+        if bridge::isolates_ports(&options) {
+            requests.push(Request::isolate_port(host_interface, true));
+        }
+        requests.push(Request::raise_port(host_interface, &self.port_alias(endpoint)));
+        kernel.route.execute(requests).context(action)
+    }
+
+    fn make_macvlan(
+        &self,
+        record: &NetworkRecord,
+        plan: &Attachment<'_>,
+        namespace: &Namespace,
+    ) -> Result<()> {
+        let options = MacvlanOptions::parse(&record.options)?;
+        let parent = macvlan::parent_of(record);
+        let mut kernel = lock(&self.kernel);
+        let action = || format!("create interface {} on {parent}", plan.interface);
+        let link = kernel.route.link(&parent).context(action)?.ok_or_else(|| {
+            Error::Invalid(format!(
+                "cannot {}: interface {parent}, parent of network {}, is gone from this host",
+                action(),
+                record.name
+            ))
+        })?;
+        let request = Request::create_macvlan(&Macvlan {
+            name: plan.interface,
+            parent: link.index,
+            mode: options.mode,
+            mac: (options.mode != MacvlanMode::Passthru).then_some(plan.mac.0),
+            mtu: options.common.mtu,
+            namespace: namespace.fd(),
+        });
+        let made = kernel.route.execute([request]);
+        made.map_err(|error| macvlan::lacks(error, action(), "macvlan", "CONFIG_MACVLAN"))
     }
 
     /// Names the owner of a host interface: the bridge, hence the daemon, and the endpoint.
@@ -157,6 +202,13 @@ impl Inner {
                 }
                 removed => gone(removed),
             };
+            result = result.and(removed.context(|| format!("remove interface {name}")));
+        } else if let Some(name) = &endpoint.interface
+            && let Ok(namespace) = self.sandboxes.namespace(&endpoint.container_id)
+        {
+            // Without a host's end it has to be taken from the container's side.
+            let removed =
+                namespace.with_route(|route| gone(route.execute([Request::delete_link(name)])));
             result = result.and(removed.context(|| format!("remove interface {name}")));
         }
         lock(&self.claims).release(&endpoint.container_id, &endpoint.ports);
@@ -231,6 +283,11 @@ impl Inner {
         if record.is_predefined() {
             return predefined::default_bridge(&self.config);
         }
+        if record.driver == Driver::Macvlan
+            && let Ok(options) = MacvlanOptions::parse(&record.options)
+        {
+            return options.common;
+        }
         BridgeOptions::parse(&record.options).unwrap_or_else(|error| {
             tracing::warn!(network = record.name, %error, "network has options of another version");
             predefined::default_bridge(&self.config)
@@ -257,6 +314,9 @@ impl Inner {
     pub(crate) fn ensure_bridge(&self, kernel: &mut Kernel, record: &NetworkRecord) -> Result<()> {
         match bridge::Plan::of(record, &self.bridge_options(record), &self.config) {
             Some(plan) => bridge::ensure(&mut kernel.route, &self.config, &plan),
+            None if record.driver == Driver::Macvlan => {
+                macvlan::ensure_parent(&mut kernel.route, &self.config, record)
+            }
             None => Ok(()),
         }
     }
@@ -372,7 +432,6 @@ pub(crate) enum Interface {
 /// An endpoint that has an interface.
 struct Attachment<'a> {
     interface: &'a str,
-    host_interface: &'a str,
     addresses: Vec<(IpAddr, u8)>,
     mac: MacAddress,
 }
@@ -387,7 +446,6 @@ impl<'a> Attachment<'a> {
             .map(|ip| (*ip, if ip.is_ipv4() { LINK_LOCAL_PREFIX } else { LINK_LOCAL_PREFIX6 }));
         Some(Self {
             interface: endpoint.interface.as_deref()?,
-            host_interface: endpoint.host_interface.as_deref()?,
             addresses: own.into_iter().chain(own6).chain(link_local).collect(),
             mac: endpoint.mac?,
         })

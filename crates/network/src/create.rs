@@ -15,12 +15,13 @@ use linux::netlink::Family;
 
 use crate::cidr::Cidr;
 use crate::error::{Error, Result};
+use crate::macvlan::MacvlanOptions;
 use crate::network::{Inner, Kernel, Network, lock};
 use crate::options::{BridgeOptions, GatewayMode};
 use crate::predefined::new_record;
 use crate::record::{Driver, IpamConfig, NetworkRecord, is_predefined};
 use crate::state::State;
-use crate::{bridge, ipam};
+use crate::{bridge, ipam, macvlan};
 
 /// A network to make. "Engine API NetworkCreate".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,12 +104,14 @@ impl Network {
 fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
     let name = &request.name;
     check_name(name)?;
-    match request.driver.as_str() {
-        "" | "bridge" => {}
+    let driver = match request.driver.as_str() {
+        "" | "bridge" => Driver::Bridge,
+        "macvlan" => Driver::Macvlan,
+        "ipvlan" => return Err(macvlan::no_ipvlan()),
         "host" => return Err(Error::OneInstance("host")),
         "null" => return Err(Error::OneInstance("null")),
         other => return Err(Error::DriverNotFound(other.escape_default().to_string())),
-    }
+    };
     if !matches!(request.ipam_driver.as_str(), "" | "default") {
         return Err(Error::Invalid(format!(
             "could not find IPAM driver \"{}\": there is \"default\"",
@@ -121,7 +124,13 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
             option.escape_default()
         )));
     }
-    let options = BridgeOptions::parse(&request.options)?;
+    let (options, has_wire) = match driver {
+        Driver::Macvlan => {
+            let options = MacvlanOptions::parse(&request.options)?;
+            (options.common, options.parent.is_some())
+        }
+        _ => (BridgeOptions::parse(&request.options)?, true),
+    };
     let given_ipv6 = request.ipam.iter().any(|ipam| ipam.family() == Some(Family::V6));
     let enable_ipv4 = request.enable_ipv4.unwrap_or(true);
     let enable_ipv6 = request.enable_ipv6.unwrap_or(given_ipv6);
@@ -135,12 +144,15 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
             ));
         }
     }
-    let mut record = new_record(name, Driver::Bridge);
-    let bridge = options.name.clone().unwrap_or_else(|| format!("br-{}", &record.id[..12]));
-    record.interface = Some(bridge);
+    let mut record = new_record(name, driver);
+    if driver == Driver::Bridge {
+        let bridge = options.name.clone().unwrap_or_else(|| format!("br-{}", &record.id[..12]));
+        record.interface = Some(bridge);
+    }
     record.enable_ipv4 = enable_ipv4;
     record.enable_ipv6 = enable_ipv6;
-    record.internal = request.internal;
+    // Without a wire there is no way out.
+    record.internal = request.internal || !has_wire;
     record.attachable = request.attachable;
     record.options.clone_from(&request.options);
     record.labels.clone_from(&request.labels);
@@ -166,6 +178,9 @@ fn check_name(name: &str) -> Result<()> {
 fn check_free(state: &State, record: &NetworkRecord) -> Result<()> {
     if state.networks.values().any(|other| other.name == record.name) {
         return Err(Error::NetworkExists(record.name.clone()));
+    }
+    if record.driver == Driver::Macvlan {
+        return macvlan::check_parent(state, record);
     }
     let same_bridge = state.networks.values().find(|other| other.interface == record.interface);
     if let Some(other) = same_bridge.filter(|_| record.interface.is_some()) {
@@ -214,9 +229,10 @@ impl Inner {
                 continue;
             }
             if asked.len() > 1 {
-                return Err(Error::Invalid(
-                    "bridge driver doesn't support multiple subnets of one family".to_owned(),
-                ));
+                return Err(Error::Invalid(format!(
+                    "{} driver doesn't support multiple subnets of one family",
+                    record.driver
+                )));
             }
             let asked = asked.first().copied().cloned().unwrap_or_default();
             let routed = bridge::routed_networks(&mut kernel.route, family, None)?;
@@ -263,8 +279,10 @@ impl Inner {
         if let Some((other, network)) = others.find(|(other, _)| other.overlaps(subnet)) {
             return Err(Error::SubnetTaken { subnet, other, network: network.to_owned() });
         }
-        // Asked for in so many words, but seldom meant.
-        if let Some(route) = routed.iter().find(|route| route.overlaps(subnet)) {
+        // Asked for in so many words, but seldom meant; on a wire it is the host's own network.
+        if record.driver == Driver::Bridge
+            && let Some(route) = routed.iter().find(|route| route.overlaps(subnet))
+        {
             warnings.push(format!(
                 "subnet {subnet} of network {} overlaps {route}, into which this host has a route",
                 record.name
@@ -295,6 +313,9 @@ impl Inner {
         }
         let deleted = match &record.interface {
             Some(bridge) => bridge::delete(&mut kernel.route, &self.config, bridge),
+            None if record.driver == Driver::Macvlan => {
+                macvlan::remove_parent(&mut kernel.route, &self.config, record)
+            }
             None => Ok(()),
         };
         deleted.and(self.apply_bridge_rules(kernel)).and(self.write_names(&record.id))

@@ -12,7 +12,7 @@ use linux::netlink::{Family, Link, RouteEntry};
 use crate::cidr::Cidr;
 use crate::network::{Kernel, Network, lock};
 use crate::record::{Driver, NetworkRecord};
-use crate::rules;
+use crate::{macvlan, rules};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,11 @@ impl Network {
     pub fn examine_network(&self, network: &str) -> crate::Result<Vec<Finding>> {
         let record = self.inspect(network)?.record;
         let about = format!("network {}", record.name);
+        if record.driver == Driver::Macvlan {
+            let parent = macvlan::parent_of(&record);
+            let link = lock(&self.inner.kernel).route.link(&parent);
+            return Ok(vec![parent_finding(&about, &parent, link.ok().flatten().as_ref())]);
+        }
         if record.driver != Driver::Bridge {
             return Ok(vec![Finding::note(&about, format!("has no bridge ({})", record.driver))]);
         }
@@ -166,6 +171,27 @@ fn bridge_findings(about: &str, record: &NetworkRecord, seen: &Seen) -> Vec<Find
         findings.push(Finding::good(about, format!("bridge {name} is up and has its addresses")));
     }
     findings
+}
+
+fn parent_finding(about: &str, parent: &str, link: Option<&Link>) -> Finding {
+    match link {
+        None => Finding::problem(
+            about,
+            format!("its parent interface {parent} is missing"),
+            "bring the interface back, or make the network anew with another -o parent=…",
+        ),
+        Some(link) if !link.is_up => Finding::problem(
+            about,
+            format!("its parent interface {parent} is down"),
+            format!("ip link set {parent} up"),
+        ),
+        Some(_) => Finding::good(
+            about,
+            format!(
+                "is on the wire of {parent}; host and containers do not reach each other by it"
+            ),
+        ),
+    }
 }
 
 /// Routes of others into the subnet: a VPN that came after the network was made.

@@ -67,6 +67,8 @@ pub enum Error {
     SubnetTaken { subnet: Cidr, other: Cidr, network: String },
     #[error("cannot create network {network}: bridge {bridge} is that of network {other}")]
     BridgeTaken { network: String, bridge: String, other: String },
+    #[error("network {network} is already using parent interface {parent}")]
+    ParentTaken { network: String, parent: String },
     #[error("error while removing network: network {network} has active endpoints ({endpoints})")]
     ActiveEndpoints { network: String, endpoints: String },
     #[error(
@@ -131,6 +133,7 @@ impl Error {
             | Self::OneInstance(_)
             | Self::SubnetTaken { .. }
             | Self::BridgeTaken { .. }
+            | Self::ParentTaken { .. }
             | Self::ActiveEndpoints { .. }
             | Self::AlreadyConnected { .. } => ErrorKind::Forbidden,
             Self::NetworkAmbiguous(..)

@@ -27,6 +27,7 @@ mod error;
 mod files;
 mod gateway;
 mod ipam;
+mod macvlan;
 mod name;
 mod names;
 mod network;
@@ -46,8 +47,8 @@ mod watch;
 pub use cidr::Cidr;
 pub use config::{AddressPool, Config};
 pub use create::{IpamRequest, NetworkRequest};
-pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox, check_endpoint};
 pub use doctor::{Finding, Level};
+pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox, check_endpoint};
 pub use error::{Error, ErrorKind, PortOwner, Result};
 pub use files::{
     DnsOptions, ExtraHost, HostsOptions, RESOLVER, host_resolv_conf, hostname_file, hosts_file,

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::cidr::Cidr;
 use crate::endpoint::Endpoint;
 
-/// What implements a network. User-defined kinds (macvlan, overlay) join here.
+/// What implements a network. Other kinds (overlay) join here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     Bridge,
+    Macvlan,
     Host,
     Null,
 }
@@ -23,6 +24,7 @@ impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
             Self::Host => "host",
             Self::Null => "null",
         })

@@ -10,7 +10,8 @@ use crate::endpoint::{Endpoint, Live};
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, Kernel, Network, lock};
 use crate::reaper::gone;
-use crate::{bridge, rules};
+use crate::record::Driver;
+use crate::{bridge, macvlan, rules};
 
 /// What a reconciliation removed, for the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,6 +112,13 @@ impl Inner {
                 reconciled.interfaces.push(link.name);
                 continue;
             }
+            if macvlan::is_ours(&link, &self.config) && !self.has_parent(&link.name) {
+                let deleted = gone(kernel.route.execute([Request::delete_link(&link.name)]));
+                let deleted = deleted.context(|| format!("delete interface {}", link.name));
+                result = result.and(deleted);
+                reconciled.interfaces.push(link.name);
+                continue;
+            }
             let Some(endpoint) = link.alias.as_deref().and_then(|a| a.strip_prefix(&prefix)) else {
                 continue;
             };
@@ -123,6 +131,12 @@ impl Inner {
             reconciled.interfaces.push(link.name);
         }
         result
+    }
+
+    fn has_parent(&self, name: &str) -> bool {
+        let state = lock(&self.state);
+        let mut networks = state.networks.values();
+        networks.any(|it| it.driver == Driver::Macvlan && macvlan::parent_of(it) == name)
     }
 
     fn has_bridge(&self, name: &str) -> bool {

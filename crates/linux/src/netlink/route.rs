@@ -7,8 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind,
+    InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    MacVlanMode as RawMacvlanMode,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -88,6 +89,32 @@ pub struct Veth<'a> {
     pub peer_namespace: BorrowedFd<'a>,
 }
 
+/// An interface with a link address of its own on another one's wire, born in a namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct Macvlan<'a> {
+    pub name: &'a str,
+    /// Index of the interface whose wire it shares.
+    pub parent: u32,
+    pub mode: MacvlanMode,
+    /// `None`: the kernel's choice, which is the parent's with [`MacvlanMode::Passthru`].
+    pub mac: Option<[u8; 6]>,
+    pub mtu: Option<u32>,
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// Who on the same wire is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacvlanMode {
+    /// Everybody.
+    Bridge,
+    /// Nobody of the same parent.
+    Private,
+    /// Those of the same parent only by a switch that sends packets back.
+    Vepa,
+    /// It has the parent for itself.
+    Passthru,
+}
+
 /// One change, to be executed alone or with others in one system call.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -125,6 +152,58 @@ impl Request {
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+            ]),
+        ];
+        Self::create(RouteNetlinkMessage::NewLink(link))
+    }
+
+    /// Creates a macvlan interface, down.
+    pub fn create_macvlan(macvlan: &Macvlan<'_>) -> Self {
+        let mode = match macvlan.mode {
+            MacvlanMode::Bridge => RawMacvlanMode::Bridge,
+            MacvlanMode::Private => RawMacvlanMode::Private,
+            MacvlanMode::Vepa => RawMacvlanMode::Vepa,
+            MacvlanMode::Passthru => RawMacvlanMode::Passthrough,
+        };
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(macvlan.name.to_owned()),
+            LinkAttribute::Link(macvlan.parent),
+            LinkAttribute::NetNsFd(macvlan.namespace.as_raw_fd()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::MacVlan),
+                LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)])),
+            ]),
+        ];
+        link.attributes.extend(macvlan.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
+        link.attributes.extend(macvlan.mtu.map(LinkAttribute::Mtu));
+        Self::create(RouteNetlinkMessage::NewLink(link))
+    }
+
+    /// Creates a wire whose both ends are here, down.
+    pub fn create_wire(name: &str, peer_name: &str, mtu: u32) -> Self {
+        let end = |name: &str| {
+            let mut link = LinkMessage::default();
+            link.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
+            link
+        };
+        let mut link = end(name);
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(end(peer_name)))),
+        ]));
+        Self::create(RouteNetlinkMessage::NewLink(link))
+    }
+
+    /// Creates the interface for a VLAN of another one, down.
+    pub fn create_vlan(name: &str, parent: u32, id: u16) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Link(parent),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
             ]),
         ];
         Self::create(RouteNetlinkMessage::NewLink(link))

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
 
 mod crash;
+mod doctor;
 mod files;
 mod lab;
 mod latency;
 mod lifecycle;
+mod macvlan;
 mod networks;
 mod traffic;
