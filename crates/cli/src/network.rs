@@ -1,11 +1,13 @@
 //! Networks.
 
 mod create;
+mod doctor;
 
 use docker_api::{Request, encode_path};
 use serde_json::{Map, Value as Json, json};
 
 pub(crate) use create::create;
+pub(crate) use doctor::doctor;
 
 use crate::failure::describe;
 use crate::filters;

@@ -2,6 +2,7 @@
 
 mod absent;
 mod containers;
+mod doctor;
 mod exec;
 mod images;
 mod named_images;
@@ -94,6 +95,7 @@ fn volume_and_network_routes() -> Router<Api> {
         .route("/networks/", get(networks::list))
         .route("/networks/create", post(networks::create))
         .route("/networks/prune", post(networks::prune))
+        .route("/teu/network/doctor", get(doctor::network))
         .route("/networks/{id}", get(networks::inspect).delete(networks::remove))
         .route("/networks/{id}/connect", post(networks::connect))
         .route("/networks/{id}/disconnect", post(networks::disconnect))

@@ -14,6 +14,7 @@
 pub mod archive;
 mod config;
 pub mod container;
+mod doctor;
 mod error;
 pub mod event;
 pub mod exec;

@@ -69,6 +69,16 @@ const NETWORK_DISCONNECT: Command = Command {
     ..Command::BASE
 };
 
+const NETWORK_DOCTOR: Command = Command {
+    name: "doctor",
+    usage: "[OPTIONS] [CONTAINER|NETWORK]",
+    about: "Explain what is wrong with a container's or a network's connectivity",
+    flags: &[&[short('q', "quiet", SWITCH, "Show problems only")]],
+    args: Args::AtMost(1),
+    action: action!(network::doctor),
+    ..Command::BASE
+};
+
 const NETWORK_INSPECT: Command = Command {
     name: "inspect",
     usage: "[OPTIONS] NETWORK [NETWORK...]",
@@ -130,6 +140,7 @@ pub(super) const NETWORK: Command = Command {
         &NETWORK_CONNECT,
         &NETWORK_CREATE,
         &NETWORK_DISCONNECT,
+        &NETWORK_DOCTOR,
         &NETWORK_INSPECT,
         &NETWORK_LS,
         &NETWORK_PRUNE,

@@ -16,6 +16,7 @@ mod api;
 mod bad_input;
 mod compose;
 mod containers;
+mod doctor;
 mod files;
 mod images;
 mod lifecycle;
