@@ -50,11 +50,16 @@ impl NetworkIndex {
             });
             index.names.extend(names_of(entry).map(|name| (name, number)));
         }
+        index.names.sort_unstable();
         let own = names.entries.iter().filter(|entry| entry.container_id == container_id);
         for (alias, target) in own.flat_map(|entry| &entry.links) {
-            let targets = names.entries.iter().zip(0_u32..);
-            let targets = targets.filter(|(entry, _)| entry.container_id == *target);
-            index.links.extend(targets.map(|(_, number)| (folded(alias), number)));
+            let by_id = names.entries.iter().zip(0_u32..);
+            let by_id = by_id.filter(|(entry, _)| entry.container_id == *target);
+            let mut targets: Vec<u32> = by_id.map(|(_, number)| number).collect();
+            if targets.is_empty() {
+                targets.extend(Self::numbers(&index.names, &folded(target)));
+            }
+            index.links.extend(targets.into_iter().map(|number| (folded(alias), number)));
         }
         for list in [&mut index.names, &mut index.links] {
             list.sort_unstable();
@@ -73,16 +78,24 @@ impl NetworkIndex {
     }
 
     fn collect(&self, list: &[(Box<str>, u32)], name: &str) -> Option<Found> {
-        let first = list.partition_point(|(known, _)| &**known < name);
-        let same = list[first..].iter().take_while(|(known, _)| &**known == name);
         let mut found = None;
-        for (_, number) in same {
-            let place = usize::try_from(*number).ok().and_then(|number| self.places.get(number));
+        for number in Self::numbers(list, name) {
+            let place = usize::try_from(number).ok().and_then(|number| self.places.get(number));
             let found = found.get_or_insert_with(Found::default);
             found.ipv4.extend(place.and_then(|place| place.ipv4));
             found.ipv6.extend(place.and_then(|place| place.ipv6));
         }
         found
+    }
+
+    /// Who is called so, in a sorted list.
+    fn numbers<'a>(
+        list: &'a [(Box<str>, u32)],
+        name: &'a str,
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        let first = list.partition_point(|(known, _)| &**known < name);
+        let same = list[first..].iter().take_while(move |(known, _)| &**known == name);
+        same.map(|(_, number)| *number)
     }
 
     /// The full name of whoever has the address.

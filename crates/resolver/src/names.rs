@@ -57,7 +57,8 @@ pub struct NameEntry {
     pub ipv4: Option<Ipv4Addr>,
     #[serde(default)]
     pub ipv6: Option<Ipv6Addr>,
-    /// `--link`: names that this container alone sees, each for a container id in this network.
+    /// `--link`: names that this container alone sees, each for a container in this network, by its
+    /// id, or by one of its names where it did not exist when the link was made.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
 }

@@ -121,7 +121,7 @@ fn endpoint_request(
         container_name: record.name.clone(),
         hostname: Some(hostname.clone()).filter(|hostname| hostname != record.id.short()),
         aliases: settings.aliases.clone(),
-        links: linked(engine, &settings.links)?,
+        links: linked(engine, &settings.links),
         ports: port_requests(record)?,
         mac: mac
             .map(|mac| mac.parse())
@@ -142,14 +142,15 @@ fn endpoint_request(
     })
 }
 
-/// Aliases to container ids.
-fn linked(engine: &Engine, links: &[String]) -> Result<BTreeMap<String, String>> {
-    let find = |link: &String| {
+/// Aliases to container ids, or to the names of containers that are yet to come.
+fn linked(engine: &Engine, links: &[String]) -> BTreeMap<String, String> {
+    let link = |link: &String| {
         let (name, alias) = link.split_once(':').unwrap_or((link, link));
-        let container = engine.inner.registry.find(name)?;
-        Ok((alias.to_owned(), container.id.to_string()))
+        let container = engine.inner.registry.find(name);
+        let target = container.map_or_else(|_| name.to_owned(), |it| it.id.to_string());
+        (alias.to_owned(), target)
     };
-    links.iter().map(find).collect()
+    links.iter().map(link).collect()
 }
 
 /// The addresses that other containers asked for in a network. Those that run have them; to those

@@ -56,10 +56,13 @@ fn links_are_seen_by_their_owner_alone_and_first() {
     let mut linker = entry("linker", 2);
     linker.links.insert("Db".to_owned(), entry("", 4).container_id);
     linker.links.insert("gone".to_owned(), "nobody".to_owned());
+    // Of a container that did not exist when the link was made.
+    linker.links.insert("later".to_owned(), "Postgres".to_owned());
     let own = linker.container_id.clone();
     let names = names(vec![linker, entry("db", 3), entry("postgres", 4)]);
     assert_eq!(last_octets(NetworkIndex::new(&names, &own).find("db")), Some(vec![4]));
     assert_eq!(last_octets(NetworkIndex::new(&names, &own).find("db.mynet")), Some(vec![4]));
+    assert_eq!(last_octets(NetworkIndex::new(&names, &own).find("later")), Some(vec![4]));
     assert_eq!(NetworkIndex::new(&names, &own).find("gone"), None);
     assert_eq!(last_octets(NetworkIndex::new(&names, "x").find("db")), Some(vec![3]));
 }
