@@ -152,6 +152,13 @@ impl Claims {
         claimant: Claimant<'_>,
         request: &PortRequest,
     ) -> Result<Vec<PortBinding>, Refusal> {
+        if request.host_ip == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
+            return Err(Refusal::Other(Error::Invalid(
+                "cannot publish a port on ::1: the kernel takes no answer from a container for it; \
+                 publish on 127.0.0.1"
+                    .to_owned(),
+            )));
+        }
         let hosts = hosts_of(request, claimant);
         let Some(first_host) = hosts.first().copied() else { return Ok(Vec::new()) };
         let present = claimant.present.iter().find(|binding| {
@@ -264,12 +271,13 @@ impl Claims {
             // The other family is claimed by itself.
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
-        if protocol == Protocol::Tcp {
+        if protocol == Protocol::Tcp && ip.is_ipv4() {
             // Connections of an earlier owner that linger in TIME_WAIT are no owner.
             sockopt::set_socket_reuseaddr(&socket, true)?;
         }
         rustix::net::bind(&socket, &SocketAddr::new(ip, port))?;
-        if protocol != Protocol::Udp {
+        // Of IPv6, connections to ::1 come here. They are refused where nobody listens.
+        if protocol != Protocol::Udp && ip.is_ipv4() {
             // Only a listening socket keeps out those who also set SO_REUSEADDR.
             rustix::net::listen(&socket, 1)?;
         }

@@ -302,6 +302,8 @@ fn publishing() -> Vec<Rule> {
     // would be sent on to the container before the routing code could refuse it. One to ::1 is
     // refused before any rule sees it.
     let not_loopback = E::not_destination(loopback, prefix);
+    // IPv6 has no such way back: nothing that comes in by another interface is taken for ::1.
+    let not_loopback6 = E::not_destination(LOOPBACK6.0, LOOPBACK6.1);
     // route_localnet lets answers back to a client on 127.0.0.1; new packets have no business there.
     let to_loopback = E::destination(loopback, prefix);
     vec![
@@ -309,7 +311,7 @@ fn publishing() -> Vec<Rule> {
         rule("prerouting", [v4(), not_loopback, local(), jump("publish")]),
         rule("prerouting", [v6(), local(), jump("publish6")]),
         rule("output", [v4(), local(), jump("publish")]),
-        rule("output", [v6(), local(), jump("publish6")]),
+        rule("output", [v6(), not_loopback6, local(), jump("publish6")]),
         // The more specific binding first.
         rule("publish", [v4(), E::dnat_by_address_and_port(Family::V4, ADDRESS_PORTS.name)]),
         rule("publish", [v4(), E::dnat_by_port(Family::V4, PORTS.name)]),
@@ -355,17 +357,15 @@ fn masquerading(bridge: &BridgeRules) -> Vec<Rule> {
     for subnet in &bridge.subnets {
         let family = subnet.range.family();
         let (network, prefix) = (subnet.range.network().address(), subnet.range.prefix());
-        let (loopback, loopback_prefix) = match family {
-            Family::V4 => LOOPBACK,
-            Family::V6 => LOOPBACK6,
-        };
         let is_family = || E::is_family(family);
         let from = || E::source(network, prefix);
         let masquerade = || vec![E::masquerade()];
-        // A client on the host's loopback: the container could not answer that address.
-        let out = E::out_interface(&bridge.interface);
-        let from_loopback = E::source(loopback, loopback_prefix);
-        rules.push(rule("postrouting", [out, is_family(), from_loopback, masquerade()]));
+        if family == Family::V4 {
+            // A client on the host's loopback: the container could not answer that address.
+            let out = E::out_interface(&bridge.interface);
+            let from_loopback = E::source(LOOPBACK.0, LOOPBACK.1);
+            rules.push(rule("postrouting", [out, is_family(), from_loopback, masquerade()]));
+        }
         // Hairpin: a neighbour would answer directly, past the translation.
         let to = E::destination(network, prefix);
         rules.push(rule("postrouting", [is_family(), from(), to, E::ct_is_dnat(), masquerade()]));
