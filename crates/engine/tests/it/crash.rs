@@ -8,7 +8,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use engine::container::{ListFilter, RemoveOptions, Status, StopOptions, WaitCondition};
+use engine::container::{
+    EndpointSettings, ListFilter, NetworkMode, RemoveOptions, Status, StopOptions, WaitCondition,
+};
 use engine::event::EventRange;
 use engine::filter::Filters;
 use engine::{Engine, ErrorKind};
@@ -40,11 +42,28 @@ fn daemon_of_the_other_tests() {
                     request.host_config.restart_policy.name = policy.parse().unwrap();
                     engine.container_create(request).await.map(drop)
                 }
+                ["bridged", name] => {
+                    let mut request = request(&["sleep", "1000"]);
+                    request.name = Some((*name).to_owned());
+                    request.host_config.network_mode = NetworkMode::Bridge;
+                    engine.container_create(request).await.map(drop)
+                }
                 ["start", name] => engine.container_start(name).await,
                 ["stop", name] => engine.container_stop(name, StopOptions::default()).await,
                 ["remove", name] => {
                     let options = RemoveOptions { force: true, ..RemoveOptions::default() };
                     engine.container_remove(name, options).await
+                }
+                ["network", name] => {
+                    let name = (*name).to_owned();
+                    let request = network::NetworkRequest { name, ..Default::default() };
+                    engine.network_create(request).await.map(drop)
+                }
+                ["connect", network, name] => {
+                    engine.network_connect(network, name, EndpointSettings::default()).await
+                }
+                ["disconnect", network, name] => {
+                    engine.network_disconnect(network, name, false).await
                 }
                 ["wait", name] => {
                     let wait =
@@ -223,6 +242,45 @@ fn every_step_can_be_the_last() {
                 engine.container_start("it").await.unwrap();
             }
             remove_all(&engine).await;
+        });
+        lab.assert_clean();
+    }
+}
+
+#[test]
+fn connections_are_completed_by_the_next_daemon() {
+    let Some(lab) = Lab::new() else { return };
+    for (step, operation, connected) in [
+        ("connect:record", "connect", true),
+        ("connect:endpoint", "connect", true),
+        ("disconnect:record", "disconnect", false),
+        ("disconnect:endpoint", "disconnect", false),
+    ] {
+        let mut daemon = Daemon::start(&lab, step);
+        let mut died = None;
+        for line in
+            ["network mynet", "bridged it", "start it", "connect mynet it", "disconnect mynet it"]
+        {
+            if daemon.ask(line).is_none() {
+                died = line.split(' ').next();
+                break;
+            }
+        }
+        assert_eq!(died, Some(operation), "{step}");
+        daemon.child.wait().unwrap();
+        lab.run(|engine| async move {
+            let found = engine.container_inspect("it").await.unwrap();
+            let inside = engine.network_inspect("mynet").await.unwrap().endpoints;
+            assert_eq!(inside.len(), usize::from(connected), "{step}");
+            let endpoint = found.record.networks.get("mynet");
+            assert_eq!(endpoint.is_some(), connected, "{step}");
+            assert!(endpoint.is_none_or(|endpoint| endpoint.live.is_some()), "{step}");
+            // In the container's own namespace, as the record says.
+            let devices = format!("/proc/{}/net/dev", found.record.state.pid);
+            let devices = std::fs::read_to_string(devices).unwrap();
+            assert_eq!(devices.contains("eth1:"), connected, "{step}: {devices}");
+            remove_all(&engine).await;
+            engine.network_remove("mynet").await.unwrap();
         });
         lab.assert_clean();
     }

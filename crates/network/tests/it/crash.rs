@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use network::{Config, Live, Network};
+use network::{Config, Live, Network, NetworkRequest};
 
-use crate::lab::{Container, HOST, Init, Lab, connect_from, leftovers, peer_of, request};
+use crate::lab::{Container, HOST, Init, Lab, connect_from, leftovers, peer_of, request, run};
 
 const ROOT: &str = "NETWORK_CRASH_TEST_ROOT";
 const LIVE: &str = "NETWORK_CRASH_TEST_LIVE_PID";
@@ -20,6 +20,7 @@ fn victim() {
     let pid = std::env::var(LIVE).unwrap().parse().unwrap();
     network.reconcile(&[Live { container_id: "web".to_owned(), pid }]).unwrap();
     std::thread::scope(|scope| {
+        scope.spawn(|| come_and_go(&network));
         for lane in 0..2 {
             let network = &network;
             scope.spawn(move || {
@@ -33,6 +34,26 @@ fn victim() {
             });
         }
     });
+}
+
+/// Networks, and a container that moves through them with its ports.
+fn come_and_go(network: &Network) {
+    network.create_sandbox("mover").unwrap();
+    let ports = ["9000:80", "9001:81/udp"];
+    for round in 0.. {
+        let name = format!("net-{}-{round}", std::process::id());
+        let wish = NetworkRequest {
+            name: name.clone(),
+            enable_ipv6: Some(round % 2 == 0),
+            ..NetworkRequest::default()
+        };
+        network.create(&wish).unwrap();
+        network.connect("mover", &name, &request("mover", &ports)).unwrap();
+        network.connect("mover", "bridge", &request("mover", &ports)).unwrap();
+        network.disconnect("mover", &name).unwrap();
+        network.remove(&name).unwrap();
+        network.disconnect("mover", "bridge").unwrap();
+    }
 }
 
 #[test]
@@ -58,6 +79,13 @@ fn a_killed_process_loses_no_connection_and_leaves_nothing() {
     network.reconcile(&[init.live("web")]).unwrap();
     assert_eq!(network.inspect("bridge").unwrap().endpoints, std::slice::from_ref(&web.endpoint));
     peer_of(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    let bridges = run("ip", &["-o", "link", "show", "type", "bridge"]).lines().count();
+    let networks = network.list();
+    // One bridge for each network that a kill left, and none for others.
+    let custom: Vec<_> = networks.iter().filter(|n| !n.record.is_predefined()).collect();
+    assert_eq!(bridges, custom.len() + 1);
+    custom.iter().for_each(|info| drop(network.remove(&info.record.id).unwrap()));
+    assert!(std::net::TcpListener::bind("0.0.0.0:9000").is_ok());
     network.destroy_sandbox("web").unwrap();
     network.settle();
     drop(init);
