@@ -42,6 +42,8 @@ pub struct Config {
     pub log_opts: BTreeMap<String, String>,
     /// Host address of ports published without one.
     pub ip: Option<std::net::Ipv4Addr>,
+    /// Address of ports published without one, in every network.
+    pub publish_default_address: Option<std::net::IpAddr>,
     pub ip_forward: bool,
     pub ip_masq: bool,
     pub labels: Vec<String>,
@@ -175,6 +177,7 @@ impl Config {
             log_driver: log_driver(settings.log_driver)?,
             log_opts: settings.log_opts.unwrap_or_default(),
             ip: host_ip(settings.ip)?,
+            publish_default_address: publish_address(settings.publish_default_address)?,
             ip_forward: settings.ip_forward.unwrap_or(true),
             ip_masq: settings.ip_masq.unwrap_or(true),
             labels: labels(settings.labels)?,
@@ -266,6 +269,12 @@ fn addresses(key: &'static str, values: Option<Vec<String>>) -> Result<Vec<Strin
 fn host_ip(ip: Option<String>) -> Result<Option<std::net::Ipv4Addr>, ConfigError> {
     let Some(value) = ip.filter(|ip| !ip.is_empty()) else { return Ok(None) };
     value.parse().map(Some).map_err(|_| ConfigError::Address { key: "ip", value })
+}
+
+fn publish_address(ip: Option<String>) -> Result<Option<std::net::IpAddr>, ConfigError> {
+    let Some(value) = ip.filter(|ip| !ip.is_empty()) else { return Ok(None) };
+    let key = "publish-default-address";
+    value.parse().map(Some).map_err(|_| ConfigError::Address { key, value })
 }
 
 fn at_least_one(key: &'static str, value: Option<u32>, default: u32) -> Result<u32, ConfigError> {
@@ -395,6 +404,7 @@ mod tests {
             json!({"dns": ["example.org"]}),
             json!({"bip": "10.0.0.1"}),
             json!({"ip": "localhost"}),
+            json!({"publish-default-address": "localhost"}),
             json!({"labels": ["x"]}),
             json!({"default-runtime": "nope"}),
             json!({"default-shm-size": "64q"}),

@@ -111,6 +111,10 @@ pub struct Flags {
     /// Path to use for daemon PID file
     #[arg(short, long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// Host address of ports published without one, in every network; 127.0.0.1 keeps them to
+    /// this host
+    #[arg(long, value_name = "IP")]
+    publish_default_address: Option<String>,
     /// Preferred registry mirror
     #[arg(long, value_name = "URL")]
     registry_mirror: Vec<String>,
@@ -183,6 +187,7 @@ impl Flags {
             max_download_attempts: self.max_download_attempts,
             mtu: self.mtu,
             pidfile: self.pidfile,
+            publish_default_address: self.publish_default_address,
             registry_mirrors: some_vec(self.registry_mirror),
             shutdown_timeout: self.shutdown_timeout,
             storage_driver: self.storage_driver,

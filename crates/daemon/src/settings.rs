@@ -44,6 +44,7 @@ pub struct Settings {
     pub max_download_attempts: Option<u32>,
     pub mtu: Option<u32>,
     pub pidfile: Option<PathBuf>,
+    pub publish_default_address: Option<String>,
     pub registry_mirrors: Option<Vec<String>>,
     pub runtimes: Option<BTreeMap<String, RuntimeSetting>>,
     pub shutdown_timeout: Option<u64>,

@@ -75,8 +75,10 @@ pub struct NetworkConfig {
     pub default_address_pools: Vec<(String, u8)>,
     /// MTU of the bridge and its containers; `None`: the kernel's default.
     pub mtu: Option<u32>,
-    /// Address published ports bind to when none is given.
+    /// Address published ports of the default bridge bind to when none is given.
     pub default_host_ip: Option<Ipv4Addr>,
+    /// The same in every network; `None`: all addresses.
+    pub publish_default_address: Option<IpAddr>,
     /// Turn on `net.ipv4.ip_forward` where it is off.
     pub ip_forward: bool,
     /// Masquerade what leaves the bridge.
@@ -93,6 +95,7 @@ impl Default for NetworkConfig {
             default_address_pools: Vec::new(),
             mtu: None,
             default_host_ip: None,
+            publish_default_address: None,
             ip_forward: true,
             ip_masquerade: true,
             icc: true,
@@ -141,6 +144,8 @@ impl Config {
         }
         built.mtu = self.network.mtu.unwrap_or(built.mtu);
         built.default_host_ip = self.network.default_host_ip.unwrap_or(built.default_host_ip);
+        built.publish_default_address =
+            self.network.publish_default_address.unwrap_or(built.publish_default_address);
         built.ip_forward = self.network.ip_forward;
         built.ip_masquerade = self.network.ip_masquerade;
         built.icc = self.network.icc;

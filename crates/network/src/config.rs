@@ -1,6 +1,6 @@
 //! What a daemon decides once about its networks. Flags and files are resolved above this crate.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::cidr::Cidr;
@@ -33,8 +33,11 @@ pub struct Config {
     pub ip_masquerade: bool,
     /// Containers of the default bridge may talk to each other without publishing.
     pub icc: bool,
-    /// Host address of ports published without one; unspecified: every address of every family.
+    /// Host address of ports of the default bridge published without one; unspecified: as in other
+    /// networks.
     pub default_host_ip: Ipv4Addr,
+    /// Host address of ports published without one; unspecified: every address of every family.
+    pub publish_default_address: IpAddr,
     /// Puts back what others delete of ours, as soon as they do.
     pub watch: bool,
     /// Network namespaces kept ready. Zero: each is made when asked for.
@@ -55,6 +58,7 @@ impl Config {
             ip_masquerade: true,
             icc: true,
             default_host_ip: Ipv4Addr::UNSPECIFIED,
+            publish_default_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             watch: true,
             ready_sandboxes: 4,
         }

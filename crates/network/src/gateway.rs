@@ -226,7 +226,7 @@ impl Inner {
         let state = lock(&self.state);
         let record = state.networks.get(&endpoint.network_id);
         let own = record.and_then(|record| self.bridge_options(record).host_binding);
-        own.unwrap_or_else(|| self.config.default_host_ip.into())
+        own.unwrap_or(self.config.publish_default_address)
     }
 
     fn container_name(&self, container_id: &str) -> String {

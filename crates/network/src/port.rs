@@ -58,7 +58,7 @@ pub struct PortRequest {
     pub container_port: u16,
     pub protocol: Protocol,
     /// `None`: every address of the families that the container has, or what the network or
-    /// [`crate::Config::default_host_ip`] says instead.
+    /// [`crate::Config::publish_default_address`] says instead.
     pub host_ip: Option<IpAddr>,
     /// `None`: any port of the host's ephemeral range. One port: that one. More: the first free.
     pub host_ports: Option<RangeInclusive<u16>>,

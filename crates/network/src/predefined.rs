@@ -76,7 +76,8 @@ pub(crate) fn default_bridge(config: &Config) -> BridgeOptions {
         name: Some(config.bridge_name.clone()),
         masquerade: config.ip_masquerade,
         icc: config.icc,
-        host_binding: Some(config.default_host_ip.into()),
+        host_binding: Some(config.default_host_ip.into())
+            .filter(|ip: &std::net::IpAddr| !ip.is_unspecified()),
         mode_ipv4: GatewayMode::Nat,
         mode_ipv6: GatewayMode::Nat,
         inhibit_ipv4: false,

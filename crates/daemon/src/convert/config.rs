@@ -40,6 +40,7 @@ pub(crate) fn engine_config(config: &Config, shim: PathBuf) -> anyhow::Result<en
             .collect(),
         mtu: Some(config.mtu),
         default_host_ip: config.ip,
+        publish_default_address: config.publish_default_address,
         ip_forward: config.ip_forward,
         ip_masquerade: config.ip_masq,
         icc: config.icc,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
 
 use linux::netlink::Family;
 use network::{ErrorKind, IpamRequest, Network, NetworkRequest};
@@ -313,6 +314,92 @@ fn options_of_a_network_and_of_an_endpoint_are_what_they_say() {
     run("ip", &["link", "show", "dev", "theirs"]);
     let error = network.create(&with_options("second", &[("name", "mybridge")])).unwrap_err();
     assert!(error.to_string().contains("bridge mybridge is that of network net"), "{error}");
+}
+
+#[test]
+fn a_default_address_keeps_ports_to_the_host() {
+    let Some(lab) = Lab::new() else { return };
+    let config =
+        network::Config { publish_default_address: "127.0.0.1".parse().unwrap(), ..lab.config() };
+    let network = Network::open(config).unwrap();
+    make(&network, "mynet");
+    let a = Container::start(&network, "a", &["8080:80"]);
+    let b = start_in(&network, "b", "mynet", &["8081:80", "0.0.0.0:8082:80"]);
+    for (container, port, open) in [(&a, 8080, false), (&b, 8081, false), (&b, 8082, true)] {
+        let server = container.listen(80);
+        peer_of(&server, connect(Ipv4Addr::LOCALHOST, port).unwrap());
+        assert_eq!(connect(HOST, port).is_ok(), open, "{port}");
+        assert_eq!(is_unreachable(&lab.outside, HOST, port), !open, "{port}");
+    }
+}
+
+#[test]
+fn published_ports_answer_in_ipv6() {
+    let Some(lab) = Lab::new() else { return };
+    run("ip", &["address", "add", "2001:db8::1/64", "dev", "wan0", "nodad"]);
+    lab.run_outside("ip", &["address", "add", "2001:db8::2/64", "dev", "eth0", "nodad"]);
+    let network = lab.open();
+    let wish = NetworkRequest {
+        name: "six".to_owned(),
+        enable_ipv6: Some(true),
+        ..NetworkRequest::default()
+    };
+    let (record, _) = network.create(&wish).unwrap();
+    let gateway = record.subnet(Family::V6).unwrap().gateway.unwrap();
+    let sandbox = network.create_sandbox("web").unwrap();
+    let namespace = std::fs::File::open(&sandbox.netns_path).unwrap().into();
+    let endpoint = network.connect("web", "six", &request("web", &["8080:80"])).unwrap();
+    let web = Container { id: "web".to_owned(), endpoint, namespace };
+    assert_eq!(web.endpoint.ports.len(), 2);
+    let neighbour = start_in(&network, "neighbour", "six", &[]);
+    let server = listen_v6(&web.namespace, 80);
+    let host: IpAddr = "2001:db8::1".parse().unwrap();
+    let outside: IpAddr = "2001:db8::2".parse().unwrap();
+    assert_eq!(peer_of(&server, connect_ip(&lab.outside, host, 8080).unwrap()), outside);
+    let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap().into();
+    for address in [host, gateway, IpAddr::V6(web.endpoint.ip6.unwrap())] {
+        let port = if address == IpAddr::V6(web.endpoint.ip6.unwrap()) { 80 } else { 8080 };
+        peer_of(&server, connect_ip(&here, address, port).unwrap());
+    }
+    // On the host's loopback it is refused at once, so that clients go on to 127.0.0.1; and nobody
+    // else takes the port.
+    let loopback = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    let refused = connect_ip(&here, loopback, 8080).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(std::net::TcpListener::bind("[::]:8080").is_err());
+    // Neighbours: directly, and by the host's address.
+    let direct = connect_ip(&neighbour.namespace, IpAddr::V6(web.endpoint.ip6.unwrap()), 80);
+    assert_eq!(peer_of(&server, direct.unwrap()), IpAddr::V6(neighbour.endpoint.ip6.unwrap()));
+    peer_of(&server, connect_ip(&neighbour.namespace, host, 8080).unwrap());
+    // What is not published is not reached, and what goes out is the host's.
+    let own = format!("{}/128", web.endpoint.ip6.unwrap());
+    lab.run_outside("ip", &["-6", "route", "add", &own, "via", "2001:db8::1"]);
+    let direct = connect_ip(&lab.outside, IpAddr::V6(web.endpoint.ip6.unwrap()), 80);
+    assert!(direct.is_err());
+    let world = listen_v6(&lab.outside, 9000);
+    let stream = connect_ip(&web.namespace, outside, 9000).unwrap();
+    assert_eq!(peer_of(&world, stream), host);
+    // The bridge believes no router.
+    let bridge = record.interface.unwrap();
+    let path = format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra");
+    assert_eq!(std::fs::read_to_string(path).unwrap().trim(), "0");
+    assert!(!network.repair().unwrap());
+}
+
+fn listen_v6(namespace: &std::os::fd::OwnedFd, port: u16) -> std::net::TcpListener {
+    let listen = || std::net::TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, port));
+    linux::namespace::in_namespace(namespace.as_fd(), listen).unwrap().unwrap()
+}
+
+fn connect_ip(
+    namespace: &std::os::fd::OwnedFd,
+    ip: IpAddr,
+    port: u16,
+) -> std::io::Result<std::net::TcpStream> {
+    let to = std::net::SocketAddr::new(ip, port);
+    let patience = std::time::Duration::from_secs(5);
+    let connect = || std::net::TcpStream::connect_timeout(&to, patience);
+    linux::namespace::in_namespace(namespace.as_fd(), connect).unwrap()
 }
 
 #[test]
