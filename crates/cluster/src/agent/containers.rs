@@ -70,7 +70,8 @@ impl Agent {
             let before =
                 matches!(record.latest(), TaskState::TaskStaging | TaskState::TaskStarting);
             if before && record.killing.is_none() {
-                let news = News { data: Some(data.clone()), ..News::default() };
+                let data = Some(data.clone()).filter(|data| !data.is_empty());
+                let news = News { data, ..News::default() };
                 self.report(&at, TaskState::TaskRunning, news);
             }
         }

@@ -194,6 +194,7 @@ impl Agent {
             tasks: BTreeMap::new(),
             completed: VecDeque::new(),
             deadline: None,
+            recovered: false,
             connected: false,
             network_infos: Vec::new(),
             pid: None,

@@ -69,6 +69,8 @@ pub struct Executor {
     pub completed: VecDeque<Task>,
     /// When a missing subscription, or a container that does not end, is given up.
     pub deadline: Option<Time>,
+    /// It ran already when this agent started.
+    pub recovered: bool,
     /// Whether a custom executor's subscription is open.
     pub connected: bool,
     pub network_infos: Vec<NetworkInfo>,

@@ -101,6 +101,7 @@ fn restore(framework: &FrameworkId, recovered: RecoveredExecutor) -> Executor {
         tasks: BTreeMap::new(),
         completed: VecDeque::new(),
         deadline: None,
+        recovered: true,
         connected: false,
         network_infos: Vec::new(),
         pid: None,

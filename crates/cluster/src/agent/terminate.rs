@@ -92,12 +92,17 @@ impl Agent {
         }
         for (framework, id) in over {
             let registration = self.config.executor_registration_timeout;
+            let reregistration = self.config.executor_reregistration_timeout;
             let Some(executor) = self.executor_mut(&framework, &id) else { continue };
             if executor.state == ExecutorState::Registering {
-                executor.verdict.get_or_insert_with(|| {
+                let verdict = if executor.recovered {
+                    let text = format!("Executor did not reregister within {reregistration:?}");
+                    (Reason::ExecutorReregistrationTimeout, text)
+                } else {
                     let text = format!("Executor did not register within {registration:?}");
                     (Reason::ExecutorRegistrationTimeout, text)
-                });
+                };
+                executor.verdict.get_or_insert(verdict);
             }
             executor.state = ExecutorState::Terminating;
             let container = executor.container.clone();
