@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["images", "linux", "network", "resolver", "runtime"]),
     ("daemon", &["docker-api", "engine", "images", "linux", "network"]),
     ("cli", &["docker-api", "scheduler"]),
-    ("agent", &["cli", "cluster", "docker-api", "flags", "mesos-api"]),
+    ("agent", &["cli", "cluster", "docker-api", "flags", "mesos-api", "runtime"]),
     ("teu", &["agent", "cli", "daemon"]),
 ];
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::config::Containerizer;
 use crate::docker::{self, Docker, How, Job};
 use crate::driver::Request;
+use crate::process::{self, Processes};
 
 /// How many commands may wait for a container; a further one repeats an earlier.
 const QUEUE: usize = 16;
@@ -57,13 +58,18 @@ impl Reporter {
 #[derive(Debug, Clone)]
 pub(crate) struct Usage {
     docker: Arc<Docker>,
-    name: String,
+    processes: Arc<Processes>,
+    container: String,
 }
 
 impl Usage {
     /// Takes a reading; `None` when the container does not run or the engine does not answer.
     pub(crate) async fn read(&self, resources: &[Resource]) -> Option<ResourceStatistics> {
-        let reading = self.docker.engine.stats(&self.name);
+        if let Some(statistics) = self.processes.statistics(&self.container, resources) {
+            return Some(statistics);
+        }
+        let name = docker::container_name(&self.container);
+        let reading = self.docker.engine.stats(&name);
         let stats = tokio::time::timeout(READING, reading).await.ok()?.ok()?;
         // An engine tells nothing but zeroes of what does not run.
         stats.pointer("/memory_stats/usage")?;
@@ -77,6 +83,7 @@ impl Usage {
 pub(crate) struct Containers {
     order: Vec<Containerizer>,
     docker: Arc<Docker>,
+    processes: Arc<Processes>,
     driver: mpsc::Sender<Request>,
     commands: HashMap<ContainerId, mpsc::Sender<Command>>,
     tasks: JoinSet<()>,
@@ -86,9 +93,10 @@ impl Containers {
     pub(crate) fn new(
         order: Vec<Containerizer>,
         docker: Arc<Docker>,
+        processes: Arc<Processes>,
         driver: mpsc::Sender<Request>,
     ) -> Self {
-        Self { order, docker, driver, commands: HashMap::new(), tasks: JoinSet::new() }
+        Self { order, docker, processes, driver, commands: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Starts to look after a container.
@@ -104,14 +112,18 @@ impl Containers {
         self.commands.insert(reporter.container.clone(), sender);
         let fits = |one: &&Containerizer| match one {
             Containerizer::Docker => docker::supports(&job.launch),
-            Containerizer::Mesos => false,
+            Containerizer::Mesos => process::supports(&job.launch),
         };
         match self.order.iter().find(fits) {
             Some(Containerizer::Docker) => {
                 let docker = Arc::clone(&self.docker);
                 self.tasks.spawn(docker.manage(job, how, receiver, reporter));
             }
-            Some(Containerizer::Mesos) | None => {
+            Some(Containerizer::Mesos) => {
+                let processes = Arc::clone(&self.processes);
+                self.tasks.spawn(processes.manage(job, how, receiver, reporter));
+            }
+            None => {
                 let text = "Failed to launch container: none of the enabled containerizers \
                             could create it";
                 self.refuse(reporter, Reason::ContainerLaunchFailed, text.to_owned());
@@ -142,17 +154,36 @@ impl Containers {
     pub(crate) fn remove_orphans(&mut self) {
         let known: Vec<String> = self.commands.keys().map(ToString::to_string).collect();
         let docker = Arc::clone(&self.docker);
-        self.tasks.spawn(async move { docker.remove_orphans(&known).await });
+        let processes = Arc::clone(&self.processes);
+        self.tasks.spawn(async move {
+            docker.remove_orphans(&known).await;
+            processes.remove_orphans(known).await;
+        });
     }
 
     /// How to measure a container.
     pub(crate) fn usage(&self, container: &ContainerId) -> Usage {
-        Usage { docker: Arc::clone(&self.docker), name: docker::container_name(container.as_str()) }
+        Usage {
+            docker: Arc::clone(&self.docker),
+            processes: Arc::clone(&self.processes),
+            container: container.to_string(),
+        }
     }
 
     /// Waits until everything told to end and be removed has been, or for so long.
     pub(crate) async fn drain(&mut self, deadline: tokio::time::Instant) {
         self.commands.clear();
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {}
+    }
+}
+
+/// Ends when the container is no longer wanted.
+pub(crate) async fn killed(commands: &mut mpsc::Receiver<Command>) {
+    loop {
+        match commands.recv().await {
+            Some(Command::Stop(_) | Command::Destroy) => return,
+            Some(Command::Remove) => {}
+            None => std::future::pending().await,
+        }
     }
 }

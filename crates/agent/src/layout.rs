@@ -11,6 +11,7 @@
 //! …/executors/E/runs/C/tasks/T/task.info, task.updates, task.killing
 //! slaves/S/frameworks/F/executors/E/runs/C      the sandbox; runs/latest -> C
 //! volumes/roles/R/ID                            persistent volumes
+//! processes/C                                   a process of the mesos containerizer
 //! docker/links/C -> a sandbox whose path has a colon
 //! ```
 
@@ -106,6 +107,10 @@ impl Layout {
     pub(crate) fn volume(&self, role: &str, id: &str) -> PathBuf {
         let roles = self.work_dir.join("volumes").join("roles");
         roles.join(component(role)).join(component(id))
+    }
+
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.work_dir.join("processes")
     }
 
     pub(crate) fn link(&self, container: &ContainerId) -> PathBuf {

@@ -52,7 +52,7 @@ pub(crate) static TABLE: &[Flag] = &[
     ),
     value(
         "executor_reregistration_timeout",
-        Some("2secs"),
+        Some("15secs"),
         "How long an executor may take to come back after the agent's restart, 15secs at most.",
     ),
     value(

@@ -23,6 +23,7 @@ use crate::containers::Containers;
 use crate::docker::{Docker, Engine};
 use crate::driver::{self, Clock, Driver, Request};
 use crate::layout::Layout;
+use crate::process::{Processes, launcher};
 use crate::server::{self, Server};
 use crate::{gc, identity, link, options};
 
@@ -30,6 +31,11 @@ use crate::{gc, identity, link, options};
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_default().to_string_lossy().into_owned();
+    let mut args = args.peekable();
+    if args.peek().is_some_and(|word| word == launcher::WORD) {
+        let directory = args.nth(1).unwrap_or_default();
+        return launcher::main(std::path::Path::new(&directory));
+    }
     let words = args.map(|arg| arg.to_string_lossy().into_owned());
     let values = match flags::parse(options::TABLE, words, std::env::vars()) {
         Ok(Parsed::Help) => {
@@ -107,12 +113,22 @@ async fn run(config: Config) -> Result<()> {
         tracing::warn!(engine = %docker.engine.address(), %error, "the Docker engine does not answer yet");
     }
     let docker = Arc::new(docker);
-    let containers =
-        Containers::new(config.containerizers.clone(), Arc::clone(&docker), to_driver.clone());
+    let processes = Arc::new(Processes {
+        directory: layout.processes(),
+        hierarchies: runtime::cgroup::Hierarchies::detect()?,
+        cfs: config.cfs,
+    });
+    let containers = Containers::new(
+        config.containerizers.clone(),
+        Arc::clone(&docker),
+        Arc::clone(&processes),
+        to_driver.clone(),
+    );
     let cleanup = config.recover == Recover::Cleanup;
     let recovered = if cleanup { Recovered::default() } else { recovered };
     if cleanup {
         docker.remove_orphans(&[]).await;
+        processes.remove_orphans(Vec::new()).await;
         store.forget()?;
         return Ok(());
     }

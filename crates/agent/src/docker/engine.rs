@@ -216,6 +216,37 @@ impl Engine {
         Ok(ours.collect())
     }
 
+    /// Runs a command in a container; tells its exit code. Dropping the future leaves it running.
+    pub(crate) async fn exec(
+        &self,
+        name: &str,
+        words: &[String],
+        variables: &[(String, String)],
+    ) -> Result<i64> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Created {
+            id: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Ended {
+            exit_code: Option<i64>,
+        }
+        let env: Vec<String> =
+            variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let body = json!({"Cmd": words, "Env": env, "AttachStdout": true, "AttachStderr": true});
+        let request = Request::post(format!("/containers/{name}/exec")).json(&body);
+        let id = self.client.call(request).await?.json::<Created>().await?.id;
+        let start = Request::post(format!("/exec/{id}/start"))
+            .json(&json!({"Detach": false, "Tty": false}));
+        let mut stream = self.client.hijack(start).await?.io;
+        // Its end is the command's end; what it says is nobody's business.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        let request = Request::get(format!("/exec/{id}/json"));
+        Ok(self.client.call(request).await?.json::<Ended>().await?.exit_code.unwrap_or(-1))
+    }
+
     /// One reading of what a container uses.
     pub(crate) async fn stats(&self, name: &str) -> Result<Json> {
         let request = Request::get(format!("/containers/{name}/stats"))

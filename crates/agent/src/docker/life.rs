@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{Engine, Inspect};
 use super::plan::{self, Surroundings, container_name};
 use super::{Job, LABEL_CONTAINER, LABEL_EXECUTOR, LABEL_FRAMEWORK, LABEL_WORK_DIR, logs};
-use crate::containers::{Command, Reporter};
-use crate::{fetch, sandbox};
+use crate::containers::{Command, Reporter, killed};
+use crate::{fetch, health, sandbox};
 
 /// Pause between attempts to reach an engine that does not answer; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -80,7 +80,7 @@ impl Docker {
             }
             Ok((inspect, data)) => {
                 reporter.send(launched(&inspect, &data)).await;
-                let exit = self.watch(&job, &name, &inspect, &mut commands).await;
+                let exit = self.watch(&job, &name, &inspect, &mut commands, &reporter).await;
                 reporter.send(ContainerEvent::Ended(exit)).await;
             }
         }
@@ -133,6 +133,10 @@ impl Docker {
     }
 
     fn plan(&self, job: &Job) -> Result<cli::request::CreateRequest, String> {
+        let check = job.launch.task.as_ref().and_then(|task| task.health_check.as_ref());
+        if let Some(why) = check.and_then(health::unsupported) {
+            return Err(why);
+        }
         let sandbox = sandbox::without_colon(&job.sandbox, &job.link)
             .map_err(|e| format!("cannot link the sandbox {}: {e}", job.sandbox.display()))?;
         let around = Surroundings {
@@ -247,16 +251,28 @@ impl Docker {
         name: &str,
         inspect: &Inspect,
         commands: &mut mpsc::Receiver<Command>,
+        reporter: &Reporter,
     ) -> Exit {
         let ended = CancellationToken::new();
         let output = logs::follow(&self.engine, name, inspect.config.tty, &job.sandbox, &ended);
         let exit = self.until_exit(name, commands);
-        tokio::pin!(output, exit);
+        let probes = async {
+            match job.launch.task.as_ref().and_then(|task| task.health_check.clone()) {
+                Some(check) => {
+                    let pid = inspect.state.pid;
+                    let target = health::Target::Container { engine: &self.engine, name, pid };
+                    health::run(check, target, reporter).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(output, exit, probes);
         let mut copied = false;
         let exit = loop {
             tokio::select! {
                 exit = &mut exit => break exit,
                 () = &mut output, if !copied => copied = true,
+                () = &mut probes => {}
             }
         };
         ended.cancel();
@@ -399,17 +415,6 @@ impl<'a> Stops<'a> {
         use futures_util::StreamExt as _;
         if self.0.next().await.is_none() {
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Ends when the container is no longer wanted.
-async fn killed(commands: &mut mpsc::Receiver<Command>) {
-    loop {
-        match commands.recv().await {
-            Some(Command::Stop(_) | Command::Destroy) => return,
-            Some(Command::Remove) => {}
-            None => std::future::pending().await,
         }
     }
 }

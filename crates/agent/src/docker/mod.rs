@@ -22,7 +22,7 @@ use mesos_api::v1::container_info;
 
 pub(crate) use engine::Engine;
 pub(crate) use life::{Docker, How};
-pub(crate) use plan::{SANDBOX, container_name};
+pub(crate) use plan::{SANDBOX, container_name, scalar, variables};
 pub(crate) use usage::statistics;
 
 /// Labels of our containers.

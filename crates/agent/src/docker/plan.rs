@@ -159,7 +159,7 @@ fn whole(value: f64) -> String {
 }
 
 /// Merges the variables of the command with those of the agent, which win.
-fn variables(command: Option<&CommandInfo>) -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn variables(command: Option<&CommandInfo>) -> Result<BTreeMap<String, String>, String> {
     let given = command.and_then(|c| c.environment.as_ref()).map(|e| e.variables.as_slice());
     let mut all = BTreeMap::new();
     for variable in given.unwrap_or_default() {

@@ -20,7 +20,8 @@ pub(super) async fn snapshot(server: &Server) -> Result<Map<String, Json>, Answe
 pub(super) fn numbers(view: &View<'_>) -> BTreeMap<String, f64> {
     let mut all = BTreeMap::new();
     let mut set = |name: &str, value: f64| {
-        all.insert(name.to_owned(), value);
+        // Sums of nothing are negative zeroes.
+        all.insert(name.to_owned(), value + 0.0);
     };
     let executors = || view.agent.frameworks().flat_map(|f| f.executors.values());
     set("slave/uptime_secs", view.uptime.as_secs_f64());

@@ -1,0 +1,461 @@
+//! The life of one process, as the agent sees it.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command as StdCommand, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::agent::{ContainerEvent, Exit, Launch};
+use mesos_api::v1::task_status::Reason;
+use mesos_api::v1::{CommandInfo, HealthCheck, Resource, ResourceStatistics};
+use oci_spec::runtime::{
+    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxResources, LinuxResourcesBuilder,
+};
+use runtime::cgroup::{Cgroup, Hierarchies};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use super::launcher::{self, EXIT, Identity, PID, SPEC, Spec, start_time};
+use crate::containers::{Command, Reporter};
+use crate::docker::{How, Job, scalar, variables};
+use crate::{fetch, health, sandbox};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const MEGABYTE: f64 = 1_048_576.0;
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+/// How long the launcher may take to say whom it has started.
+const LAUNCHING: Duration = Duration::from_secs(30);
+
+/// The containerizer.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    /// `<work_dir>/processes`.
+    pub(crate) directory: PathBuf,
+    pub(crate) hierarchies: Hierarchies,
+    /// Requests limit the CPU as well.
+    pub(crate) cfs: bool,
+}
+
+struct Refused(String);
+
+impl Processes {
+    /// Looks after a process until nobody needs it any more.
+    pub(crate) async fn manage(
+        self: Arc<Self>,
+        job: Job,
+        how: How,
+        mut commands: mpsc::Receiver<Command>,
+        reporter: Reporter,
+    ) {
+        let begun = match how {
+            How::Start => self.start(&job, &mut commands, &reporter).await,
+            How::Reattach => self.reattach(&job).map(|found| (found, None)),
+        };
+        match begun {
+            Err(Refused(message)) => {
+                // The launcher may have been on its way when an earlier agent was killed.
+                self.clean(&job).await;
+                let reason = match how {
+                    How::Start => Reason::ContainerLaunchFailed,
+                    How::Reattach => Reason::AgentRestarted,
+                };
+                reporter.send(ContainerEvent::Refused { reason, message }).await;
+            }
+            Ok((identity, child)) => {
+                let launched = ContainerEvent::Launched {
+                    data: Bytes::new(),
+                    network_infos: Vec::new(),
+                    pid: Some(identity.child),
+                };
+                reporter.send(launched).await;
+                let exit = self.watch(&job, identity, &mut commands, &reporter).await;
+                reap(child).await;
+                self.clean(&job).await;
+                reporter.send(ContainerEvent::Ended(exit)).await;
+            }
+        }
+        loop {
+            match commands.recv().await {
+                Some(Command::Remove) => break,
+                Some(_) => {}
+                None => return,
+            }
+        }
+        let _ = fs::remove_dir_all(self.home(&job)); // a stale record is all that is left otherwise
+    }
+
+    fn home(&self, job: &Job) -> PathBuf {
+        self.directory.join(job.launch.container_id.as_str())
+    }
+
+    fn cgroup(&self, container: &str) -> Result<Cgroup, runtime::cgroup::CgroupError> {
+        Cgroup::new(self.hierarchies.clone(), &Path::new("/teu-agent").join(container))
+    }
+
+    async fn start(
+        &self,
+        job: &Job,
+        commands: &mut mpsc::Receiver<Command>,
+        reporter: &Reporter,
+    ) -> Result<(Identity, Option<std::process::Child>), Refused> {
+        let command =
+            command(&job.launch).ok_or_else(|| Refused("there is no command".to_owned()))?;
+        let refused = |why: String| Refused(format!("Failed to launch container: {why}"));
+        if let Some(check) = health_check(&job.launch)
+            && let Some(why) = health::unsupported(check)
+        {
+            return Err(refused(why));
+        }
+        let container = match &job.launch.task {
+            Some(task) => task.container.as_ref(),
+            None => job.launch.executor.container.as_ref(),
+        };
+        if container.is_some_and(|c| !c.volumes.is_empty() || !c.network_infos.is_empty()) {
+            let why = "the mesos containerizer of this agent has no volumes and no networks but the host's";
+            return Err(refused(why.to_owned()));
+        }
+        tokio::select! {
+            fetched = fetch::all(&command.uris, &job.sandbox, job.user) => {
+                fetched.map_err(|e| refused(e.to_string()))?;
+            }
+            () = crate::containers::killed(commands) => {
+                return Err(Refused("Container destroyed while it was being prepared".to_owned()));
+            }
+        }
+        reporter.send(ContainerEvent::Starting).await;
+        self.launch(job, command).await.map_err(|e| refused(format!("{e:#}")))
+    }
+
+    async fn launch(
+        &self,
+        job: &Job,
+        command: &CommandInfo,
+    ) -> anyhow::Result<(Identity, Option<std::process::Child>)> {
+        let home = self.home(job);
+        fs::create_dir_all(&home)?;
+        link_volumes(job)?;
+        let cgroup = self.cgroup(job.launch.container_id.as_str())?;
+        cgroup.create()?;
+        cgroup.apply(&self.limits(&job.launch))?;
+        let spec = self.spec(job, command, &cgroup).map_err(anyhow::Error::msg)?;
+        launcher::replace(&home.join(SPEC), &serde_json::to_vec(&spec)?)?;
+        let mut child = StdCommand::new("/proc/self/exe")
+            .arg("agent")
+            .arg(launcher::WORD)
+            .arg(&home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let begun = self.begun(&home, &mut child).await;
+        if begun.is_err() {
+            let _ = cgroup.remove(); // nothing has entered it
+        }
+        Ok((begun?, Some(child)))
+    }
+
+    /// Waits until the launcher has said whom it started, or why it could not.
+    async fn begun(
+        &self,
+        home: &Path,
+        child: &mut std::process::Child,
+    ) -> anyhow::Result<Identity> {
+        let wait = async {
+            loop {
+                if let Some(identity) = read::<Identity>(&home.join(PID)) {
+                    return Ok(identity);
+                }
+                if child.try_wait()?.is_some() && !home.join(PID).exists() {
+                    return match read::<launcher::Exit>(&home.join(EXIT)) {
+                        Some(launcher::Exit::Failed(why)) => Err(anyhow::anyhow!(why)),
+                        _ => Err(anyhow::anyhow!("the launcher ended")),
+                    };
+                }
+                // The kernel could tell through inotify; this is over within milliseconds.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        match tokio::time::timeout(LAUNCHING, wait).await {
+            Ok(begun) => begun,
+            Err(_) => Err(anyhow::anyhow!("the launcher says nothing")),
+        }
+    }
+
+    fn spec(&self, job: &Job, command: &CommandInfo, cgroup: &Cgroup) -> Result<Spec, String> {
+        let (program, arguments) = if command.shell() {
+            let value =
+                command.value.clone().ok_or("Shell specified but no command value provided")?;
+            ("/bin/sh".to_owned(), vec!["sh".to_owned(), "-c".to_owned(), value])
+        } else {
+            let value = command.value.clone().ok_or("there is no program to run")?;
+            let arguments = match command.arguments.as_slice() {
+                [] => vec![value.clone()],
+                given => given.to_vec(),
+            };
+            (value, arguments)
+        };
+        let mut environment =
+            std::collections::BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+        environment.extend(variables(Some(command))?);
+        environment.extend(job.environment.clone());
+        let mut files: Vec<PathBuf> =
+            cgroup.v1_directories().map(|(_, directory)| directory.join("cgroup.procs")).collect();
+        files.extend(cgroup.unified_directory().map(|directory| directory.join("cgroup.procs")));
+        Ok(Spec {
+            version: 1,
+            program,
+            arguments,
+            environment: environment.into_iter().collect(),
+            directory: job.sandbox.clone(),
+            stdout: job.sandbox.join(sandbox::STDOUT),
+            stderr: job.sandbox.join(sandbox::STDERR),
+            user: job.user.map(|user| (user.uid, user.gid)),
+            cgroup: files,
+        })
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked ranges of one host"
+    )]
+    fn limits(&self, launch: &Launch) -> LinuxResources {
+        let limit = |name: &str| launch.task.as_ref()?.limits.get(name).map(|l| l.value);
+        let mut all = LinuxResourcesBuilder::default();
+        if let Some(cpus) = scalar(&launch.resources, "cpus") {
+            let mut cpu = LinuxCpuBuilder::default().shares((cpus * 1024.0).max(2.0) as u64);
+            let quota = limit("cpus").filter(|l| l.is_finite()).or(self.cfs.then_some(cpus));
+            if let Some(quota) = quota {
+                cpu = cpu.period(100_000_u64).quota((quota * 100_000.0).max(1000.0) as i64);
+            }
+            if let Ok(cpu) = cpu.build() {
+                all = all.cpu(cpu);
+            }
+        }
+        if let Some(memory) = limit("mem").or_else(|| scalar(&launch.resources, "mem"))
+            && memory.is_finite()
+        {
+            let bytes = (memory.max(32.0) * MEGABYTE) as i64;
+            if let Ok(memory) = LinuxMemoryBuilder::default().limit(bytes).build() {
+                all = all.memory(memory);
+            }
+        }
+        all.build().unwrap_or_default()
+    }
+
+    fn reattach(&self, job: &Job) -> Result<Identity, Refused> {
+        let home = self.home(job);
+        read::<Identity>(&home.join(PID))
+            .ok_or_else(|| Refused("The agent restarted before the process was started".to_owned()))
+    }
+
+    /// From the start to the exit.
+    async fn watch(
+        &self,
+        job: &Job,
+        identity: Identity,
+        commands: &mut mpsc::Receiver<Command>,
+        reporter: &Reporter,
+    ) -> Exit {
+        let probes = async {
+            match health_check(&job.launch) {
+                Some(check) => {
+                    let environment = job.environment.clone().into_iter().collect();
+                    let target =
+                        health::Target::Process { sandbox: job.sandbox.clone(), environment };
+                    health::run(check.clone(), target, reporter).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let ended = ended(identity);
+        tokio::pin!(ended, probes);
+        let mut kill_at: Option<tokio::time::Instant> = None;
+        let container = job.launch.container_id.as_str();
+        loop {
+            let kill = async {
+                match kill_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = &mut ended => break,
+                () = &mut probes => {}
+                () = kill => {
+                    self.signal(container, SIGKILL);
+                    kill_at = None;
+                }
+                command = commands.recv() => match command {
+                    Some(Command::Stop(grace)) => {
+                        self.signal(container, SIGTERM);
+                        let at = tokio::time::Instant::now() + grace;
+                        kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
+                    }
+                    Some(Command::Destroy) => self.signal(container, SIGKILL),
+                    Some(Command::Remove) => {}
+                    None => {
+                        ended.await;
+                        break;
+                    }
+                },
+            }
+        }
+        self.exit(job)
+    }
+
+    fn signal(&self, container: &str, signal: i32) {
+        let sent = self.cgroup(container).and_then(|cgroup| cgroup.signal_all(signal));
+        if let Err(error) = sent {
+            tracing::warn!(container_id = container, %error, "cannot signal the processes");
+        }
+    }
+
+    fn exit(&self, job: &Job) -> Exit {
+        let killed = self.cgroup(job.launch.container_id.as_str()).map_or(0, |c| c.oom_kills());
+        let out_of_memory = killed > 0;
+        match read::<launcher::Exit>(&self.home(job).join(EXIT)) {
+            Some(launcher::Exit::Code(code)) => {
+                let message = format!("Command exited with status {code}");
+                Exit { code: Some(code), out_of_memory, message }
+            }
+            Some(launcher::Exit::Signal(signal)) => {
+                let why = if out_of_memory { ": it used more memory than it may" } else { "" };
+                let message = format!("Command terminated with signal {signal}{why}");
+                Exit { code: None, out_of_memory, message }
+            }
+            Some(launcher::Exit::Failed(message)) => Exit { code: None, out_of_memory, message },
+            None => {
+                let message =
+                    "The launcher was killed, so nobody knows how the process ended".to_owned();
+                Exit { code: None, out_of_memory, message }
+            }
+        }
+    }
+
+    /// Kills what the process has left behind, and removes its cgroup.
+    async fn clean(&self, job: &Job) {
+        let container = job.launch.container_id.to_string();
+        let cgroup = self.cgroup(&container);
+        let removed = tokio::task::spawn_blocking(move || cgroup.and_then(|c| c.remove())).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(container_id = container, %error, "cannot remove the cgroup");
+        }
+    }
+
+    /// Ends processes that no run knows of.
+    pub(crate) async fn remove_orphans(self: Arc<Self>, known: Vec<String>) {
+        let work = move || {
+            let Ok(listing) = fs::read_dir(&self.directory) else { return };
+            for entry in listing.filter_map(Result::ok) {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if known.contains(&name) {
+                    continue;
+                }
+                tracing::info!(container_id = name, "removing an orphan");
+                let removed = self.cgroup(&name).and_then(|cgroup| cgroup.remove());
+                if let Err(error) = removed {
+                    tracing::warn!(container_id = name, %error, "cannot remove the cgroup");
+                }
+                let _ = fs::remove_dir_all(entry.path()); // tried again at the next start
+            }
+        };
+        let _ = tokio::task::spawn_blocking(work).await; // it does not panic
+    }
+
+    /// What a process and its children use.
+    pub(crate) fn statistics(
+        &self,
+        container: &str,
+        resources: &[Resource],
+    ) -> Option<ResourceStatistics> {
+        let cgroup = self.cgroup(container).ok().filter(Cgroup::exists)?;
+        let stats = cgroup.stats();
+        let seconds = |nanos: u64| Some(Duration::from_nanos(nanos).as_secs_f64());
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let memory =
+            |names: [&str; 2]| names.iter().find_map(|name| stats.memory_stat.get(*name).copied());
+        Some(ResourceStatistics {
+            timestamp: now.as_secs_f64(),
+            processes: u32::try_from(stats.pids_current).ok(),
+            cpus_user_time_secs: seconds(stats.cpu_user_ns),
+            cpus_system_time_secs: seconds(stats.cpu_system_ns),
+            cpus_limit: scalar(resources, "cpus"),
+            mem_total_bytes: Some(stats.memory_usage_bytes),
+            mem_limit_bytes: stats.memory_limit_bytes,
+            mem_rss_bytes: memory(["rss", "anon"]),
+            mem_anon_bytes: memory(["rss", "anon"]),
+            mem_file_bytes: memory(["cache", "file"]),
+            mem_cache_bytes: memory(["cache", "file"]),
+            ..ResourceStatistics::default()
+        })
+    }
+}
+
+fn command(launch: &Launch) -> Option<&CommandInfo> {
+    match &launch.task {
+        Some(task) => task.command.as_ref(),
+        None => launch.executor.command.as_ref(),
+    }
+}
+
+fn health_check(launch: &Launch) -> Option<&HealthCheck> {
+    launch.task.as_ref()?.health_check.as_ref()
+}
+
+/// Persistent volumes appear in the sandbox as links.
+fn link_volumes(job: &Job) -> anyhow::Result<()> {
+    for (directory, volume) in &job.persistent {
+        let path = Path::new(&volume.container_path);
+        if path.is_absolute()
+            || path.components().any(|c| matches!(c, std::path::Component::ParentDir))
+        {
+            anyhow::bail!("the volume at '{}' has to be inside the sandbox", path.display());
+        }
+        let target = job.sandbox.join(path);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if !target.is_symlink() {
+            std::os::unix::fs::symlink(directory, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Ends with the launcher.
+#[expect(
+    deprecated,
+    reason = "an OwnedFd stays open while it is registered; the other form is unsafe"
+)]
+async fn ended(identity: Identity) {
+    let Some(fd) = open(identity) else { return };
+    if let Ok(fd) = AsyncFd::with_interest(fd, tokio::io::Interest::READABLE) {
+        let _ = fd.readable().await; // an error means that the kernel cannot tell; the file can
+    }
+}
+
+/// The launcher itself, or nothing when another process has its number.
+fn open(identity: Identity) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(identity.pid).ok()?)?;
+    let fd = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+    (start_time(identity.pid) == Some(identity.started)).then_some(fd)
+}
+
+async fn reap(child: Option<std::process::Child>) {
+    if let Some(mut child) = child {
+        let wait = move || -> io::Result<()> { child.wait().map(drop) };
+        let _ = tokio::task::spawn_blocking(wait).await; // it has ended
+    }
+}

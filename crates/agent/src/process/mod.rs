@@ -1,0 +1,30 @@
+//! The mesos containerizer: processes in cgroups, on the host's file system and network.
+//!
+//! ```text
+//! <work_dir>/processes/<container>/spec.json   what to run; written first
+//!                                  pid         the launcher and when it started
+//!                                  exit        how it ended: {"code":0} or {"signal":9}
+//! ```
+//!
+//! Each process has a launcher, this program again, which outlives the agent, waits, and writes the
+//! exit down. The agent watches the launcher by a pidfd.
+
+pub(crate) mod launcher;
+mod life;
+
+use cluster::agent::Launch;
+use mesos_api::v1::container_info;
+
+pub(crate) use life::Processes;
+
+/// Whether a container is this containerizer's to run; one with an image is not.
+pub(crate) fn supports(launch: &Launch) -> bool {
+    let container = match &launch.task {
+        Some(task) => task.container.as_ref(),
+        None => launch.executor.container.as_ref(),
+    };
+    container.is_none_or(|c| {
+        c.r#type() == container_info::Type::Mesos
+            && c.mesos.as_ref().is_none_or(|mesos| mesos.image.is_none())
+    })
+}
