@@ -8,7 +8,7 @@ use cluster::agent::{ContainerEvent, Input};
 use cluster::id::{ContainerId, ExecutorId, FrameworkId};
 use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{Resource, ResourceStatistics};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::Containerizer;
@@ -78,6 +78,14 @@ impl Usage {
     }
 }
 
+/// How a container is spoken to.
+#[derive(Debug)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    /// What it may use; only the latest counts.
+    resources: watch::Sender<Vec<Resource>>,
+}
+
 /// All containers of the agent.
 #[derive(Debug)]
 pub(crate) struct Containers {
@@ -85,7 +93,7 @@ pub(crate) struct Containers {
     docker: Arc<Docker>,
     processes: Arc<Processes>,
     driver: mpsc::Sender<Request>,
-    commands: HashMap<ContainerId, mpsc::Sender<Command>>,
+    handles: HashMap<ContainerId, Handle>,
     tasks: JoinSet<()>,
 }
 
@@ -96,11 +104,11 @@ impl Containers {
         processes: Arc<Processes>,
         driver: mpsc::Sender<Request>,
     ) -> Self {
-        Self { order, docker, processes, driver, commands: HashMap::new(), tasks: JoinSet::new() }
+        Self { order, docker, processes, driver, handles: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Starts to look after a container.
-    pub(crate) fn begin(&mut self, job: Job, how: How) {
+    pub(crate) fn begin(&mut self, mut job: Job, how: How) {
         while self.tasks.try_join_next().is_some() {}
         let reporter = Reporter {
             framework: job.launch.framework_id.clone(),
@@ -109,7 +117,9 @@ impl Containers {
             driver: self.driver.clone(),
         };
         let (sender, receiver) = mpsc::channel(QUEUE);
-        self.commands.insert(reporter.container.clone(), sender);
+        let resources = watch::Sender::new(job.launch.resources.clone());
+        job.resources = resources.subscribe();
+        self.handles.insert(reporter.container.clone(), Handle { commands: sender, resources });
         let fits = |one: &&Containerizer| match one {
             Containerizer::Docker => docker::supports(&job.launch),
             Containerizer::Mesos => process::supports(&job.launch),
@@ -140,19 +150,26 @@ impl Containers {
 
     /// Tells a container something; what it cannot take in it has been told already.
     pub(crate) fn tell(&mut self, container: &ContainerId, command: Command) {
-        if let Some(sender) = self.commands.get(container)
-            && sender.try_send(command).is_err()
+        if let Some(handle) = self.handles.get(container)
+            && handle.commands.try_send(command).is_err()
         {
             tracing::debug!(container_id = %container, ?command, "not told");
         }
         if command == Command::Remove {
-            self.commands.remove(container);
+            self.handles.remove(container);
+        }
+    }
+
+    /// Says what a container may use from now on.
+    pub(crate) fn resize(&mut self, container: &ContainerId, resources: Vec<Resource>) {
+        if let Some(handle) = self.handles.get(container) {
+            handle.resources.send_replace(resources);
         }
     }
 
     /// Removes what is left of runs that nobody knows of.
     pub(crate) fn remove_orphans(&mut self) {
-        let known: Vec<String> = self.commands.keys().map(ToString::to_string).collect();
+        let known: Vec<String> = self.handles.keys().map(ToString::to_string).collect();
         let docker = Arc::clone(&self.docker);
         let processes = Arc::clone(&self.processes);
         self.tasks.spawn(async move {
@@ -172,7 +189,7 @@ impl Containers {
 
     /// Waits until everything told to end and be removed has been, or for so long.
     pub(crate) async fn drain(&mut self, deadline: tokio::time::Instant) {
-        self.commands.clear();
+        self.handles.clear();
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {}
     }
 }

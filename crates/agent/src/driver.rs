@@ -206,7 +206,7 @@ impl Driver {
             match output {
                 Output::Persist(record) => self.persist(&record),
                 Output::Send(message) => {
-                    tracing::debug!(message = message.name(), "to the master");
+                    note(&message);
                     if self.master.try_send(message).is_err() {
                         tracing::warn!("too many messages wait for the master; one is dropped");
                     }
@@ -217,7 +217,9 @@ impl Driver {
                     self.containers.tell(&container, Command::Stop(grace));
                 }
                 Output::Destroy { container } => self.containers.tell(&container, Command::Destroy),
-                Output::Resize { .. } => {}
+                Output::Resize { container, resources } => {
+                    self.containers.resize(&container, resources);
+                }
                 Output::Executor { container, event } => self.tell_executor(&container, *event),
                 Output::Exit(text) => end = Some(End::Now(text)),
                 Output::Leave(text) => end = Some(End::Leave(text)),
@@ -277,7 +279,8 @@ impl Driver {
         let persistent = self.persistent_volumes(&launch, user)?;
         let environment = self.environment(&launch, &directory);
         let link = self.layout.link(&launch.container_id);
-        Ok(Job { sandbox: directory, link, user, environment, persistent, launch })
+        let resources = tokio::sync::watch::channel(launch.resources.clone()).1;
+        Ok(Job { sandbox: directory, link, user, environment, persistent, launch, resources })
     }
 
     fn user(&self, launch: &Launch) -> Result<Option<identity::User>, String> {
@@ -391,5 +394,25 @@ enum End {
 async fn sleep(time: Option<Duration>) {
     if let Some(time) = time {
         tokio::time::sleep(time).await;
+    }
+}
+
+/// Writes down what an operator asks about.
+fn note(message: &FromAgent) {
+    match message {
+        FromAgent::StatusUpdate(update) => {
+            let status = &update.update.status;
+            tracing::info!(
+                framework_id = %update.update.framework_id,
+                task_id = %status.task_id,
+                state = status.state().as_str_name(),
+                message = status.message.as_deref(),
+                "status update"
+            );
+        }
+        FromAgent::Register(_) | FromAgent::Reregister(_) => {
+            tracing::info!(message = message.name(), "registering");
+        }
+        other => tracing::debug!(message = other.name(), "to the master"),
     }
 }

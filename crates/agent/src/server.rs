@@ -98,7 +98,18 @@ async fn message(server: &Server, name: &str, request: HttpRequest<Incoming>) ->
     };
     match ToAgent::decode(name, &body) {
         Ok(message) => {
-            tracing::debug!(message = name, "from the master");
+            match &message {
+                ToAgent::Registered(_) | ToAgent::Reregistered(_) => {
+                    tracing::info!(message = name, "registered");
+                }
+                ToAgent::RunTask(run) => {
+                    tracing::info!(task_id = %run.task.task_id, "task to run");
+                }
+                ToAgent::KillTask(kill) => {
+                    tracing::info!(task_id = %kill.task_id, "task to kill");
+                }
+                _ => tracing::debug!(message = name, "from the master"),
+            }
             let input = Input::FromMaster(Box::new(message));
             if server.driver.send(Request::Input(input)).await.is_err() {
                 return text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");

@@ -148,6 +148,12 @@ impl Engine {
         Ok(self.client.call(request).await?.json::<Exit>().await?.status_code)
     }
 
+    /// Changes what a running container may use.
+    pub(crate) async fn update(&self, name: &str, amounts: &Json) -> Result<()> {
+        let request = Request::post(format!("/containers/{name}/update")).json(amounts);
+        self.client.call(request).await?.bytes().await.map(drop)
+    }
+
     pub(crate) async fn stop(&self, name: &str, grace: Duration) -> Result<()> {
         // Whole seconds are all that the API knows; half a second of grace is not none.
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);

@@ -266,13 +266,15 @@ impl Docker {
                 None => std::future::pending().await,
             }
         };
-        tokio::pin!(output, exit, probes);
+        let resizes = self.resizes(job, name);
+        tokio::pin!(output, exit, probes, resizes);
         let mut copied = false;
         let exit = loop {
             tokio::select! {
                 exit = &mut exit => break exit,
                 () = &mut output, if !copied => copied = true,
                 () = &mut probes => {}
+                () = &mut resizes => {}
             }
         };
         ended.cancel();
@@ -280,6 +282,26 @@ impl Docker {
             tracing::warn!(container = name, "the output takes too long; the rest is lost");
         }
         exit
+    }
+
+    /// Gives the container what its tasks need, as they come and go.
+    async fn resizes(&self, job: &Job, name: &str) {
+        let mut resources = job.resources.clone();
+        let mut current = job.launch.resources.clone();
+        loop {
+            let wanted = resources.borrow_and_update().clone();
+            if wanted != current {
+                let amounts = super::amounts(&wanted, self.cfs);
+                if let Err(error) = self.engine.update(name, &amounts).await {
+                    // Less memory than is used cannot be set; what it had is kept.
+                    tracing::warn!(container = name, error = %describe(&error), "cannot resize the container");
+                }
+                current = wanted;
+            }
+            if resources.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Waits for the exit, and carries out what is asked for meanwhile.

@@ -18,11 +18,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cluster::agent::Launch;
-use mesos_api::v1::container_info;
+use mesos_api::v1::{Resource, container_info};
+use tokio::sync::watch;
 
 pub(crate) use engine::Engine;
 pub(crate) use life::{Docker, How};
-pub(crate) use plan::{SANDBOX, container_name, scalar, variables};
+pub(crate) use plan::{SANDBOX, amounts, container_name, scalar, variables};
 pub(crate) use usage::statistics;
 
 /// Labels of our containers.
@@ -35,6 +36,8 @@ pub(crate) const LABEL_EXECUTOR: &str = "teu.agent.executor";
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) launch: Launch,
+    /// What it may use, which can change while it runs.
+    pub(crate) resources: watch::Receiver<Vec<Resource>>,
     pub(crate) sandbox: PathBuf,
     /// Where the sandbox is reached if its own path has a colon.
     pub(crate) link: PathBuf,

@@ -118,6 +118,26 @@ pub(crate) fn scalar(resources: &[Resource], name: &str) -> Option<f64> {
     Some(of_name.filter_map(|r| r.scalar.as_ref()).map(|s| s.value).sum())
 }
 
+/// What a container's resources are to the engine: shares, quota and memory.
+pub(crate) fn amounts(resources: &[Resource], cfs: bool) -> serde_json::Value {
+    let mut all = serde_json::Map::new();
+    if let Some(cpus) = scalar(resources, "cpus") {
+        all.insert("CpuShares".to_owned(), number((1024.0 * cpus).floor().max(MIN_SHARES)));
+        if cfs {
+            all.insert("CpuQuota".to_owned(), number((PERIOD * cpus).max(MIN_QUOTA)));
+        }
+    }
+    if let Some(megabytes) = scalar(resources, "mem") {
+        all.insert("Memory".to_owned(), number((megabytes * MEGABYTE).max(MIN_MEMORY)));
+    }
+    serde_json::Value::Object(all)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "amounts of one host fit")]
+fn number(value: f64) -> serde_json::Value {
+    (value as i64).into()
+}
+
 fn limits(words: &mut Words, launch: &Launch, around: &Surroundings<'_>) {
     let limit = |name: &str| launch.task.as_ref()?.limits.get(name).map(|limit| limit.value);
     if let Some(cpus) = scalar(&launch.resources, "cpus") {

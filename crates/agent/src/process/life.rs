@@ -275,7 +275,8 @@ impl Processes {
             }
         };
         let ended = ended(identity);
-        tokio::pin!(ended, probes);
+        let resizes = self.resizes(job);
+        tokio::pin!(ended, probes, resizes);
         let mut kill_at: Option<tokio::time::Instant> = None;
         let container = job.launch.container_id.as_str();
         loop {
@@ -288,6 +289,7 @@ impl Processes {
             tokio::select! {
                 () = &mut ended => break,
                 () = &mut probes => {}
+                () = &mut resizes => {}
                 () = kill => {
                     self.signal(container, SIGKILL);
                     kill_at = None;
@@ -308,6 +310,27 @@ impl Processes {
             }
         }
         self.exit(job)
+    }
+
+    /// Gives the processes what their tasks need, as those come and go.
+    async fn resizes(&self, job: &Job) {
+        let mut resources = job.resources.clone();
+        let mut current = job.launch.resources.clone();
+        loop {
+            let wanted = resources.borrow_and_update().clone();
+            if wanted != current {
+                let launch = Launch { resources: wanted.clone(), ..job.launch.clone() };
+                let cgroup = self.cgroup(job.launch.container_id.as_str());
+                let applied = cgroup.and_then(|cgroup| cgroup.apply(&self.limits(&launch)));
+                if let Err(error) = applied {
+                    tracing::warn!(container_id = %job.launch.container_id, %error, "cannot resize the cgroup");
+                }
+                current = wanted;
+            }
+            if resources.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     fn signal(&self, container: &str, signal: i32) {

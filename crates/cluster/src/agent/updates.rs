@@ -96,8 +96,13 @@ impl Agent {
             return true;
         }
         remember(&mut record.task, status);
+        let custom = executor.kind == super::Kind::Custom;
+        let (container, resources) = (executor.container.clone(), executor.resources());
         if is_terminal(state) {
             *self.ended.entry(state as i32).or_default() += 1;
+            if custom {
+                self.out.push(Output::Resize { container, resources });
+            }
         }
         let mut line = wire::StatusUpdateRecord { update: Some(update), ..Default::default() };
         line.set_type(status_update_record::Type::Update);
