@@ -103,14 +103,21 @@ pub fn resolv_conf(host: &str, dns: &DnsOptions) -> Result<String> {
 }
 
 /// Where a container on a network with names asks.
-pub const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+pub const RESOLVER: IpAddr = IpAddr::V4(resolver::ADDRESS);
 
 /// Generates the resolv.conf of a container whose queries are answered by [`RESOLVER`]: the servers
 /// of the host or of the options are whom that one asks.
 pub fn resolv_conf_of_resolver(host: &str, dns: &DnsOptions) -> Result<String> {
     let mut dns = DnsOptions { servers: vec![RESOLVER], ..dns.clone() };
-    if !dns.options.iter().any(|option| option.starts_with("ndots:")) {
-        // The host's stay out: a name without a dot is a neighbour's.
+    let is_ndots = |option: &str| option.starts_with("ndots:");
+    if dns.options.is_empty() {
+        // The host's ndots stays out: a name without a dot is a neighbour's.
+        let lines = host.lines().filter_map(|line| line.strip_prefix("options"));
+        let options = lines.flat_map(str::split_whitespace).filter(|option| !is_ndots(option));
+        let options = options.filter(|option| validate_option(option).is_ok());
+        dns.options.extend(options.map(str::to_owned));
+    }
+    if !dns.options.iter().any(|option| is_ndots(option)) {
         dns.options.push("ndots:0".to_owned());
     }
     resolv_conf(host, &dns)

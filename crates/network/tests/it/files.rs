@@ -93,3 +93,17 @@ fn nothing_smuggles_a_line_into_a_file() {
         assert!(resolv_conf("", &options).is_err(), "{word:?}");
     }
 }
+
+#[test]
+fn with_a_resolver_the_hosts_options_stay_but_for_ndots() {
+    let host = "nameserver 10.0.0.1\nsearch corp.example\noptions timeout:1 ndots:3 edns0\n";
+    let generate = |dns: &DnsOptions| network::resolv_conf_of_resolver(host, dns).unwrap();
+    let text = generate(&DnsOptions::default());
+    for line in ["nameserver 127.0.0.11", "search corp.example", "options timeout:1 edns0 ndots:0"]
+    {
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+    assert!(!text.contains("10.0.0.1"), "{text}");
+    let own = DnsOptions { options: vec!["ndots:2".to_owned()], ..DnsOptions::default() };
+    assert!(generate(&own).ends_with("options ndots:2\n"));
+}
