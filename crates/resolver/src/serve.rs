@@ -114,6 +114,9 @@ impl Server {
             }
             self.core.tick(now, &mut output);
             self.act(now, output);
+            if self.attempts.is_lost {
+                return Err(io::Error::other("the way back to the container's network is barred"));
+            }
             self.clients.end_idle(now);
             if self.is_idle(now) {
                 return Ok(());
@@ -208,7 +211,9 @@ impl Server {
                         self.clients.reply(number, &bytes);
                     }
                     Output::Ask { attempt, upstream, via, bytes } => {
-                        if self.attempts.ask(attempt, upstream, via, &bytes).is_err() {
+                        if self.attempts.is_lost
+                            || self.attempts.ask(attempt, upstream, via, &bytes).is_err()
+                        {
                             self.core.failed(now, attempt, &mut output);
                         }
                     }

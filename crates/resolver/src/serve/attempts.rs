@@ -24,6 +24,8 @@ pub(super) struct Attempts {
     attempts: BTreeMap<u64, Attempt>,
     host: OwnedFd,
     container: OwnedFd,
+    /// This thread could not go back to the container's network: nothing may be sent any more.
+    pub(super) is_lost: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub(super) enum Heard {
 
 impl Attempts {
     pub(super) fn new(host: OwnedFd, container: OwnedFd) -> Self {
-        Self { attempts: BTreeMap::new(), host, container }
+        Self { attempts: BTreeMap::new(), host, container, is_lost: false }
     }
 
     /// Sends a message.
@@ -64,11 +66,13 @@ impl Attempts {
     }
 
     /// A socket belongs to the network its maker was in, wherever that goes then.
-    fn on_host<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn on_host<T>(&mut self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let network = Some(LinkNameSpaceType::Network);
         rustix::thread::move_into_link_name_space(self.host.as_fd(), network)?;
         let done = work();
-        rustix::thread::move_into_link_name_space(self.container.as_fd(), network)?;
+        let back = rustix::thread::move_into_link_name_space(self.container.as_fd(), network);
+        self.is_lost = back.is_err();
+        back?;
         done
     }
 

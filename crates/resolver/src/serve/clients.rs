@@ -73,7 +73,8 @@ impl Clients {
     pub(super) fn hear(&mut self, number: u64, flags: PollFlags, now: Instant) -> Vec<Vec<u8>> {
         let Some(client) = self.clients.get_mut(&number) else { return Vec::new() };
         client.active = now;
-        let is_dead = flags.intersects(PollFlags::ERR | PollFlags::NVAL);
+        let hung_up = flags.contains(PollFlags::HUP) && !flags.contains(PollFlags::IN);
+        let is_dead = hung_up || flags.intersects(PollFlags::ERR | PollFlags::NVAL);
         let packets = if flags.contains(PollFlags::IN) { client.read() } else { Some(Vec::new()) };
         let Some(packets) = packets.filter(|_| !is_dead && client.write()) else {
             self.clients.remove(&number);
