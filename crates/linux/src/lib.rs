@@ -13,3 +13,4 @@ pub mod namespace;
 pub mod netlink;
 pub mod process;
 pub mod socket;
+pub mod time;

@@ -8,6 +8,7 @@ mod job;
 mod log;
 mod names;
 pub mod protocol;
+mod remote;
 mod requests;
 mod seal;
 mod server;

@@ -13,8 +13,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::protocol::{LogConfig, LogDriver};
+use super::remote::Service;
 
-mod json;
+pub(in crate::shim) mod json;
 mod rotate;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,18 @@ mod tests;
 /// The longest piece of a line in one entry.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Writes the log of one container.
+/// Writes the log of one container: its lines go to the file, to a service, or to both.
 #[derive(Debug)]
 pub(crate) struct Log {
+    file: Option<LogFile>,
+    service: Option<Service>,
+    stdout: Pending,
+    stderr: Pending,
+}
+
+/// The file and those rotated.
+#[derive(Debug)]
+struct LogFile {
     file: File,
     path: PathBuf,
     size: u64,
@@ -33,8 +43,6 @@ pub(crate) struct Log {
     compress: bool,
     /// The attributes as JSON with the comma after it, or nothing.
     attrs: Vec<u8>,
-    stdout: Pending,
-    stderr: Pending,
     /// Entries not yet in the file.
     entries: Vec<u8>,
 }
@@ -66,23 +74,16 @@ impl Source {
 impl Log {
     /// Opens the log, or gives `None` if there is to be none.
     pub(crate) fn open(config: &LogConfig) -> io::Result<Option<Self>> {
-        if config.driver == LogDriver::None {
+        let file = match config.driver {
+            LogDriver::None => None,
+            LogDriver::JsonFile => Some(LogFile::open(config)?),
+        };
+        let service = config.remote.as_ref().map(Service::connect).transpose()?;
+        if file.is_none() && service.is_none() {
             return Ok(None);
         }
-        let file = open_file(&config.path)?;
-        let size = file.metadata()?.len();
-        Ok(Some(Self {
-            file,
-            path: config.path.clone(),
-            size,
-            max_size: config.max_size,
-            max_file: config.max_file,
-            compress: config.compress,
-            attrs: attrs_json(&config.attrs),
-            stdout: Pending::default(),
-            stderr: Pending::default(),
-            entries: Vec::new(),
-        }))
+        let (stdout, stderr) = (Pending::default(), Pending::default());
+        Ok(Some(Self { file, service, stdout, stderr }))
     }
 
     /// Takes output that came at `now_ns`.
@@ -136,6 +137,41 @@ impl Log {
         let time = *pending.split_since.get_or_insert(now_ns);
         let text = std::mem::take(&mut pending.text);
         self.entry(source, &text, time)
+    }
+
+    fn entry(&mut self, source: Source, text: &[u8], time_ns: i64) -> io::Result<()> {
+        let written = match &mut self.file {
+            Some(file) => file.entry(source, text, time_ns),
+            None => Ok(()),
+        };
+        let sent = match &mut self.service {
+            Some(service) => service.send(source, text, time_ns),
+            None => Ok(()),
+        };
+        written.and(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), LogFile::flush)
+    }
+}
+
+impl LogFile {
+    fn open(config: &LogConfig) -> io::Result<Self> {
+        let file = open_file(&config.path).map_err(|error| {
+            io::Error::new(error.kind(), format!("open {}: {error}", config.path.display()))
+        })?;
+        let size = file.metadata()?.len();
+        Ok(Self {
+            file,
+            path: config.path.clone(),
+            size,
+            max_size: config.max_size,
+            max_file: config.max_file,
+            compress: config.compress,
+            attrs: attrs_json(&config.attrs),
+            entries: Vec::new(),
+        })
     }
 
     fn entry(&mut self, source: Source, text: &[u8], time_ns: i64) -> io::Result<()> {

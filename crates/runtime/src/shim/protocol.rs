@@ -32,6 +32,7 @@ use oci_spec::runtime::{LinuxResources, Process};
 use serde::{Deserialize, Serialize};
 
 pub mod frame;
+pub mod remote;
 
 /// The version of this protocol and of the files above.
 pub const VERSION: u32 = 1;
@@ -146,6 +147,9 @@ pub struct LogConfig {
     /// container waits.
     #[serde(default)]
     pub buffer_bytes: Option<u64>,
+    /// A service that takes the lines as well.
+    #[serde(default)]
+    pub remote: Option<remote::Remote>,
 }
 
 /// How output is logged.

@@ -75,6 +75,7 @@ enum Token {
     Signals,
     Listener,
     Names,
+    Log,
     Sync(String),
     Console(String),
     Output(String, Source),
@@ -134,6 +135,9 @@ impl Server {
         for fd in self.names.iter().flat_map(Names::waiting_at) {
             add(Token::Names, fd, PollFlags::IN);
         }
+        if let Some(fd) = self.log.as_ref().and_then(Sink::behind) {
+            add(Token::Log, fd, PollFlags::OUT);
+        }
         for (name, job) in &self.jobs {
             if let Some(sync) = &job.sync {
                 add(Token::Sync(name.clone()), sync.as_fd(), PollFlags::IN);
@@ -172,6 +176,9 @@ impl Server {
         if self.draining.contains_key(name) {
             return false;
         }
+        if name == INIT && self.log.as_ref().and_then(Sink::behind).is_some() {
+            return true;
+        }
         self.connections.values().any(|connection| {
             connection.is_full()
                 && matches!(&connection.phase, Phase::Streaming { job, streams }
@@ -197,6 +204,11 @@ impl Server {
             Token::Names => {
                 if let Some(names) = &mut self.names {
                     names.wake();
+                }
+            }
+            Token::Log => {
+                if let Some(log) = &mut self.log {
+                    log.catch_up();
                 }
             }
             Token::Sync(name) => self.hear(&name),

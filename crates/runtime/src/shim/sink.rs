@@ -1,5 +1,7 @@
 //! Where the shim sends output for the log: the log itself, or a helper process behind a bounded
-//! buffer (`mode=non-blocking`), so that a slow disk never holds up the container.
+//! buffer. With `mode=non-blocking` a slow disk never holds up the container. A log service always
+//! has a helper, which may wait for it; if nothing is to be lost, the container waits as well, but
+//! never the shim's loop.
 //!
 //! The buffer is the kernel's: a socket pair that keeps messages apart and takes one whole or not
 //! at all. The helper is this program with `--log BUNDLE`; it reads messages from its standard
@@ -8,16 +10,19 @@
 //! ```text
 //! message: source (1 byte)  broken (1 byte)  time (8 bytes, big endian)  text (none: end of stream)
 //! ```
-//! What does not fit is dropped, up to the end of the line it is part of.
+//! What does not fit is dropped, up to the end of the line it is part of; or, if nothing is to be
+//! lost, kept here while the container's output is not read.
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use linux::process::{self, CloneArgs, Pidfd};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair, sockopt,
@@ -25,6 +30,11 @@ use rustix::net::{
 
 use super::log::{Log, Source};
 use super::protocol::{LogConfig, SHIM_FILE, ShimConfig};
+
+/// What waits in the kernel for a service that is to get every line.
+const LOSSLESS_BYTES: u64 = 256 << 10;
+/// How long a service may take for the last lines of a container that has ended.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(10);
 
 const HEADER_BYTES: usize = 10;
 /// What one message carries at most.
@@ -44,6 +54,10 @@ pub(super) enum Sink {
 pub(super) struct Buffered {
     socket: OwnedFd,
     helper: Pidfd,
+    /// Messages that must not be dropped and did not fit; `None` when dropping is fine.
+    kept: Option<VecDeque<Vec<u8>>>,
+    /// Whether a service takes the lines, which may never answer.
+    remote: bool,
     stdout: Gap,
     stderr: Gap,
 }
@@ -62,9 +76,11 @@ impl Sink {
     pub(super) fn open(config: &LogConfig, bundle: &Path) -> io::Result<Option<Self>> {
         // The file is made here in either case, so that what is wrong with it fails the start.
         let Some(log) = Log::open(config)? else { return Ok(None) };
+        let remote = config.remote.is_some();
         Ok(Some(match config.buffer_bytes {
-            None => Self::Direct(Box::new(log)),
-            Some(bytes) => Self::Buffered(Buffered::start(bytes, bundle)?),
+            None if !remote => Self::Direct(Box::new(log)),
+            None => Self::Buffered(Buffered::start(LOSSLESS_BYTES, bundle)?.lossless()),
+            Some(bytes) => Self::Buffered(Buffered { remote, ..Buffered::start(bytes, bundle)? }),
         }))
     }
 
@@ -85,12 +101,56 @@ impl Sink {
         }
     }
 
-    /// Waits until everything taken is in the file.
+    /// The socket to wait for when output is kept back: until it takes more, the container's must
+    /// not be read.
+    pub(super) fn behind(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Buffered(buffered) if buffered.kept.as_ref().is_some_and(|k| !k.is_empty()) => {
+                Some(buffered.socket.as_fd())
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends what was kept back, as far as it fits.
+    pub(super) fn catch_up(&mut self) {
+        if let Self::Buffered(buffered) = self {
+            buffered.catch_up();
+        }
+    }
+
+    /// Waits until everything taken is in the file, and for a service as long as is reasonable.
     pub(super) fn finish(self) {
-        let Self::Buffered(Buffered { socket, helper, .. }) = self else { return };
+        let Self::Buffered(mut buffered) = self else { return };
+        let deadline = buffered.remote.then(|| Instant::now() + SERVICE_PATIENCE);
+        while buffered.kept.as_ref().is_some_and(|kept| !kept.is_empty()) {
+            if !wait_for(buffered.socket.as_fd(), PollFlags::OUT, deadline) {
+                break;
+            }
+            buffered.catch_up();
+        }
+        let Buffered { socket, helper, .. } = buffered;
         drop(socket);
-        let mut fds = [PollFd::new(&helper, PollFlags::IN)];
-        while let Err(Errno::INTR) = rustix::event::poll(&mut fds, None) {}
+        if !wait_for(helper.as_fd(), PollFlags::IN, deadline) {
+            eprintln!("the log service does not take the last lines: they are lost");
+            // It may end at this very moment, which is as well.
+            let _ = helper.kill();
+        }
+    }
+}
+
+/// Waits until `fd` is ready; false when the time is up.
+fn wait_for(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Option<Instant>) -> bool {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
     }
 }
 
@@ -117,7 +177,35 @@ impl Buffered {
             }
             1
         })?;
-        Ok(Self { socket: ours, helper, stdout: Gap::default(), stderr: Gap::default() })
+        let (stdout, stderr) = (Gap::default(), Gap::default());
+        Ok(Self { socket: ours, helper, kept: None, remote: false, stdout, stderr })
+    }
+
+    /// The same for a service that is to get every line.
+    fn lossless(mut self) -> Self {
+        self.kept = Some(VecDeque::new());
+        self.remote = true;
+        self
+    }
+
+    fn catch_up(&mut self) {
+        while let Some(message) = self.kept.as_mut().and_then(VecDeque::pop_front) {
+            match self.push(&message) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => {
+                    if let Some(kept) = &mut self.kept {
+                        kept.push_front(message);
+                    }
+                    return;
+                }
+                // The helper is gone, and with it whoever could take the rest.
+                Err(_) => {
+                    if let Some(kept) = &mut self.kept {
+                        kept.clear();
+                    }
+                }
+            }
+        }
     }
 
     fn write(&mut self, source: Source, bytes: &[u8], now_ns: i64) -> io::Result<()> {
@@ -156,15 +244,23 @@ impl Buffered {
         }
     }
 
-    fn send(&self, source: Source, broken: bool, now_ns: i64, text: &[u8]) -> io::Result<()> {
+    fn send(&mut self, source: Source, broken: bool, now_ns: i64, text: &[u8]) -> io::Result<()> {
         let mut message = Vec::with_capacity(HEADER_BYTES + text.len());
         message.push(u8::from(source == Source::Stderr));
         message.push(u8::from(broken));
         message.extend_from_slice(&now_ns.to_be_bytes());
         message.extend_from_slice(text);
+        if let Some(kept) = &mut self.kept {
+            kept.push_back(message);
+            self.catch_up();
+            return Ok(());
+        }
+        Ok(self.push(&message)?)
+    }
+
+    fn push(&self, message: &[u8]) -> Result<(), Errno> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        rustix::net::send(self.socket.as_fd(), &message, flags)?;
-        Ok(())
+        rustix::net::send(self.socket.as_fd(), message, flags).map(drop)
     }
 }
 

@@ -70,7 +70,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
         .and_then(|hierarchies| Cgroup::new(hierarchies, &config.cgroup))
         .map_err(cgroup_failure)?;
     let log = Sink::open(&config.log, &bundle)
-        .during(|| format!("open log {}", config.log.path.display()))?;
+        .during(|| "failed to initialize logging driver".to_owned())?;
     Ok(Server {
         driver: Driver::new(&config, &bundle),
         bundle,

@@ -56,7 +56,22 @@ fn write_escape(byte: u8, output: &mut Vec<u8>) {
 }
 
 /// Appends a Unix time in nanoseconds as RFC 3339 in UTC, without trailing zeroes.
-pub(super) fn write_time(time_ns: i64, output: &mut Vec<u8>) {
+pub(in crate::shim) fn write_time(time_ns: i64, output: &mut Vec<u8>) {
+    let start = output.len();
+    write_time_to(time_ns, 9, output);
+    // No fraction has no point either.
+    output.pop();
+    while output.len() > start && output.last() == Some(&b'0') {
+        output.pop();
+    }
+    if output.last() == Some(&b'.') {
+        output.pop();
+    }
+    output.push(b'Z');
+}
+
+/// The same with as many digits of the fraction as told, 0 to 9.
+pub(in crate::shim) fn write_time_to(time_ns: i64, digits: usize, output: &mut Vec<u8>) {
     use std::io::Write;
     let seconds = time_ns.div_euclid(1_000_000_000);
     let nanoseconds = time_ns.rem_euclid(1_000_000_000);
@@ -65,11 +80,9 @@ pub(super) fn write_time(time_ns: i64, output: &mut Vec<u8>) {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     // Writing to a Vec cannot fail.
     let _ = write!(output, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-    if nanoseconds != 0 {
-        let _ = write!(output, ".{nanoseconds:09}");
-        while output.last() == Some(&b'0') {
-            output.pop();
-        }
+    if digits > 0 {
+        let fraction = format!("{nanoseconds:09}");
+        let _ = write!(output, ".{}", &fraction[..digits.min(fraction.len())]);
     }
     output.push(b'Z');
 }
