@@ -24,6 +24,7 @@ pub struct Config {
     pub mtu: u32,
     pub default_address_pools: Vec<AddressPool>,
     pub dns: Vec<String>,
+    pub cdi_spec_dirs: Vec<PathBuf>,
     pub dns_opts: Vec<String>,
     pub dns_search: Vec<String>,
     pub icc: bool,
@@ -148,6 +149,9 @@ impl Config {
             mtu: settings.mtu.filter(|mtu| *mtu > 0).unwrap_or(1500),
             default_address_pools: settings.default_address_pools.unwrap_or_default(),
             dns: addresses("dns", settings.dns)?,
+            cdi_spec_dirs: settings
+                .cdi_spec_dirs
+                .unwrap_or_else(|| vec!["/etc/cdi".into(), "/var/run/cdi".into()]),
             dns_opts: settings.dns_opts.unwrap_or_default(),
             dns_search: settings.dns_search.unwrap_or_default(),
             icc: settings.icc.unwrap_or(true),
@@ -328,7 +332,7 @@ fn parse_size(text: &str) -> Option<u64> {
 
 fn log_driver(driver: Option<String>) -> Result<String, ConfigError> {
     let driver = driver.unwrap_or_else(|| "json-file".to_owned());
-    if ["json-file", "none"].contains(&driver.as_str()) {
+    if engine::container::LOG_DRIVERS.contains(&driver.as_str()) {
         Ok(driver)
     } else {
         Err(ConfigError::LogDriver(driver))

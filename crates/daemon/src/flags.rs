@@ -27,6 +27,9 @@ pub struct Flags {
     /// Daemon configuration file [default: /etc/teu/daemon.json]
     #[arg(long, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
+    /// CDI specification directories to use
+    #[arg(long, value_name = "DIR")]
+    cdi_spec_dir: Vec<PathBuf>,
     /// Root directory of persistent state
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
@@ -156,6 +159,7 @@ impl Flags {
             })),
             bip: self.bip,
             bridge: self.bridge,
+            cdi_spec_dirs: some_vec(self.cdi_spec_dir),
             cgroup_parent: self.cgroup_parent,
             data_root: self.data_root,
             debug: self.debug,

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 pub struct Settings {
     pub bip: Option<String>,
     pub bridge: Option<String>,
+    pub cdi_spec_dirs: Option<Vec<PathBuf>>,
     pub cgroup_parent: Option<String>,
     pub data_root: Option<PathBuf>,
     pub debug: Option<bool>,

@@ -48,6 +48,8 @@ pub struct Config {
     pub default_shm_size_bytes: u64,
     /// Name servers of containers that name none; empty: the host's.
     pub dns: Vec<IpAddr>,
+    /// Where files about devices of vendors are (Container Device Interface); later ones win.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Resolver options of containers that name none.
     pub dns_options: Vec<String>,
     /// Search domains of containers that name none.
@@ -120,6 +122,7 @@ impl Config {
             default_ulimits: Vec::new(),
             default_shm_size_bytes: 64 << 20,
             dns: Vec::new(),
+            cdi_spec_dirs: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),
             host_gateway_ips: Vec::new(),

@@ -132,7 +132,7 @@ impl Engine {
     ) -> Result<Logs> {
         let container = self.inner.registry.find(name)?;
         let record = container.record();
-        if record.host_config.log_config.driver == "none" {
+        if !crate::container::log::is_readable(&record.host_config.log_config) {
             return Err(Error::InvalidParameter(
                 "configured logging driver does not support reading".to_owned(),
             ));

@@ -45,6 +45,7 @@ pub(crate) fn engine_config(config: &Config, shim: PathBuf) -> anyhow::Result<en
         ip_masquerade: config.ip_masq,
         icc: config.icc,
     };
+    built.cdi_spec_dirs.clone_from(&config.cdi_spec_dirs);
     built.init = config.init;
     built.default_log =
         LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() };

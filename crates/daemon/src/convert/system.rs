@@ -36,7 +36,7 @@ pub(crate) fn info(info: Info, config: &Config) -> Value {
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": null,
-            "Log": ["json-file", "none"],
+            "Log": engine::container::LOG_DRIVERS,
         },
         "MemoryLimit": info.limits.memory,
         "SwapLimit": info.limits.swap,

@@ -223,6 +223,10 @@ fn prepare(
         shared_shm: network::shared_shm(engine, record, paths, external == RuntimeEntry::Builtin)?,
         default_ulimits: &config.default_ulimits,
         init: init_path(engine, record)?,
+        cdi: spec::cdi::find(
+            &engine.config().cdi_spec_dirs,
+            &record.host_config.resources.device_requests,
+        )?,
         seccomp: match external {
             RuntimeEntry::Builtin => None,
             RuntimeEntry::External { .. } => seccomp.profile,
@@ -243,7 +247,7 @@ fn prepare(
             .host_config
             .console_size
             .map(|(rows, cols)| ConsoleSize { rows, cols }),
-        log: log::shim_config(record, &paths.log)?,
+        log: log::shim_config(record, &engine.inner.host, &paths.log)?,
         runtime: match external {
             RuntimeEntry::Builtin => RuntimeConfig::Builtin,
             RuntimeEntry::External { path, args } => RuntimeConfig::Oci { path, args },

@@ -1,4 +1,10 @@
 //! Where a container's output goes: options of the log drivers.
+//!
+//! Every driver but `none` keeps the lines in a file of Docker's json-file format. It is the log
+//! itself for `json-file` and `local`, which differ in their options, and the cache that `logs` reads
+//! for those of [`remote`].
+
+mod remote;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,6 +14,7 @@ use runtime::shim::protocol::{LogConfig as ShimLog, LogDriver};
 
 use super::host_config::LogConfig;
 use super::record::ContainerRecord;
+use crate::spec::HostFacts;
 use crate::{Error, Result};
 
 /// Rotation of containers that say nothing, so that logs do not fill the disk.
@@ -17,50 +24,52 @@ const DEFAULT_MAX_FILE: u32 = 5;
 /// What waits for the disk at most with `mode=non-blocking`.
 const DEFAULT_BUFFER_BYTES: u64 = 1 << 20;
 
-const KNOWN: [&str; 10] = [
-    "max-size",
-    "max-file",
-    "compress",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-    "mode",
-    "max-buffer-size",
-];
+/// Options of the file that every driver but `none` keeps.
+const FILE: [&str; 3] = ["max-size", "max-file", "compress"];
+/// The same by the names that drivers of a service have for it, and whether to keep none.
+const CACHE: [&str; 4] = ["cache-max-size", "cache-max-file", "cache-compress", "cache-disabled"];
+/// What is told with each line.
+const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-regex", "tag"];
+/// How the container waits for its log.
+const MODE: [&str; 2] = ["mode", "max-buffer-size"];
+
+/// The drivers, as `info` lists them.
+pub const DRIVERS: [&str; 7] =
+    ["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"];
 
 /// Checks driver and options.
 ///
 /// # Errors
 /// InvalidParameter in Docker's words.
 pub(crate) fn validate(config: &LogConfig) -> Result<()> {
-    match config.driver.as_str() {
-        "json-file" | "" => {}
-        "none" => {
-            return match config.options.keys().next() {
-                None => Ok(()),
-                Some(key) => Err(invalid(format!(
-                    "unknown log opt '{}' for none log driver",
-                    key.escape_default()
-                ))),
-            };
-        }
-        other => {
-            return Err(invalid(format!(
-                "logger: no log driver named '{}' is registered",
-                other.escape_default()
-            )));
-        }
-    }
-    let unknown = config.options.keys().find(|key| !KNOWN.contains(&key.as_str()));
-    if let Some(key) = unknown {
+    let driver = if config.driver.is_empty() { "json-file" } else { config.driver.as_str() };
+    let own = remote::known(driver);
+    if !DRIVERS.contains(&driver) {
         return Err(invalid(format!(
-            "unknown log opt '{}' for json-file log driver",
-            key.escape_default()
+            "logger: no log driver named '{}' is registered",
+            driver.escape_default()
         )));
     }
-    let options = Options::read(&config.options)?;
+    let is_known = |key: &str| match (driver, own) {
+        ("none", _) => false,
+        ("local", _) => FILE.contains(&key) || MODE.contains(&key),
+        (_, None) => FILE.contains(&key) || MODE.contains(&key) || ATTRIBUTES.contains(&key),
+        (_, Some(own)) => {
+            own.contains(&key)
+                || MODE.contains(&key)
+                || ATTRIBUTES.contains(&key)
+                || CACHE.contains(&key)
+        }
+    };
+    if let Some(key) = config.options.keys().find(|key| !is_known(key)) {
+        let key = key.escape_default();
+        return Err(invalid(format!("unknown log opt '{key}' for {driver} log driver")));
+    }
+    if driver == "none" {
+        return Ok(());
+    }
+    let options = Options::read(&file_options(config))?;
+    flag(&config.options, "cache-disabled")?;
     for key in ["labels-regex", "env-regex"] {
         pattern(&config.options, key)?;
     }
@@ -72,28 +81,84 @@ pub(crate) fn validate(config: &LogConfig) -> Result<()> {
             "compress cannot be true when max-file is less than 2 or max-size is not set",
         ));
     }
-    Ok(())
+    remote::service(driver, &config.options, remote::Facts::default()).map(drop)
+}
+
+/// Tells whether a container's lines can be read again.
+pub(crate) fn is_readable(config: &LogConfig) -> bool {
+    let disabled = flag(&config.options, "cache-disabled").unwrap_or(false);
+    config.driver != "none" && !disabled
+}
+
+/// The options of the file. Beside a service it is a cache, and its options are called so.
+fn file_options(config: &LogConfig) -> BTreeMap<String, String> {
+    let is_cache = remote::known(&config.driver).is_some();
+    let named = |key: &String| match key.strip_prefix("cache-") {
+        Some(bare) if is_cache => Some(bare.to_owned()),
+        _ if is_cache && FILE.contains(&key.as_str()) => None,
+        _ => Some(key.clone()),
+    };
+    let options = config.options.iter();
+    options.filter_map(|(key, value)| Some((named(key)?, value.clone()))).collect()
 }
 
 /// Gives the shim its part of the configuration.
 ///
 /// # Errors
 /// As [`validate`].
-pub(super) fn shim_config(record: &ContainerRecord, path: &Path) -> Result<ShimLog> {
+pub(super) fn shim_config(
+    record: &ContainerRecord,
+    host: &HostFacts,
+    path: &Path,
+) -> Result<ShimLog> {
     let config = &record.host_config.log_config;
     if config.driver == "none" {
         return Ok(ShimLog::default());
     }
-    let options = Options::read(&config.options)?;
+    let options = Options::read(&file_options(config))?;
+    let remote = remote::service(&config.driver, &config.options, facts(record, host)?)?;
+    let readable = is_readable(config);
     Ok(ShimLog {
-        driver: LogDriver::JsonFile,
+        driver: if readable { LogDriver::JsonFile } else { LogDriver::None },
         path: path.to_owned(),
         max_size: options.max_size,
         max_file: options.max_file,
         compress: options.compress,
         attrs: attributes(record)?,
         buffer_bytes: options.buffer_bytes,
+        remote,
     })
+}
+
+/// What a service is told about a container.
+fn facts(record: &ContainerRecord, host: &HostFacts) -> Result<remote::Facts> {
+    let mut attributes = attributes(record)?;
+    let tag = match attributes.remove("tag") {
+        Some(tag) => tag,
+        None => record.id.short().to_owned(),
+    };
+    let config = &record.config;
+    let words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten());
+    Ok(remote::Facts {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        image_id: record.image_id.clone(),
+        image_name: config.image.clone(),
+        command: words.cloned().collect::<Vec<_>>().join(" "),
+        created: record.created_at.to_string(),
+        hostname: host.hostname.clone(),
+        tag,
+        attributes,
+    })
+}
+
+/// Reads an option that is true or false.
+fn flag(options: &BTreeMap<String, String>, key: &str) -> Result<bool> {
+    match options.get(key).map(String::as_str) {
+        None | Some("" | "false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(invalid(format!("invalid {key}: {}", other.escape_default()))),
+    }
 }
 
 struct Options {
@@ -107,8 +172,7 @@ struct Options {
 impl Options {
     fn read(options: &BTreeMap<String, String>) -> Result<Self> {
         let buffer_bytes = buffer_bytes(options)?;
-        let rotation = ["max-size", "max-file", "compress"];
-        if !rotation.iter().any(|key| options.contains_key(*key)) {
+        if !FILE.iter().any(|key| options.contains_key(*key)) {
             return Ok(Self {
                 max_size: Some(DEFAULT_MAX_SIZE),
                 max_file: DEFAULT_MAX_FILE,
@@ -130,13 +194,7 @@ impl Options {
             Some("-1") => None,
             Some(text) => Some(size(text, 1_000)?),
         };
-        let compress = match options.get("compress").map(String::as_str) {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => {
-                return Err(invalid(format!("invalid compress: {}", other.escape_default())));
-            }
-        };
+        let compress = flag(options, "compress")?;
         Ok(Self { max_size, max_file, compress, buffer_bytes })
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod exit;
 pub(crate) mod handle;
 mod host_config;
 mod list;
-mod log;
+pub(crate) mod log;
 mod mode;
 mod name;
 mod name_files;
@@ -32,12 +32,13 @@ mod state;
 mod update;
 mod validate;
 
-pub use config::{ContainerConfig, ContainerPort, HealthConfig, Protocol};
+pub use config::{ContainerConfig, ContainerPort, HealthAction, HealthConfig, Protocol};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountSpec, MountType,
     PortBinding, Resources, RestartPolicy, RestartPolicyName, ThrottleDevice, TmpfsOptions, Ulimit,
     VolumeOptions, WeightDevice,
 };
+pub use log::DRIVERS as LOG_DRIVERS;
 pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode, UtsMode};
 pub use record::{
     ContainerId, ContainerRecord, EndpointSettings, Intent, LiveEndpoint, MountPoint, PublishedPort,

@@ -47,6 +47,9 @@ pub(super) fn validate(
     if parent.split('/').any(|part| part == "..") || parent.chars().any(char::is_control) {
         return invalid(format!("invalid cgroup parent '{}'", parent.escape_default()));
     }
+    if let Some(key) = host_config.storage_opt.keys().find(|key| *key != "size") {
+        return invalid(format!("invalid storage-opt: Unknown option {}", key.escape_default()));
+    }
     if !host_config.storage_opt.is_empty() {
         return invalid(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
@@ -195,11 +198,13 @@ fn rights(host_config: &HostConfig) -> Result<()> {
             return invalid(format!("bad mode specified: {}", letters.escape_default()));
         }
     }
-    if let Some(request) = host_config.resources.device_requests.first() {
+    let mut requests = host_config.resources.device_requests.iter();
+    if let Some(request) = requests.find(|request| request.driver != spec::cdi::DRIVER) {
+        let sets = request.capabilities.iter().map(|set| format!("[{}]", set.join(" ")));
         return invalid(format!(
-            "could not select device driver \"{}\" with capabilities: {:?}",
+            "could not select device driver \"{}\" with capabilities: [{}]",
             request.driver.escape_default(),
-            request.capabilities
+            sets.collect::<Vec<_>>().join(" ").escape_default()
         ));
     }
     for ulimit in &host_config.resources.ulimits {

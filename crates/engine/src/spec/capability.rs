@@ -94,8 +94,8 @@ pub(crate) fn validate(host_config: &HostConfig) -> Result<()> {
     for (field, words) in lists {
         if let Some(word) = words.iter().find(|word| parse(word).is_none()) {
             return Err(Error::InvalidParameter(format!(
-                "invalid {field}: unknown capability: \"{}\"",
-                word.escape_default()
+                "invalid {field}: unknown capability: \"CAP_{}\"",
+                word.to_ascii_uppercase().trim_start_matches("CAP_").escape_default()
             )));
         }
     }

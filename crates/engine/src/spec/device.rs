@@ -163,12 +163,13 @@ fn collect(from: &Path, to: &Path, depth: usize, devices: &mut Vec<LinuxDevice>)
 }
 
 /// A later mapping of the same path wins.
-fn push(devices: &mut Vec<LinuxDevice>, device: LinuxDevice) {
+pub(super) fn push(devices: &mut Vec<LinuxDevice>, device: LinuxDevice) {
     devices.retain(|other| other.path() != device.path());
     devices.push(device);
 }
 
-fn node(path: &Path, target: &Path) -> Result<Option<LinuxDevice>> {
+/// Describes a device of the host as it appears inside; `None` for what is none.
+pub(super) fn node(path: &Path, target: &Path) -> Result<Option<LinuxDevice>> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(None) };
     let kind = metadata.file_type();
     let kind = if kind.is_block_device() {

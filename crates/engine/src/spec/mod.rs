@@ -5,6 +5,7 @@
 //! config-linux.md, and what Docker's containers are observed to look like.
 
 mod capability;
+pub(crate) mod cdi;
 mod device;
 pub(crate) mod host;
 mod mount;
@@ -82,6 +83,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) default_ulimits: &'a [crate::container::Ulimit],
     /// The reaping process 1, when there is to be one.
     pub(crate) init: Option<PathBuf>,
+    /// What devices named by vendors bring in.
+    pub(crate) cdi: Vec<cdi::Edits>,
     /// For an external runtime only; the builtin one takes a compiled filter.
     pub(crate) seccomp: Option<Arc<LinuxSeccomp>>,
 }
@@ -111,7 +114,9 @@ pub(crate) fn build(input: &SpecInput<'_>) -> Result<Spec> {
         let annotations = host_config.annotations.clone().into_iter().collect::<HashMap<_, _>>();
         builder = builder.annotations(annotations);
     }
-    builder.build().map_err(invalid)
+    let mut spec = builder.build().map_err(invalid)?;
+    cdi::apply(&mut spec, &input.cdi)?;
+    Ok(spec)
 }
 
 fn linux(input: &SpecInput<'_>) -> Result<Linux> {
