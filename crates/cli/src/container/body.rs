@@ -341,6 +341,7 @@ fn health_check(flags: &Values) -> Result<Option<Json>, String> {
         ["health-interval", "health-timeout", "health-start-period", "health-start-interval"];
     let any = times.iter().any(|t| flags.given(t))
         || flags.given("health-cmd")
+        || flags.given("health-on-failure")
         || flags.given("health-retries");
     if flags.on("no-healthcheck") {
         return if any {
@@ -369,5 +370,6 @@ fn health_check(flags: &Values) -> Result<Option<Json>, String> {
         return Err("--health-retries cannot be negative".to_owned());
     }
     check.number("Retries", flags.int("health-retries"));
+    check.text("OnFailure", flags.text("health-on-failure"));
     Ok(Some(Json::Object(check.0)))
 }

@@ -66,6 +66,7 @@ pub(crate) static CONTAINER: &[Flag] = &[
     flag("group-add", LIST, "Join additional groups"),
     flag("health-cmd", STRING, "Command that checks the container's health"),
     flag("health-interval", DURATION.or("0s"), "Time between two checks (ms|s|m|h)"),
+    flag("health-on-failure", STRING, "What to do when unhealthy: none, kill, restart or stop"),
     flag("health-retries", INT, "Failures in a row that mean unhealthy"),
     flag("health-start-interval", DURATION.or("0s"), "Time between two checks in the start period"),
     flag("health-start-period", DURATION.or("0s"), "Time in which failures do not count yet"),

@@ -149,6 +149,7 @@ fn run_config(config: &RunConfig, version: ApiVersion) -> Value {
             start_period: health.start_period,
             start_interval: health.start_interval,
             retries: health.retries,
+            ..exact::Healthcheck::default()
         }),
         args_escaped: config.args_escaped,
         image: config.image.clone(),

@@ -150,6 +150,9 @@ wire! {
         start_interval: i64 = "StartInterval",
         #[serde(skip_serializing_if = "is_default")]
         retries: i64 = "Retries",
+        /// Beyond Docker: `kill`, `restart` or `stop`.
+        #[serde(skip_serializing_if = "is_default")]
+        on_failure: String = "OnFailure",
     }
 
     /// Endpoints to make with a container, by network.

@@ -82,6 +82,51 @@ pub struct HealthConfig {
     pub start_interval_nanos: i64,
     /// Failures in a row that make a container unhealthy.
     pub retries: i64,
+    /// What happens to a container that turns unhealthy.
+    pub on_failure: HealthAction,
+}
+
+/// What happens to a container that turns unhealthy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthAction {
+    /// It is called so.
+    #[default]
+    None,
+    /// It is killed, and its restart policy decides.
+    Kill,
+    /// It is stopped and started.
+    Restart,
+    /// It is stopped, and stays so.
+    Stop,
+}
+
+impl std::str::FromStr for HealthAction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "" | "none" => Ok(Self::None),
+            "kill" => Ok(Self::Kill),
+            "restart" => Ok(Self::Restart),
+            "stop" => Ok(Self::Stop),
+            other => Err(Error::InvalidParameter(format!(
+                "invalid health action '{}': use none, kill, restart or stop",
+                other.escape_default()
+            ))),
+        }
+    }
+}
+
+impl std::fmt::Display for HealthAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Kill => "kill",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+        })
+    }
 }
 
 /// A transport protocol a port can belong to.

@@ -10,7 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{HealthCheck, OUTPUT_BYTES, TIMED_OUT, output};
 use crate::container::handle::Container;
-use crate::container::{ContainerId, HealthResult, Status, publish};
+use crate::container::{
+    ContainerId, ContainerRecord, HealthAction, HealthResult, HealthStatus, Status, StopOptions,
+    exit, publish,
+};
 use crate::exec::{ExecConfig, ExecStartOptions};
 use crate::{Engine, Result};
 
@@ -72,6 +75,36 @@ async fn probe_on_time(engine: &Engine, container: &Container, check: &HealthChe
         if before != after {
             let action = format!("health_status: {after}");
             publish::event(&engine.inner.events, &record, action);
+            if after == HealthStatus::Unhealthy {
+                act(engine, &record).await;
+            }
+        }
+    }
+}
+
+/// Does what the container's configuration wants of an unhealthy one.
+async fn act(engine: &Engine, record: &ContainerRecord) {
+    let check = record.config.healthcheck.as_ref();
+    let action = check.map(|check| check.on_failure).unwrap_or_default();
+    let name = record.id.as_str();
+    let done = match action {
+        HealthAction::None => return,
+        HealthAction::Kill => {
+            // Past the owner, for whom a kill that somebody asked for is no end to restart from.
+            if let Ok(pid) = u32::try_from(record.state.pid) {
+                exit::kill_process(pid, record.state.pid_start_ticks);
+            }
+            Ok(())
+        }
+        HealthAction::Restart => engine.container_restart(name, StopOptions::default()).await,
+        HealthAction::Stop => engine.container_stop(name, StopOptions::default()).await,
+    };
+    match done {
+        Ok(()) => {
+            tracing::info!(container_id = %record.id, %action, "unhealthy container acted on")
+        }
+        Err(error) => {
+            tracing::warn!(container_id = %record.id, %action, %error, "unhealthy container not acted on");
         }
     }
 }

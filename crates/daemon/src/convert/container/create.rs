@@ -83,7 +83,7 @@ pub(crate) fn config(config: exact::ContainerConfig) -> ApiResult<ContainerConfi
             .map(|port| port.parse())
             .collect::<Result<BTreeSet<_>, _>>()?,
         volumes: config.volumes.unwrap_or_default().into_keys().collect(),
-        healthcheck: config.healthcheck.map(healthcheck),
+        healthcheck: config.healthcheck.map(healthcheck).transpose()?,
         stop_signal: Some(config.stop_signal).filter(|signal| !signal.is_empty()),
         stop_timeout_secs: config.stop_timeout,
         shell: config.shell.map(|words| words.0),
@@ -94,13 +94,14 @@ pub(crate) fn config(config: exact::ContainerConfig) -> ApiResult<ContainerConfi
     })
 }
 
-fn healthcheck(health: exact::Healthcheck) -> HealthConfig {
-    HealthConfig {
+fn healthcheck(health: exact::Healthcheck) -> ApiResult<HealthConfig> {
+    Ok(HealthConfig {
         test: health.test,
         interval_nanos: health.interval,
         timeout_nanos: health.timeout,
         start_period_nanos: health.start_period,
         start_interval_nanos: health.start_interval,
         retries: health.retries,
-    }
+        on_failure: health.on_failure.parse()?,
+    })
 }

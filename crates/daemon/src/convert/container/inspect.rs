@@ -147,6 +147,10 @@ fn config(config: &ContainerConfig) -> exact::ContainerConfig {
             start_period: health.start_period_nanos,
             start_interval: health.start_interval_nanos,
             retries: health.retries,
+            on_failure: match health.on_failure {
+                engine::container::HealthAction::None => String::new(),
+                action => action.to_string(),
+            },
         }),
         args_escaped: config.args_escaped,
         image: config.image.clone(),
