@@ -41,6 +41,8 @@ pub struct HostOptions {
     /// Size of a memory file system of its own for the data root, as tmpfs takes it. It is in the
     /// daemon's mount namespace only, and gone with it.
     pub data_size: Option<String>,
+    /// A directory in the place of systemd's `/run/systemd/journal`, for the daemon and its shims only.
+    pub journal: Option<PathBuf>,
 }
 
 /// A running daemon. Dropping it removes its containers, stops it and deletes its roots.
@@ -91,17 +93,25 @@ impl Host {
 
     /// The daemon's command line, for tests that start a second one.
     pub fn daemon_command(&self) -> Command {
-        let mut command = match &self.options.data_size {
-            None => Command::new(self.programs.join("teu")),
-            Some(size) => {
-                let mut command = Command::new("unshare");
-                let mount = "mkdir -p \"$2\" && mount -t tmpfs -o \"size=$1\" tmpfs \"$2\" && \
-                             shift 2 && exec \"$@\"";
-                command.args(["-m", "sh", "-c", mount, "sh", size]).arg(self.data_root());
-                command.arg(self.programs.join("teu"));
-                command
-            }
-        };
+        let mut mounts = Vec::new();
+        if let Some(size) = &self.options.data_size {
+            let root = self.data_root().display().to_string();
+            mounts.push(format!("mkdir -p {root} && mount -t tmpfs -o size={size} tmpfs {root}"));
+        }
+        if let Some(journal) = &self.options.journal {
+            let place = "/run/systemd";
+            mounts.push(format!(
+                "mkdir -p {place} && mount -t tmpfs tmpfs {place} && mkdir {place}/journal && \
+                 mount --bind {} {place}/journal",
+                journal.display()
+            ));
+        }
+        let mut command = Command::new(self.programs.join("teu"));
+        if !mounts.is_empty() {
+            command = Command::new("unshare");
+            let script = format!("{} && exec \"$@\"", mounts.join(" && "));
+            command.args(["-m", "sh", "-c", &script, "sh"]).arg(self.programs.join("teu"));
+        }
         command
             .arg("daemon")
             .arg("--data-root")

@@ -23,6 +23,7 @@ mod lifecycle;
 mod names;
 mod network;
 mod networks;
+mod options;
 mod recovery;
 mod registries;
 mod security;
