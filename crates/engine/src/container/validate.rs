@@ -329,6 +329,10 @@ fn cpu(resources: &Resources, host: &HostFacts) -> Result<()> {
     if resources.cpu_quota > 0 && resources.cpu_quota < 1_000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
+    let realtime = resources.cpu_realtime_period != 0 || resources.cpu_realtime_runtime != 0;
+    if realtime && !host.cpu_realtime {
+        return invalid("kernel does not support CPU real-time scheduler");
+    }
     let lists = [
         (&resources.cpuset_cpus, &host.online_cpus, "CPUs", "cpuset cpus"),
         (&resources.cpuset_mems, &host.online_mems, "memory nodes", "cpuset mems"),

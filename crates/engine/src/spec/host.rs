@@ -10,6 +10,8 @@ use oci_spec::runtime::Capability;
 pub(crate) struct HostFacts {
     /// Whether all controllers are in the unified hierarchy.
     pub(crate) cgroup_v2: bool,
+    /// Whether real-time scheduling can be limited: cgroup v1 with RT_GROUP_SCHED.
+    pub(crate) cpu_realtime: bool,
     /// Capabilities in our own bounding set; more cannot be given away.
     pub(crate) bounding: HashSet<Capability>,
     /// The kernel's id of this boot, another after each; empty when it cannot be read.
@@ -29,6 +31,7 @@ impl HostFacts {
         let first_line = |path: &str| text(path).trim().to_owned();
         Self {
             cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            cpu_realtime: Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists(),
             bounding: bounding_set(&text("/proc/self/status")),
             boot_id: first_line("/proc/sys/kernel/random/boot_id"),
             hostname: first_line("/proc/sys/kernel/hostname"),
