@@ -1,5 +1,6 @@
 //! Containers.
 
+mod api_socket;
 pub(crate) mod body;
 pub(crate) mod checks;
 pub(crate) mod copy;

@@ -38,7 +38,7 @@ pub fn create_request(words: &[String]) -> Result<CreateRequest, String> {
     let Parsed::Go { flags, args } = parsed else {
         return Err("--help does not describe a container".to_owned());
     };
-    for flag in ["rm", "cidfile", "interactive", "restart", "detach-keys"] {
+    for flag in ["rm", "cidfile", "interactive", "restart", "detach-keys", "use-api-socket"] {
         if flags.given(flag) && !matches!(flags.text(flag), "" | "false" | "no") {
             return Err(format!("--{flag} cannot be used here: the caller owns the container"));
         }

@@ -40,11 +40,6 @@ pub(crate) fn build(
     let attach_stdin = !detach && (attach("stdin") || (none_named && flags.on("interactive")));
     let attach_stdout = !detach && (attach("stdout") || none_named);
     let attach_stderr = !detach && (attach("stderr") || none_named);
-    if flags.on("use-api-socket") {
-        return Err("--use-api-socket is not supported: \
-                    bind-mount the engine's socket with --volume instead"
-            .to_owned());
-    }
     let ports = Ports::parse(flags.all("publish"), flags.all("expose"))?;
     let volumes = Volumes::parse(flags.all("volume"));
     let networks = Networks::parse(flags)?;

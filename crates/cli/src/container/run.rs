@@ -9,6 +9,7 @@ use std::sync::Arc;
 use docker_api::{Client, Request, Response, encode_path};
 use serde::Deserialize;
 
+use super::api_socket;
 use super::body::{self, NewContainer};
 use crate::attach::{Ended, Streams, pump};
 use crate::cli::Cli;
@@ -45,8 +46,8 @@ pub(crate) async fn create(call: Call<'_>) -> Outcome {
     let refused = |failure: Failure| refusal(failure, &call.path);
     check_pull(&call.flags).map_err(&refused)?;
     let proxy = call.cli.config().proxies.get("default");
-    let new = body::build(&call.flags, &call.args, proxy).map_err(|e| refused(e.into()))?;
-    let id = create_container(&call, &new).await.map_err(refused)?;
+    let mut new = body::build(&call.flags, &call.args, proxy).map_err(|e| refused(e.into()))?;
+    let id = create_container(&call, &mut new).await.map_err(refused)?;
     println!("{id}");
     Ok(0)
 }
@@ -60,7 +61,7 @@ pub(crate) async fn run(call: Call<'_>) -> Outcome {
     }
     check_pull(flags).map_err(&refused)?;
     let proxy = call.cli.config().proxies.get("default");
-    let new = body::build(flags, &call.args, proxy).map_err(|e| refused(e.into()))?;
+    let mut new = body::build(flags, &call.args, proxy).map_err(|e| refused(e.into()))?;
     if flags.on("rm") && !matches!(flags.text("restart"), "" | "no") {
         return Err(refused("conflicting options: cannot specify both --restart and --rm".into()));
     }
@@ -70,7 +71,7 @@ pub(crate) async fn run(call: Call<'_>) -> Outcome {
     let detach_keys = detach_keys(call.cli, flags).map_err(&refused)?;
     let caught =
         (!flags.on("detach") && flags.on_by_default("sig-proxy") && !new.tty).then(signals::catch);
-    let id = create_container(&call, &new).await.map_err(&refused)?;
+    let id = create_container(&call, &mut new).await.map_err(&refused)?;
     let client = call.cli.client().await?;
     if flags.on("detach") {
         start(client, &id, None).await.map_err(|e| start_failure(&e, &call.path))?;
@@ -173,8 +174,9 @@ pub(crate) async fn start(
 }
 
 /// Creates the container, pulling its image if that is wanted and needed.
-async fn create_container(call: &Call<'_>, new: &NewContainer) -> Result<String, Failure> {
+async fn create_container(call: &Call<'_>, new: &mut NewContainer) -> Result<String, Failure> {
     let flags = &call.flags;
+    let credentials = api_socket::add(call, &mut new.body).await?;
     let mut cidfile = CidFile::reserve(flags.get("cidfile"))?;
     let client = call.cli.client().await?;
     let image = &call.args[0];
@@ -203,6 +205,9 @@ async fn create_container(call: &Call<'_>, new: &NewContainer) -> Result<String,
     let created: Created = created.json().await?;
     for warning in created.warnings.unwrap_or_default() {
         eprintln!("WARNING: {warning}");
+    }
+    if let Some(credentials) = credentials {
+        api_socket::put(call, &created.id, &credentials).await?;
     }
     cidfile.write(&created.id)?;
     Ok(created.id)
