@@ -103,7 +103,7 @@ pub(super) static ROWS: &[Row] = &[
         "A line in `/etc/hosts`; `host-gateway` is the host's address on the bridge",
         &["--add-host", "db:10.9.8.7", "--add-host", "six=[fd00::6]"],
         &[
-            Says("grep -e db -e six /etc/hosts | tr '\\t' ' '", &["10.9.8.7 db\nfd00::6 six"]),
+            Says("grep -w -e db -e six /etc/hosts | tr '\\t' ' '", &["10.9.8.7 db\nfd00::6 six"]),
             Shows("{{join .HostConfig.ExtraHosts \" \"}}", "db:10.9.8.7 six:fd00::6"),
             Refuses(&["--add-host", "db"], "bad format for add-host: \"db\""),
             Refuses(
@@ -678,11 +678,11 @@ pub(super) static ROWS: &[Row] = &[
             "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
         )],
     ),
-    act(
+    row(
         "--link-local-ip",
-        "A further address on a user-defined network",
-        "",
-        &[Refuses(&["--link-local-ip", "10.0.0.1"], "")],
+        "A further address of its link",
+        &["--link-local-ip", "169.254.8.8"],
+        &[Says("ip -o addr show eth0 | grep -c 'inet 169.254.8.8/16'", &["1"])],
     ),
     Row {
         option: "--log-driver",
@@ -1126,7 +1126,7 @@ pub(super) static ROWS: &[Row] = &[
     act(
         "--use-api-socket",
         "The engine's socket inside",
-        "the socket is at `/var/run/docker.sock`",
+        "the socket is at `/var/run/docker.sock`, the client's credentials beside it",
         &[Does(acts::api_socket)],
     ),
     row(
