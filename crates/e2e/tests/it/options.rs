@@ -1,6 +1,6 @@
 //! Every option of `run`: what it does, seen from outside, twice, and the page that says so.
 //!
-//! [`table::ROWS`] has a row per option. A row with arguments is a container: what inspect shows
+//! [`table::rows`] has a row per option. A row with arguments is a container: what inspect shows
 //! and what the process sees is looked at, then the daemon is restarted, and both must be the same
 //! at the next start. `docs/options.md` is the same table for people; a stale one fails here.
 
@@ -17,7 +17,7 @@ use e2e::{Host, HostOptions, Program};
 use serde_json::Value;
 
 use crate::World;
-use table::{Check, ROWS, Row};
+use table::{Check, Row, rows};
 
 /// What this machine puts in place of words in braces.
 struct Place {
@@ -93,7 +93,7 @@ fn every_option(program: Program) -> Result<()> {
     ])?;
     let mut failed = Vec::new();
     let mut kept = Vec::new();
-    for (number, row) in ROWS.iter().enumerate() {
+    for (number, row) in rows().enumerate() {
         let name = format!("row{number}");
         match first_run(&world, &place, row, &name) {
             Ok(Some(shown)) => kept.push((row, name, shown)),
@@ -202,7 +202,7 @@ const REFERENCE: &str = "add-host annotation attach blkio-weight blkio-weight-de
 
 #[test]
 fn no_option_is_forgotten() -> Result<()> {
-    let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.option.trim_start_matches("--")).collect();
+    let rows: BTreeSet<&str> = rows().map(|row| row.option.trim_start_matches("--")).collect();
     let mut known: BTreeSet<String> = REFERENCE.split_whitespace().map(str::to_owned).collect();
     let docker = std::process::Command::new("docker").args(["run", "--help"]).output();
     let teu =

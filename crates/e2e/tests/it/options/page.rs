@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::table::{Check, ROWS, Row};
+use super::table::{Check, Row, rows};
 
 const HEAD: &str = "# The options of `run` and `create`
 
@@ -46,8 +46,7 @@ fn how(row: &Row) -> String {
 }
 
 fn page() -> String {
-    let rows = ROWS
-        .iter()
+    let rows = rows()
         .map(|row| format!("| `{}` | {} | {} |\n", row.option, cell(row.effect), cell(&how(row))));
     HEAD.to_owned() + &rows.collect::<String>()
 }
