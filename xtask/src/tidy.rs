@@ -30,7 +30,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("daemon", &["docker-api", "engine", "images", "linux", "network"]),
     ("cli", &["docker-api", "scheduler"]),
     ("agent", &["cli", "cluster", "docker-api", "flags", "mesos-api", "runtime"]),
-    ("teu", &["agent", "cli", "daemon"]),
+    ("master", &["cluster", "flags", "mesos-api"]),
+    ("teu", &["agent", "cli", "daemon", "master"]),
 ];
 
 /// Words that mean a part is missing. Spelled in pieces so that this file does not hold them.

@@ -1,0 +1,69 @@
+//! What a master says of itself and what does not change while it runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cluster::time::Time;
+use mesos_api::v1::{MasterInfo, VersionInfo};
+
+use crate::clock::Clock;
+use crate::logging::Verbosity;
+use crate::options::{Options, PROTOCOL_VERSION};
+
+/// Facts about this master.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) info: MasterInfo,
+    pub(crate) cluster: Option<String>,
+    pub(crate) flags: BTreeMap<&'static str, String>,
+    pub(crate) started: Time,
+    pub(crate) elected: Time,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) per_framework_metrics: bool,
+    pub(crate) clock: Clock,
+    pub(crate) verbosity: Verbosity,
+}
+
+impl Facts {
+    pub(crate) fn new(
+        options: &Options,
+        clock: Clock,
+        started: Time,
+        verbosity: Verbosity,
+    ) -> Self {
+        Self {
+            info: options.core.info.clone(),
+            cluster: options.cluster.clone(),
+            flags: options.flags.clone(),
+            started,
+            elected: clock.now(),
+            heartbeat_interval: options.core.heartbeat_interval,
+            per_framework_metrics: options.per_framework_metrics,
+            clock,
+            verbosity,
+        }
+    }
+
+    /// The process id of the master, as messages name it.
+    pub(crate) fn pid(&self) -> &str {
+        self.info.pid.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn hostname(&self) -> &str {
+        self.info.hostname.as_deref().unwrap_or_default()
+    }
+}
+
+/// What was built, when, and by whom. Clients decide by the version, so it is the protocol's.
+pub(crate) fn version() -> VersionInfo {
+    let time: i64 = env!("TEU_BUILD_TIME").parse().unwrap_or_default();
+    let date = jiff::Timestamp::from_second(time).unwrap_or_default();
+    VersionInfo {
+        version: PROTOCOL_VERSION.to_owned(),
+        build_date: Some(date.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+        #[allow(clippy::cast_precision_loss, reason = "seconds since the epoch fit a double")]
+        build_time: Some(time as f64),
+        build_user: Some(env!("TEU_BUILD_USER").to_owned()),
+        ..VersionInfo::default()
+    }
+}

@@ -1,0 +1,34 @@
+//! The cluster's master: sockets, HTTP and disk around the core that decides ([`cluster::master`]).
+//!
+//! ```text
+//! flags -> options             what the command line says
+//! listen -> inbound, http      one port: messages of processes, and HTTP
+//!    handle -> driver          inputs into the one thread that owns the core
+//!    driver -> store, links, streams     what comes back: persist, send, publish
+//! view, http/*                 snapshots as the APIs show them
+//! ```
+//!
+//! Readers get snapshots of the state and never hold up the driver.
+
+mod clock;
+mod driver;
+mod explain;
+mod facts;
+mod flags;
+mod handle;
+mod http;
+mod inbound;
+mod links;
+mod listen;
+mod logging;
+mod metrics;
+mod options;
+mod run;
+mod store;
+mod subscribers;
+mod uuid;
+mod view;
+
+pub use options::Options;
+pub use run::{RunError, main, run};
+pub use store::StoreError;

@@ -1,0 +1,156 @@
+//! The one port for everything: a connection's first request tells whether a process sends
+//! messages over it or somebody speaks HTTP.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mesos_api::libprocess::{Dialect, dialect};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::Server;
+use crate::inbound;
+
+/// How long a peer may take for the headers of a request.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait when the kernel has no descriptor for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections until told to stop, and then lets go of them.
+pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let server = Arc::clone(&server);
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = connection(stream, server) => {}
+                        () = stop.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections, trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(mut stream: TcpStream, server: Arc<Server>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection is gone already");
+        return;
+    }
+    let mut first = BytesMut::new();
+    let speaks = match timeout(HEADERS_TIMEOUT, recognize(&mut stream, &mut first)).await {
+        Ok(Ok(Some(speaks))) => speaks,
+        Ok(Ok(None)) | Err(_) => return,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "connection broke before a request came");
+            return;
+        }
+    };
+    match speaks {
+        Dialect::Libprocess => inbound::serve(stream, first, server.handle()).await,
+        Dialect::Http => http(Prefixed { first, stream }, server).await,
+    }
+}
+
+/// Reads until it is clear who speaks; none if the peer closed before that.
+async fn recognize(stream: &mut TcpStream, first: &mut BytesMut) -> io::Result<Option<Dialect>> {
+    loop {
+        if let Some(speaks) = dialect(first) {
+            return Ok(Some(speaks));
+        }
+        if stream.read_buf(first).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+async fn http(stream: Prefixed, server: Arc<Server>) {
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .serve_connection(
+            TokioIo::new(stream),
+            hyper::service::service_fn(move |request| {
+                let server = Arc::clone(&server);
+                async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+            }),
+        )
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "HTTP connection ended");
+    }
+}
+
+/// A connection whose first bytes were read already.
+struct Prefixed {
+    first: BytesMut,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let length = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

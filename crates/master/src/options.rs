@@ -1,0 +1,280 @@
+//! What the command line means: addresses, limits, and the configuration of the core.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::flags::units::duration;
+use ::flags::{Error, Parsed, Values};
+use cluster::id::Role;
+use cluster::master::Config;
+use cluster::resources::{Quantities, Scalar};
+use mesos_api::v1;
+
+/// The version of Mesos whose protocol this master speaks. Clients decide by it.
+pub(crate) const PROTOCOL_VERSION: &str = "1.11.0";
+
+/// The resolved command line.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: SocketAddrV4,
+    /// Where the registry is; none keeps it in memory.
+    pub work_dir: Option<PathBuf>,
+    /// The configuration of the core.
+    pub core: Config,
+    /// `--cluster`
+    pub cluster: Option<String>,
+    /// `--max_operator_event_stream_subscribers`
+    pub max_subscribers: usize,
+    /// `--publish_per_framework_metrics`
+    pub per_framework_metrics: bool,
+    /// What is logged.
+    pub level: tracing::Level,
+    /// All flags as given, for `/flags`.
+    pub flags: BTreeMap<&'static str, String>,
+}
+
+impl Options {
+    /// Reads a command line (without the program's name) that asks for nothing but a master, for
+    /// programs that are more than one.
+    ///
+    /// # Errors
+    /// Names the flag and what is wrong with it.
+    pub fn from_args(args: impl IntoIterator<Item = String>) -> Result<Self, Error> {
+        match ::flags::parse(crate::flags::TABLE, args, [])? {
+            Parsed::Run(values) => Self::resolve(&values, crate::uuid::random(), rand::random()),
+            Parsed::Help | Parsed::Version => {
+                Err(invalid("help", "it has no place here".to_owned()))
+            }
+        }
+    }
+
+    /// Reads the values of a command line. `id` is the master's, new at each start.
+    ///
+    /// # Errors
+    /// Names the flag and what is wrong with it.
+    pub fn resolve(values: &Values, id: String, seed: u64) -> Result<Self, Error> {
+        refuse(values)?;
+        let ip = values.read("ip", parse::<Ipv4Addr>)?;
+        let port = values.need("port", parse::<u16>)?;
+        let hostname = machine_name();
+        let advertised = match values.read("advertise_ip", parse::<Ipv4Addr>)? {
+            Some(ip) => ip,
+            None => ip.filter(|ip| !ip.is_unspecified()).unwrap_or_else(|| address_of(&hostname)),
+        };
+        let hostname = match values.get("hostname") {
+            Some(name) => name.to_owned(),
+            None if values.on("hostname_lookup") => hostname,
+            None => advertised.to_string(),
+        };
+        let told_port = values.read("advertise_port", parse::<u16>)?.unwrap_or(port);
+        let domain = values.read("domain", |text| {
+            mesos_api::json::from_slice::<v1::DomainInfo>(text.as_bytes())
+        })?;
+        let info = master_info(id, SocketAddrV4::new(advertised, told_port), hostname, domain);
+        Ok(Self {
+            listen: SocketAddrV4::new(ip.unwrap_or(Ipv4Addr::UNSPECIFIED), port),
+            work_dir: (values.text("registry") != "in_memory")
+                .then(|| PathBuf::from(values.text("work_dir"))),
+            core: core(values, Config { seed, ..Config::new(info) })?,
+            cluster: values.get("cluster").map(str::to_owned),
+            max_subscribers: values.need("max_operator_event_stream_subscribers", parse)?,
+            per_framework_metrics: values.on("publish_per_framework_metrics"),
+            level: level(values)?,
+            flags: values.all().clone(),
+        })
+    }
+
+    /// Tells the core at which port it is reached, once a socket with a port of the kernel's
+    /// choice is bound.
+    pub(crate) fn settle_port(&mut self, port: u16) {
+        self.listen.set_port(port);
+        let info = &mut self.core.info;
+        if info.port != 0 {
+            return;
+        }
+        info.port = u32::from(port);
+        if let Some(address) = &mut info.address {
+            address.port = i32::from(port);
+        }
+        let ip = Ipv4Addr::from(info.ip.to_le_bytes());
+        info.pid = Some(format!("master@{ip}:{port}"));
+    }
+}
+
+fn core(values: &Values, base: Config) -> Result<Config, Error> {
+    Ok(Config {
+        allocation_interval: values.need("allocation_interval", duration)?,
+        min_allocatable: values.need("min_allocatable_resources", |text| {
+            text.split('|').filter(|one| !one.is_empty()).map(amounts).collect()
+        })?,
+        filter_gpu_resources: values.on("filter_gpu_resources"),
+        fair_sharing_excluded: list(values, "fair_sharing_excluded_resource_names")
+            .map(Arc::from)
+            .collect(),
+        offer_timeout: values.read("offer_timeout", duration)?,
+        agent_ping_timeout: values.need("agent_ping_timeout", duration)?,
+        max_agent_ping_timeouts: values.need("max_agent_ping_timeouts", parse)?,
+        agent_reregister_timeout: values.need("agent_reregister_timeout", duration)?,
+        agent_removal_interval: values.read("agent_removal_rate_limit", rate)?,
+        roles: values.get("roles").map(|_| list(values, "roles").map(Role::from).collect()),
+        weights: values.read("weights", weights)?.unwrap_or_default(),
+        max_completed_frameworks: values.need("max_completed_frameworks", parse)?,
+        max_completed_tasks_per_framework: values
+            .need("max_completed_tasks_per_framework", parse)?,
+        max_unreachable_tasks_per_framework: values
+            .need("max_unreachable_tasks_per_framework", parse)?,
+        max_executors_per_agent: values.read("max_executors_per_agent", parse)?,
+        registry_gc_interval: values.need("registry_gc_interval", duration)?,
+        registry_max_agent_age: values.need("registry_max_agent_age", duration)?,
+        registry_max_agent_count: values.need("registry_max_agent_count", parse)?,
+        require_agent_domain: values.on("require_agent_domain"),
+        ..base
+    })
+}
+
+/// Refuses values that are known and mean something this master does not do.
+fn refuse(values: &Values) -> Result<(), Error> {
+    let only: &[(&str, &[&str], &str)] = &[
+        ("registry", &["replicated_log", "in_memory"], "it is replicated_log or in_memory"),
+        ("quorum", &["1"], "there is one master, whose store is on disk: leave it at 1"),
+        ("allocator", &["hierarchical", "HierarchicalDRF"], "hierarchical is the only allocator"),
+        ("role_sorter", &["drf"], "drf is the only order"),
+        ("framework_sorter", &["drf"], "drf is the only order"),
+        ("authenticate_agents", &["false"], "there is no authentication"),
+        ("authenticate_frameworks", &["false"], "there is no authentication"),
+        ("authenticate_http_frameworks", &["false"], "there is no authentication"),
+        ("authenticate_http_readonly", &["false"], "there is no authentication"),
+        ("authenticate_http_readwrite", &["false"], "there is no authentication"),
+        ("root_submissions", &["true"], "agents decide as whom tasks run"),
+    ];
+    for (name, allowed, message) in only {
+        let value = values.text(name);
+        if !allowed.contains(&value) {
+            return Err(invalid(name, format!("'{value}' is not available: {message}")));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(name: &str, message: String) -> Error {
+    Error::Invalid { name: name.to_owned(), message }
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| format!("'{text}': {error}"))
+}
+
+fn list<'a>(values: &'a Values, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    values.text(name).split(',').map(str::trim).filter(|one| !one.is_empty())
+}
+
+/// `cpus:0.01;mem:32`
+fn amounts(text: &str) -> Result<Quantities, String> {
+    text.split(';')
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+        .map(|one| {
+            let (name, amount) = one
+                .split_once(':')
+                .ok_or_else(|| format!("'{one}' is not of the form name:amount"))?;
+            let amount: f64 = parse(amount)?;
+            if !amount.is_finite() || amount < 0.0 {
+                return Err(format!("the amount of '{name}' must not be negative"));
+            }
+            Ok((Arc::from(name), Scalar::from_f64(amount)))
+        })
+        .collect()
+}
+
+/// `role=weight,role=weight`
+fn weights(text: &str) -> Result<BTreeMap<Role, f64>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+        .map(|one| {
+            let (role, weight) = one
+                .split_once('=')
+                .ok_or_else(|| format!("'{one}' is not of the form role=weight"))?;
+            let weight: f64 = parse(weight)?;
+            if !weight.is_finite() || weight <= 0.0 {
+                return Err(format!("the weight of '{role}' must be positive"));
+            }
+            cluster::role::validate(role).map_err(|error| error.to_string())?;
+            Ok((Role::from(role), weight))
+        })
+        .collect()
+}
+
+/// `1/10mins` is one in ten minutes.
+fn rate(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("'{text}' is not of the form number/duration, such as 1/10mins");
+    let (count, span) = text.split_once('/').ok_or_else(refuse)?;
+    let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(refuse)?;
+    Ok(duration(span)? / count)
+}
+
+fn level(values: &Values) -> Result<tracing::Level, Error> {
+    match values.text("logging_level") {
+        _ if values.on("quiet") => Ok(tracing::Level::WARN),
+        "INFO" => Ok(tracing::Level::INFO),
+        "WARNING" => Ok(tracing::Level::WARN),
+        "ERROR" => Ok(tracing::Level::ERROR),
+        other => {
+            let message = format!("'{other}' is none of INFO, WARNING, ERROR");
+            Err(invalid("logging_level", message))
+        }
+    }
+}
+
+fn master_info(
+    id: String,
+    address: SocketAddrV4,
+    hostname: String,
+    domain: Option<v1::DomainInfo>,
+) -> v1::MasterInfo {
+    use v1::master_info::Capability;
+    use v1::master_info::capability::Type;
+
+    let capabilities = [Type::AgentUpdate, Type::AgentDraining, Type::QuotaV2];
+    v1::MasterInfo {
+        id,
+        ip: u32::from_le_bytes(address.ip().octets()),
+        port: u32::from(address.port()),
+        pid: Some(format!("master@{address}")),
+        hostname: Some(hostname.clone()),
+        version: Some(PROTOCOL_VERSION.to_owned()),
+        address: Some(v1::Address {
+            hostname: Some(hostname),
+            ip: Some(address.ip().to_string()),
+            port: i32::from(address.port()),
+        }),
+        domain,
+        capabilities: capabilities
+            .into_iter()
+            .map(|kind| Capability { r#type: Some(kind.into()) })
+            .collect(),
+    }
+}
+
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The address that others reach the machine at, by its name; else only itself does.
+fn address_of(hostname: &str) -> Ipv4Addr {
+    let found = (hostname, 0).to_socket_addrs().ok().and_then(|mut found| {
+        found.find_map(|address| match address.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+    });
+    found.unwrap_or(Ipv4Addr::LOCALHOST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The registry on disk.
+//!
+//! ```text
+//! <work_dir>/registry.redb   table registry: key -> value, as the core writes them
+//!                            table meta:     "version" -> 1
+//! ```
+//! A commit is durable when it returns. There is one writer, so nothing waits for a lock.
+
+use std::path::{Path, PathBuf};
+
+use cluster::registry::{LoadError, Registry, Write};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use thiserror::Error;
+
+const REGISTRY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registry");
+const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
+const VERSION: u32 = 1;
+const FILE: &str = "registry.redb";
+
+/// Why the registry cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The directory is not there and cannot be made.
+    #[error("create the directory {path}")]
+    Directory {
+        /// `--work_dir`
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Another master works there.
+    #[error("open {path}: another master has it open; give this one a --work_dir of its own")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged, or the disk refuses.
+    #[error("{action} {path}")]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        source: Box<redb::Error>,
+    },
+    /// The file was written by a later version.
+    #[error("open {path}: it has format {found}, and this version knows {VERSION}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+    /// A value is not what its key says.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// The open registry.
+#[derive(Debug)]
+pub(crate) struct Store {
+    path: PathBuf,
+    database: Database,
+}
+
+impl Store {
+    /// Opens the registry in a directory, makes it if it is not there, and reads it.
+    ///
+    /// # Errors
+    /// If it cannot be opened, read or understood.
+    pub(crate) fn open(work_dir: &Path) -> Result<(Self, Registry), StoreError> {
+        std::fs::create_dir_all(work_dir)
+            .map_err(|source| StoreError::Directory { path: work_dir.to_owned(), source })?;
+        let path = work_dir.join(FILE);
+        let database = match Database::create(&path) {
+            Ok(database) => database,
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+                return Err(StoreError::InUse { path });
+            }
+            Err(error) => return Err(failed("open", &path)(error.into())),
+        };
+        let store = Self { path, database };
+        let registry = store.load()?;
+        Ok((store, registry))
+    }
+
+    fn load(&self) -> Result<Registry, StoreError> {
+        let failed = failed("read", &self.path);
+        let version = self.prepare().map_err(&failed)?;
+        if version != VERSION {
+            return Err(StoreError::Version { path: self.path.clone(), found: version });
+        }
+        let pairs = self.pairs().map_err(&failed)?;
+        Ok(Registry::load(pairs)?)
+    }
+
+    /// Makes the tables; the version they are of.
+    fn prepare(&self) -> Result<u32, redb::Error> {
+        let change = self.database.begin_write()?;
+        change.open_table(REGISTRY)?;
+        let version = {
+            let mut meta = change.open_table(META)?;
+            let found = meta.get("version")?.map(|version| version.value());
+            match found {
+                Some(version) => version,
+                None => {
+                    meta.insert("version", VERSION)?;
+                    VERSION
+                }
+            }
+        };
+        change.commit()?;
+        Ok(version)
+    }
+
+    fn pairs(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(REGISTRY)?;
+        let mut pairs = Vec::new();
+        for entry in table.iter()? {
+            let (key, value) = entry?;
+            pairs.push((key.value().to_owned(), value.value().to_vec()));
+        }
+        Ok(pairs)
+    }
+
+    /// Makes changes durable, all or none.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        self.try_commit(writes).map_err(failed("write", &self.path))
+    }
+
+    fn try_commit(&self, writes: &[Write]) -> Result<(), redb::Error> {
+        let change = self.database.begin_write()?;
+        {
+            let mut table = change.open_table(REGISTRY)?;
+            for Write { key, value } in writes {
+                match value {
+                    Some(value) => drop(table.insert(&**key, &**value)?),
+                    None => drop(table.remove(&**key)?),
+                }
+            }
+        }
+        change.commit()?;
+        Ok(())
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl Fn(redb::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Database { action, path: path.clone(), source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests;

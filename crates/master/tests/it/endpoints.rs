@@ -1,0 +1,222 @@
+//! The keys of every endpoint's answer, against those of the original's.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use mesos_api::internal;
+use mesos_api::json::{self, Value};
+use mesos_api::v1::master::{Event, event};
+use mesos_api::v1::scheduler::call;
+use mesos_api::v1::{FrameworkInfo, Label, Labels, TaskState, framework_info};
+
+use crate::world::{Agent, Events, Framework, World, framework, launch};
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+    std::fs::read(path).unwrap()
+}
+
+/// All paths of keys; what stands in arrays is one.
+fn keys(value: &Value<'_>, path: &str, to: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let path = format!("{path}.{name}");
+                keys(value, &path, to);
+                to.insert(path);
+            }
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| keys(element, path, to)),
+        _ => {}
+    }
+}
+
+fn keys_of(text: &[u8]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    keys(&json::parse(text).unwrap(), "", &mut found);
+    found
+}
+
+/// Keys that hold what the test's cluster has not: flags by name, custom executors, git.
+const ELSEWHERE: &[&str] = &[
+    ".flags.",
+    ".git_",
+    ".version_info.git_",
+    ".executors",
+    ".executor_info",
+    ".pid",
+    ".webui_url",
+    ".container_status",
+    ".message",
+    ".reason",
+    ".source",
+    ".executor_id",
+    ".ports",
+    ".ranges",
+    ".hostname",
+    ".completed_frameworks",
+    ".completed_tasks",
+];
+
+fn same_keys(name: &str, ours: &str) {
+    let theirs = keys_of(&golden(name));
+    let ours = keys_of(ours.as_bytes());
+    let missing: Vec<&String> = theirs
+        .difference(&ours)
+        .filter(|key| !ELSEWHERE.iter().any(|elsewhere| key.contains(elsewhere)))
+        .collect();
+    assert!(missing.is_empty(), "{name} lacks {missing:?}");
+}
+
+/// A cluster with an agent, a framework and a task that runs.
+async fn populate(world: &World) -> (Agent, Framework<'_>) {
+    let mut agent = Agent::register(world).await;
+    let label = Label { key: "a".to_owned(), value: Some("b".to_owned()) };
+    let gpus = framework_info::capability::Type::GpuResources;
+    let info = FrameworkInfo {
+        labels: Some(Labels { labels: vec![label] }),
+        capabilities: vec![framework_info::Capability { r#type: Some(gpus.into()) }],
+        ..framework()
+    };
+    let mut scheduler = world.subscribe(info).await;
+    let offers = scheduler.offers().await;
+    let mut accept = launch(&offers[0], "t-1");
+    let task =
+        &mut accept.accept.as_mut().unwrap().operations[0].launch.as_mut().unwrap().task_infos[0];
+    task.labels =
+        Some(Labels { labels: vec![Label { key: "k".to_owned(), value: Some("v".to_owned()) }] });
+    scheduler.call(call::Type::Accept, accept).await;
+    let run: internal::RunTaskMessage = agent.receive().await;
+    let id = scheduler.id.clone().unwrap();
+    agent.update(id, run.task.task_id, TaskState::TaskRunning).await;
+    assert_eq!(scheduler.update().await.state(), TaskState::TaskRunning);
+    (agent, scheduler)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_endpoints_have_the_keys_that_tools_read() {
+    let world = World::start().await;
+    let _members = populate(&world).await;
+    for (path, name) in [
+        ("/state", "run_state.json"),
+        ("/master/slaves", "run_slaves.json"),
+        ("/frameworks", "run_frameworks.json"),
+        ("/roles", "run_roles.json"),
+        ("/state-summary", "run_state-summary.json"),
+        ("/tasks", "run_tasks.json"),
+    ] {
+        let answer = world.get(path).await;
+        assert_eq!(answer.headers["content-type"], "application/json");
+        same_keys(name, &answer.body);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_api_has_the_keys_of_the_original() {
+    let world = World::start().await;
+    let _members = populate(&world).await;
+    let mut seen = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")).unwrap()
+    {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(call) = name.strip_prefix("op_master_").and_then(|n| n.strip_suffix(".json"))
+        else {
+            continue;
+        };
+        let answer = world.operate(&format!(r#"{{"type":"{call}"}}"#)).await;
+        assert_eq!(answer.status, 200, "{call}: {}", answer.body);
+        same_keys(&name, &answer.body);
+        seen += 1;
+    }
+    assert!(seen > 14, "{seen} captured answers");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_told_to_tools_and_to_prometheus() {
+    let world = World::start().await;
+    let _members = populate(&world).await;
+    let text = world.get("/metrics/snapshot").await.body;
+    let ours = keys_of(text.as_bytes());
+    for wanted in [
+        "master/cpus_total",
+        "master/mem_used",
+        "master/slaves_active",
+        "master/frameworks_connected",
+        "master/tasks_running",
+        "master/messages_register_slave",
+        "master/elected",
+        "master/uptime_secs",
+        "system/load_1min",
+    ] {
+        assert!(ours.contains(&format!(".{wanted}")), "{wanted} is missing in {text}");
+    }
+    assert!(text.contains(r#""master/tasks_running":1.0"#), "{text}");
+    let text = world.get("/metrics").await.body;
+    assert!(text.contains("\nmesos_master_cpus_total 4\n"), "{text}");
+    assert!(text.contains("mesos_master_framework_subscribed{framework=\"test\""), "{text}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_that_listen_are_told_of_every_change() {
+    let world = World::start().await;
+    let request = Request::post("/api/v1")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from_static(br#"{"type":"SUBSCRIBE"}"#)))
+        .unwrap();
+    let response = world.send(request).await;
+    assert!(!response.headers().contains_key("mesos-stream-id"));
+    let mut events = Events::new(response);
+    let mut kinds = Vec::new();
+    let members = populate(&world).await;
+    while kinds.len() < 6 {
+        let event: Event = events.next().await.expect("the stream goes on");
+        kinds.push(event.r#type());
+    }
+    use event::Type;
+    assert_eq!(kinds[..2], [Type::Subscribed, Type::Heartbeat]);
+    assert_eq!(
+        kinds[2..],
+        [Type::AgentAdded, Type::FrameworkAdded, Type::TaskAdded, Type::TaskUpdated]
+    );
+    drop(members);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_drained_and_gone_by_an_operators_call() {
+    let world = World::start().await;
+    let (mut agent, mut scheduler) = populate(&world).await;
+    let id = agent.id.clone().unwrap();
+    let drain = format!(
+        r#"{{"type":"DRAIN_AGENT","drain_agent":{{"agent_id":{{"value":"{id}"}},"max_grace_period":{{"seconds":5}}}}}}"#
+    );
+    let answer = world.operate(&drain).await;
+    assert_eq!((answer.status, &*answer.body), (200, ""));
+    let drained: internal::DrainSlaveMessage = agent.receive().await;
+    assert_eq!(drained.config.max_grace_period.unwrap().nanoseconds, 5_000_000_000);
+    let agents = world.operate(r#"{"type":"GET_AGENTS"}"#).await.body;
+    assert!(agents.contains(r#""drain_info":{"state":"DRAINING""#), "{agents}");
+    let gone = format!(
+        r#"{{"type":"MARK_AGENT_GONE","mark_agent_gone":{{"agent_id":{{"value":"{id}"}}}}}}"#
+    );
+    assert_eq!(world.operate(&gone).await.status, 200);
+    // Who does not know of partitions is told LOST.
+    assert_eq!(scheduler.update().await.state(), TaskState::TaskLost);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_there_are_no_offers_is_explained() {
+    let world = World::start().await;
+    let scheduler = world.subscribe(framework()).await;
+    let id = scheduler.id.clone().unwrap();
+    let text = world.get(&format!("/explain?framework_id={id}")).await.body;
+    assert!(text.contains("No agent is registered."), "{text}");
+    world.stop().await;
+}

@@ -1,0 +1,198 @@
+//! Requests that the original was asked, and what it answered.
+
+use crate::world::World;
+
+const SCHEDULER: &str = "/api/v1/scheduler";
+const JSON: (&str, &str) = ("content-type", "application/json");
+const SUBSCRIBE: &str =
+    r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"q"}}}"#;
+
+struct Case {
+    method: &'static str,
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    status: u16,
+    answer: &'static str,
+}
+
+const fn post(
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    status: u16,
+    answer: &'static str,
+) -> Case {
+    Case { method: "POST", path: SCHEDULER, headers, body, status, answer }
+}
+
+const fn at(method: &'static str, path: &'static str, status: u16, answer: &'static str) -> Case {
+    Case { method, path, headers: &[JSON], body: "", status, answer }
+}
+
+const CASES: &[Case] = &[
+    post(&[], SUBSCRIBE, 400, "Expecting 'Content-Type' to be present"),
+    post(
+        &[("content-type", "text/plain")],
+        SUBSCRIBE,
+        415,
+        "Expecting 'Content-Type' of application/json or application/x-protobuf",
+    ),
+    post(
+        &[JSON, ("accept", "text/html")],
+        SUBSCRIBE,
+        406,
+        "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'",
+    ),
+    at(
+        "GET",
+        SCHEDULER,
+        405,
+        "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.",
+    ),
+    post(&[JSON], "bad", 400, "Failed to parse body into JSON: syntax error at line 1 near: bad"),
+    post(
+        &[JSON, ("mesos-stream-id", "x")],
+        SUBSCRIBE,
+        400,
+        "Subscribe calls should not include the 'Mesos-Stream-Id' header",
+    ),
+    post(
+        &[JSON],
+        r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"q"}}}"#,
+        400,
+        "Failed to convert JSON into Call protobuf: Missing required fields: \
+         subscribe.framework_info.user",
+    ),
+    post(
+        &[JSON],
+        r#"{"type":1}"#,
+        400,
+        "Failed to convert JSON into Call protobuf: Not expecting a JSON number for field 'type'",
+    ),
+    post(&[JSON], "{}", 400, "Failed to validate scheduler::Call: Expecting 'type' to be present"),
+    post(
+        &[JSON],
+        r#"{"type":"SUBSCRIBE"}"#,
+        400,
+        "Failed to validate scheduler::Call: Expecting 'subscribe' to be present",
+    ),
+    post(
+        &[JSON],
+        r#"{"type":"ACCEPT"}"#,
+        400,
+        "Failed to validate scheduler::Call: Expecting 'framework_id' to be present",
+    ),
+    post(
+        &[JSON],
+        r#"{"type":"SUBSCRIBE","framework_id":{"value":"a"},"subscribe":{"framework_info":{"user":"root","name":"q","id":{"value":"b"}}}}"#,
+        400,
+        "Failed to validate scheduler::Call: 'framework_id' differs from \
+         'subscribe.framework_info.id'",
+    ),
+    post(
+        &[JSON, ("mesos-stream-id", "x")],
+        r#"{"type":"TEARDOWN","framework_id":{"value":"nobody"}}"#,
+        400,
+        "Framework cannot be found",
+    ),
+    Case {
+        body: "{}",
+        ..at(
+            "POST",
+            "/api/v1",
+            400,
+            "Failed to validate master::Call: Expecting 'type' to be present",
+        )
+    },
+    Case {
+        body: r#"{"type":"GET_HEALTH"}"#,
+        ..at(
+            "POST",
+            "/api/v1/operator",
+            200,
+            r#"{"type":"GET_HEALTH","get_health":{"healthy":true}}"#,
+        )
+    },
+    at("GET", "/nothing", 404, "404 Not Found."),
+    at("GET", "/master/state.json", 404, "404 Not Found."),
+    at("GET", "/files/browse?path=/x", 404, ""),
+    at("GET", "/files/read?path=/x&offset=0", 404, ""),
+    at(
+        "GET",
+        "/teardown",
+        405,
+        "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.",
+    ),
+    at("POST", "/teardown", 400, "Missing 'frameworkId' query parameter in the request body"),
+    Case {
+        body: "frameworkId=nobody",
+        ..at("POST", "/teardown", 400, "No framework found with specified ID")
+    },
+    at("POST", "/reserve", 400, "Missing 'slaveId' query parameter in the request body"),
+    at("GET", "/quota", 200, "{}"),
+    at("GET", "/weights", 200, "[]"),
+    at("GET", "/maintenance/schedule", 200, "{}"),
+    at("GET", "/maintenance/status", 200, "{}"),
+    at("GET", "/health", 200, ""),
+    at("GET", "/logging/toggle", 200, "0\n"),
+    at("GET", "/slaves?slave_id=nobody", 200, r#"{"slaves":[],"recovered_slaves":[]}"#),
+    at(
+        "GET",
+        "/frameworks?framework_id=nobody&jsonp=cb",
+        200,
+        r#"cb({"frameworks":[],"completed_frameworks":[],"unregistered_frameworks":[]})"#,
+    ),
+    Case { body: r#"[{"role":"web","weight":2.0}]"#, ..at("PUT", "/weights", 200, "") },
+    at("GET", "/weights", 200, r#"[{"weight":2.0,"role":"web"}]"#),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_answered_as_by_the_original() {
+    let world = World::start().await;
+    for case in CASES {
+        let answer = world.ask(case.method, case.path, case.headers, case.body).await;
+        let told = (answer.status, &*answer.body);
+        assert_eq!(told, (case.status, case.answer), "{} {} {}", case.method, case.path, case.body);
+        if case.status == 405 {
+            assert_eq!(answer.headers["allow"], "POST");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_framework_is_an_event() {
+    let world = World::start().await;
+    let cases = [
+        (
+            r#""roles":["a"]"#,
+            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable",
+        ),
+        (
+            r#""role":"/a""#,
+            "'FrameworkInfo.role' is not a valid role: Role '/a' cannot start with a slash",
+        ),
+        (
+            r#""role":"a b""#,
+            "'FrameworkInfo.role' is not a valid role: Role component 'a b' is invalid because it contains backspace or whitespace",
+        ),
+        (r#""failover_timeout":1e99"#, "The framework failover_timeout (1e+99) is invalid"),
+    ];
+    for (field, expected) in cases {
+        let body = SUBSCRIBE.replace(r#""name":"q""#, &format!(r#""name":"q",{field}"#));
+        let answer = world.ask("POST", SCHEDULER, &[JSON], &body).await;
+        let event = format!(r#"{{"type":"ERROR","error":{{"message":"{expected}"}}}}"#);
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.body, format!("{}\n{event}", event.len()));
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_type_may_carry_a_charset() {
+    let world = World::start().await;
+    let headers = [("content-type", "application/json; charset=utf-8")];
+    let answer = world.ask("POST", "/api/v1", &headers, r#"{"type":"GET_HEALTH"}"#).await;
+    assert_eq!(answer.status, 200);
+    world.stop().await;
+}
