@@ -20,7 +20,17 @@ fn main() -> ExitCode {
         let name = OsString::from("teu agent");
         return agent::main(std::iter::once(name).chain(args.into_iter().skip(2)));
     }
+    if invoked_as(&args, "mesos-master") {
+        return master("mesos-master", args.into_iter().skip(1));
+    }
+    if args.get(1).is_some_and(|verb| verb == "master") {
+        return master("teu master", args.into_iter().skip(2));
+    }
     cli::run(args)
+}
+
+fn master(usage: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
+    master::main(usage, args.map(|arg| arg.to_string_lossy().into_owned()))
 }
 
 fn invoked_as(args: &[OsString], name: &str) -> bool {
