@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("docker-api", &[]),
     ("e2e", &[]),
     ("cluster", &["mesos-api"]),
+    ("simulator", &["cluster", "mesos-api"]),
     ("flags", &[]),
     ("resolver", &[]),
     ("runtime", &["linux", "resolver"]),

@@ -16,6 +16,7 @@
 
 mod accept;
 mod agent;
+mod audit;
 mod call;
 mod config;
 mod counters;

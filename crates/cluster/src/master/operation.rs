@@ -26,6 +26,12 @@ pub(super) struct Operation {
     settled: bool,
 }
 
+impl Operation {
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
 /// Whether an operation in this state is over.
 const fn is_terminal(state: OperationState) -> bool {
     matches!(

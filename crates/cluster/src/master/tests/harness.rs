@@ -122,6 +122,7 @@ impl World {
     pub(super) fn input(&mut self, input: Input) {
         let output = self.master.handle(self.now, input);
         self.take(output);
+        self.master.audit().unwrap();
     }
 
     fn take(&mut self, output: Output) {
