@@ -12,9 +12,24 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Fetches `http://ADDRESS/`; anything but a 200 is an error.
 pub fn get(address: SocketAddr) -> Result<String> {
+    get_path(address, "/")
+}
+
+/// Fetches `http://ADDRESS` with `path`; anything but a 200 is an error.
+pub fn get_path(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    page(&mut stream, "/")
+    page(&mut stream, path)
+}
+
+/// Posts a form; anything but a 200 is an error.
+pub fn post(address: SocketAddr, path: &str, form: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let length = form.len();
+    let kind = "application/x-www-form-urlencoded";
+    let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {kind}\r\n");
+    exchange(&mut stream, &format!("{head}Content-Length: {length}\r\n\r\n{form}"))
 }
 
 /// Fetches `path` from the server behind a Unix socket; anything but a 200 is an error.
@@ -35,7 +50,11 @@ pub fn raw_unix(socket: &Path, request: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn page(stream: &mut (impl Read + Write), path: &str) -> Result<String> {
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    exchange(stream, &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+}
+
+fn exchange(stream: &mut (impl Read + Write), request: &str) -> Result<String> {
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();

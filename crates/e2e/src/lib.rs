@@ -5,6 +5,8 @@
 //! [`Pty`] is a person at a terminal. Nothing here asserts on the inside of the product.
 
 mod client;
+mod cluster;
+mod framework;
 mod host;
 pub mod http;
 mod pty;
@@ -14,6 +16,8 @@ mod walkthrough;
 mod web;
 
 pub use client::{Client, Program, Ran};
+pub use cluster::{Cluster, ClusterOptions};
+pub use framework::{FrameworkProgram, python_with_pymesos, test_data};
 pub use host::{Host, HostOptions, bin_dir, is_root};
 pub use pty::Pty;
 pub use registry::Registry;

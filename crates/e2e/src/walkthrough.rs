@@ -179,6 +179,11 @@ impl Walkthrough {
         lines.into()
     }
 
+    /// Fetches the page that somebody else started to serve.
+    pub fn page(&self) -> Result<String> {
+        self.fetch()
+    }
+
     fn fetch(&self) -> Result<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         eventually("the page answers", || crate::http::get(address))

@@ -1,0 +1,201 @@
+//! A cluster on one machine: a daemon, a master and an agent of our own, gone when dropped.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+
+use crate::host::{Host, bin_dir};
+use crate::wait::eventually;
+
+/// What a test wants different from the default cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterOptions {
+    /// More flags for `teu master`.
+    pub master_flags: Vec<String>,
+    /// More flags for `teu agent`.
+    pub agent_flags: Vec<String>,
+}
+
+/// A running cluster. Dropping it stops agent and master, then the daemon with its containers.
+#[derive(Debug)]
+pub struct Cluster {
+    master: Role,
+    agent: Role,
+    host: Host,
+}
+
+/// One of the two processes, which may be stopped and started again at the same port.
+#[derive(Debug)]
+struct Role {
+    name: &'static str,
+    address: SocketAddr,
+    flags: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts a cluster with the default options.
+    pub fn start() -> Result<Self> {
+        Self::start_with(ClusterOptions::default())
+    }
+
+    /// Starts a cluster and waits until its agent is registered.
+    pub fn start_with(options: ClusterOptions) -> Result<Self> {
+        let host = Host::start()?;
+        let dir = host.scratch().to_owned();
+        let master = Role::new("master", &dir, options.master_flags)?;
+        let mut agent = Role::new("agent", &dir, options.agent_flags)?;
+        agent.flags.push(format!("--master={}", master.address));
+        agent.flags.push(format!("--docker_socket={}", host.socket().display()));
+        agent.flags.push("--containerizers=docker,mesos".to_owned());
+        let mut cluster = Self { master, agent, host };
+        cluster.start_master()?;
+        cluster.start_agent()?;
+        Ok(cluster)
+    }
+
+    /// Starts the master and waits until it answers.
+    pub fn start_master(&mut self) -> Result<()> {
+        self.master.start()?;
+        let address = self.master.address;
+        eventually("the master answers", || {
+            self.master.check()?;
+            crate::http::get_path(address, "/health").map(drop)
+        })
+    }
+
+    /// Starts the agent and waits until the master calls it active.
+    pub fn start_agent(&mut self) -> Result<()> {
+        self.agent.start()?;
+        eventually("the agent is registered", || {
+            self.agent.check()?;
+            let agents = self.get("/slaves")?;
+            let agents = agents["slaves"].as_array().context("no list of agents")?;
+            ensure!(agents.iter().any(|agent| agent["active"] == true), "{agents:?}");
+            Ok(())
+        })
+    }
+
+    /// kill -9.
+    pub fn kill_master(&mut self) -> Result<()> {
+        self.master.kill()
+    }
+
+    /// kill -9.
+    pub fn kill_agent(&mut self) -> Result<()> {
+        self.agent.kill()
+    }
+
+    /// The daemon that runs the containers.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The master's address.
+    pub fn master(&self) -> SocketAddr {
+        self.master.address
+    }
+
+    /// The agent's address.
+    pub fn agent(&self) -> SocketAddr {
+        self.agent.address
+    }
+
+    /// Reads an endpoint of the master.
+    pub fn get(&self, path: &str) -> Result<Json> {
+        let body = crate::http::get_path(self.master.address, path)?;
+        serde_json::from_str(&body).with_context(|| format!("{path} answered {body:?}"))
+    }
+
+    /// Waits until the master says of some task of that name that it is in that state; returns it.
+    pub fn task(&self, name: &str, state: &str) -> Result<Json> {
+        eventually("the task is in the state", || {
+            let tasks = self.get("/tasks?limit=1000")?;
+            let tasks = tasks["tasks"].as_array().context("no list of tasks")?;
+            let found = tasks.iter().find(|task| task["name"] == name && task["state"] == state);
+            found.cloned().with_context(|| format!("no {name} is {state}: {tasks:?}"))
+        })
+    }
+
+    /// Ends every framework, and so every task.
+    pub fn teardown(&self) -> Result<()> {
+        let state = self.get("/frameworks")?;
+        for framework in state["frameworks"].as_array().into_iter().flatten() {
+            let id = framework["id"].as_str().context("a framework without id")?;
+            let form = format!("frameworkId={id}");
+            crate::http::post(self.master.address, "/teardown", &form)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- master log ---\n{}", self.master.logged());
+            eprintln!("--- agent log ---\n{}", self.agent.logged());
+        }
+        // The agent would take containers that vanish for tasks that failed.
+        self.agent.stop();
+        self.master.stop();
+    }
+}
+
+impl Role {
+    fn new(name: &'static str, dir: &Path, mut flags: Vec<String>) -> Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let work_dir = dir.join(name);
+        std::fs::create_dir(&work_dir)?;
+        flags.push(format!("--ip={}", address.ip()));
+        flags.push(format!("--port={port}"));
+        flags.push(format!("--work_dir={}", work_dir.display()));
+        Ok(Self { name, address, flags, log: dir.join(format!("{name}.log")), child: None })
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(bin_dir().join("teu"));
+        command.arg(self.name).args(&self.flags).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn().with_context(|| format!("start {command:?}"))?);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        {
+            bail!("the {} ended with {status}: {}", self.name, self.logged());
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().with_context(|| format!("no {} runs", self.name))?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and SIGKILL where that does not help.
+    fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // Either fails only if the process has ended.
+        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        let ended = eventually("it ends", || child.try_wait()?.context("still running"));
+        if ended.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
