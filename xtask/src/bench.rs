@@ -1,5 +1,6 @@
 //! Benchmarks beside the peers: same machine, same run, alternating; medians and ratios.
 
+mod cluster;
 mod image;
 mod names;
 mod net;
@@ -38,6 +39,12 @@ pub(crate) fn net(options: &[&str]) -> Result<()> {
     facts(&peers)?;
     let result = net::measure(&peers, runs);
     finish(&mut peers, result)
+}
+
+/// `bench cluster`: how much a master bears.
+pub(crate) fn cluster(options: &[&str]) -> Result<()> {
+    facts(&[])?;
+    cluster::measure(options)
 }
 
 fn finish(peers: &mut [Peer], result: Result<()>) -> Result<()> {

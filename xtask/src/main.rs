@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask check | tidy | vm-test | bench start|image|net | e2e docker-py`.
+//! Project tasks: `cargo xtask check | tidy | vm-test | bench start|image|net|cluster | e2e docker-py`.
 
 mod bench;
 mod check;
@@ -18,6 +18,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench start [--runs N]         run, exec, create/start/stop/rm beside docker and podman
   bench image [--runs N]         pull, unpack, save, load, commit beside docker and podman
   bench net [--runs N]           throughput, published ports, connect, names beside docker and podman
+  bench cluster [--runs N] [--size AGENTS/TASKS]… [--master IP:PORT [--pid PID]] [-- LOAD FLAGS]
+                                 simulated agents and tasks against a master, ours unless told
   e2e docker-py --suite PATH     docker-py's own integration tests against a daemon of ours";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["bench", "net", options @ ..] => bench::net(options),
         // Started by `bench net` in a container's network.
         ["bench", "names-load", options @ ..] => bench::names_load(options),
+        ["bench", "cluster", options @ ..] => bench::cluster(options),
         ["e2e", "docker-py", options @ ..] => docker_py::run_suite(options),
         _ => {
             println!("{USAGE}");
