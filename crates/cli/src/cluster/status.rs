@@ -8,6 +8,8 @@ use super::view::{View, list, master_of};
 use crate::grammar::{Call, Outcome};
 use crate::table::align;
 
+/// Agents shown one by one; those that need a look come first.
+const AGENTS_MAX: usize = 20;
 const MIN_WIDTH: usize = 8;
 const PADDING: usize = 2;
 
@@ -41,7 +43,8 @@ fn render(address: &str, state: &Json, explanation: Option<&Json>) -> String {
 }
 
 fn agents(text: &mut String, state: &Json) {
-    let agents = list(state, "slaves");
+    let mut agents = list(state, "slaves");
+    agents.sort_by_key(|agent| agent["active"] == true && agent["deactivated"] != true);
     let away = state["unreachable_slaves"].as_u64().unwrap_or(0);
     let _ = write!(text, "\nAgents: {}", agents.len());
     let _ = if away > 0 { writeln!(text, ", and {away} unreachable") } else { writeln!(text) };
@@ -53,7 +56,7 @@ fn agents(text: &mut String, state: &Json) {
         return;
     }
     let mut lines = vec!["  HOST\tID\tCPUS\tMEM MB\tSTATE".to_owned()];
-    for agent in &agents {
+    for agent in agents.iter().take(AGENTS_MAX) {
         let used = |name: &str| {
             let number = |of: &str| agent[of][name].as_f64().unwrap_or(0.0);
             format!("{}/{}", number("used_resources"), number("resources"))
@@ -68,6 +71,10 @@ fn agents(text: &mut String, state: &Json) {
         lines.push(format!("  {host}\t{id}\t{}\t{}\t{word}", used("cpus"), used("mem")));
     }
     text.push_str(&align(&lines, MIN_WIDTH, PADDING));
+    if agents.len() > AGENTS_MAX {
+        let more = agents.len() - AGENTS_MAX;
+        let _ = writeln!(text, "  and {more} more");
+    }
 }
 
 fn frameworks(text: &mut String, state: &Json, explanation: Option<&Json>) {
