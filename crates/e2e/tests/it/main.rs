@@ -14,6 +14,7 @@ macro_rules! both_clients {
 
 mod api;
 mod bad_input;
+mod cluster;
 mod compose;
 mod containers;
 mod doctor;
