@@ -136,7 +136,8 @@ impl Drop for Events {
 }
 
 impl Events {
-    /// Waits for the next event; `None` after [`Scheduler::teardown`] or [`Scheduler::stop`].
+    /// Waits for the next event; `None` after [`Scheduler::teardown`] or [`Scheduler::stop`], even
+    /// if some were waiting.
     ///
     /// Asking for the next event says that the one before is dealt with: an update is
     /// acknowledged now and not when it was handed out, so that one the framework crashed upon
@@ -145,6 +146,10 @@ impl Events {
     /// # Errors
     /// [`Error::Refused`] and others that trying again does not cure; `None` follows.
     pub async fn next(&mut self) -> Result<Option<Event>> {
+        // What waits was meant for a framework that is no more: offers in it are void.
+        if self.scheduler.shared.stop.is_cancelled() {
+            return Ok(None);
+        }
         if let Some(event) = &self.unacknowledged {
             self.scheduler.settle(event).await;
             self.unacknowledged = None;

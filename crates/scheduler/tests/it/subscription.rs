@@ -172,7 +172,10 @@ async fn a_stored_id_takes_over_and_teardown_forgets_it() {
     let ending = tokio::spawn(async move { second.teardown().await });
     let mut request = master.accept().await;
     assert_eq!(request.call.r#type, Some(call::Type::Teardown.into()));
-    // The original ends the stream before it answers.
+    // The tasks' resources are offered to whoever is still there, and then
+    // the original ends the stream before it answers.
+    let offers = event::Offers { offers: vec![v1::Offer::default()] };
+    stream.event(event::Type::Offers, |event| event.offers = Some(offers)).await;
     drop(stream);
     request.answer("202 Accepted", "", "").await;
     ending.await.expect("ran").expect("taken");
