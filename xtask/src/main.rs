@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod docker_py;
+mod mesos_framework;
 mod tidy;
 mod vm;
 
@@ -20,7 +21,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench net [--runs N]           throughput, published ports, connect, names beside docker and podman
   bench cluster [--runs N] [--size AGENTS/TASKS]… [--master IP:PORT [--pid PID]] [-- LOAD FLAGS]
                                  simulated agents and tasks against a master, ours unless told
-  e2e docker-py --suite PATH     docker-py's own integration tests against a daemon of ours";
+  e2e docker-py --suite PATH     docker-py's own integration tests against a daemon of ours
+  e2e mesos-framework --master HOST:PORT --image IMAGE
+                                 one task by the npm client of that name on a running cluster";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         // Started by `bench net` in a container's network.
         ["bench", "names-load", options @ ..] => bench::names_load(options),
         ["bench", "cluster", options @ ..] => bench::cluster(options),
+        ["e2e", "mesos-framework", options @ ..] => mesos_framework::judge(options),
         ["e2e", "docker-py", options @ ..] => docker_py::run_suite(options),
         _ => {
             println!("{USAGE}");

@@ -99,8 +99,13 @@ fn frameworks(text: &mut String, state: &Json, explanation: Option<&Json>) {
 }
 
 fn obstacles(text: &mut String, framework: &Json) {
-    for reason in list(framework, "reasons") {
+    let reasons = list(framework, "reasons");
+    for reason in &reasons {
         let _ = writeln!(text, "    {}", reason.as_str().unwrap_or_default());
+    }
+    // The sentences tell the roles' numbers as well.
+    if !reasons.is_empty() {
+        return;
     }
     for role in list(framework, "roles") {
         let name = role["role"].as_str().unwrap_or("?");

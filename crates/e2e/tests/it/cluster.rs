@@ -1,7 +1,7 @@
 //! A cluster of one agent: tasks without a framework of one's own, status in words, `cluster up`.
 
 use anyhow::{Result, ensure};
-use e2e::{Client, Cluster, is_root};
+use e2e::{Client, Cluster, is_root, python_with_pymesos, test_data};
 
 /// A cluster with a busybox image, and `teu` pointed at its master.
 fn world() -> Result<Option<(Cluster, Client)>> {
@@ -78,6 +78,19 @@ fn status_tells_why_nobody_gets_offers() -> Result<()> {
     let status = teu.try_run(&["cluster", "status"])?;
     ensure!(status.code == 1, "{status:?}");
     ensure!(status.stderr.contains("cannot connect to the master at"), "{status:?}");
+    Ok(())
+}
+
+#[test]
+fn pymesos_operator_drivers_read_everything() -> Result<()> {
+    let Some((cluster, _teu)) = world()? else { return Ok(()) };
+    let output = std::process::Command::new(python_with_pymesos()?)
+        .arg(test_data("operator_calls.py"))
+        .args([cluster.master().to_string(), cluster.agent().to_string()])
+        .output()?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(printed.ends_with("all read\n"), "{printed}{said}");
     Ok(())
 }
 
