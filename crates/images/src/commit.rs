@@ -15,7 +15,7 @@ impl Store {
         let base = self.base_config(request)?;
         let upper = self.paths().rw.join(&request.container_id).join("upper");
         let staged = self.stage()?;
-        let packed = pack::pack(&upper, &staged.dir)?;
+        let packed = pack::pack(&upper, &staged.dir, None)?;
         let created = Some(now());
         let mut config = ImageConfig {
             author: request.author.clone(),
@@ -56,6 +56,30 @@ impl Store {
             references: request.tag.clone().into_iter().collect(),
             parent: Some(request.base),
         })
+    }
+
+    /// Makes a layer of what a container changed; `None` if it changed nothing. `newest` bounds the
+    /// times of files, so that the same changes made later give the same layer.
+    ///
+    /// # Errors
+    /// `NoSuchRwLayer`, `DiskFull`, `Io`; nothing stays behind.
+    pub fn commit_layer(
+        &self,
+        container_id: &str,
+        newest: Option<i64>,
+    ) -> Result<Option<UnpackedLayer>> {
+        self.rw_diff_ids(container_id)?;
+        let upper = self.paths().rw.join(container_id).join("upper");
+        let staged = self.stage()?;
+        let packed = pack::pack(&upper, &staged.dir, newest)?;
+        Ok((!packed.is_empty).then(|| UnpackedLayer {
+            diff_id: packed.diff_id,
+            size: packed.size,
+            archive_size: packed.archive_size,
+            blob: None,
+            staged: Some(staged),
+            _pins: vec![self.pin(packed.diff_id)],
+        }))
     }
 
     /// Returns the base image's config. An image removed by force meanwhile leaves its layers to the

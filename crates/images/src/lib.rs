@@ -33,5 +33,5 @@ pub use digest::{Digest, Hasher, ImageId};
 pub use error::{Error, ErrorKind, Result};
 pub use progress::{LayerState, Progress};
 pub use reference::Reference;
-pub use store::{Fault, Ingest, Store, UnpackedLayer};
+pub use store::{Fault, Ingest, StepRecord, Store, UnpackedLayer};
 pub use types::*;

@@ -40,11 +40,11 @@ pub(crate) struct Packed {
     pub(crate) is_empty: bool,
 }
 
-/// Copies `upper` to `<layer>/diff` and writes `<layer>/recipe`.
+/// Copies `upper` to `<layer>/diff` and writes `<layer>/recipe`. No file becomes newer than `newest`.
 ///
 /// # Errors
 /// `DiskFull`, `Io`; `Conflict` for what overlayfs left in a form that has no archive.
-pub(crate) fn pack(upper: &Path, layer: &Path) -> Result<Packed> {
+pub(crate) fn pack(upper: &Path, layer: &Path, newest: Option<i64>) -> Result<Packed> {
     thread::scope(|scope| {
         let (to_hash, chunks) = sync_channel(QUEUE);
         let (used, recycled) = channel();
@@ -61,6 +61,7 @@ pub(crate) fn pack(upper: &Path, layer: &Path) -> Result<Packed> {
         });
         let mut packer = Packer {
             upper,
+            newest,
             tree: Tree::open(&layer.join("diff"))?,
             recipe: RecipeWriter::create(&layer.join("recipe"))?,
             to_hash,
@@ -85,6 +86,7 @@ pub(crate) fn pack(upper: &Path, layer: &Path) -> Result<Packed> {
 
 struct Packer<'a> {
     upper: &'a Path,
+    newest: Option<i64>,
     tree: Tree,
     recipe: RecipeWriter,
     to_hash: SyncSender<Vec<u8>>,
@@ -120,6 +122,7 @@ impl Visitor for Packer<'_> {
             return Ok(());
         }
         let mut entry = describe(item, kind);
+        entry.mtime = self.clamped(entry.mtime);
         if kind != EntryKind::Directory && item.stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&item.stat.st_ino).cloned() {
                 return self.link(&entry, item, first);
@@ -148,6 +151,13 @@ impl Packer<'_> {
         Error::io(operation, walk::shown(self.upper, item.path), source)
     }
 
+    fn clamped(&self, time: Time) -> Time {
+        match self.newest {
+            Some(newest) if time.secs >= newest => Time { secs: newest, nanos: 0 },
+            _ => time,
+        }
+    }
+
     /// Appends archive bytes that are no file's content.
     fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.recipe.raw(bytes)?;
@@ -168,7 +178,7 @@ impl Packer<'_> {
         let (dir, name) = path.split();
         let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
         let mut entry = Entry::new([dir, slash, b".wh.", name].concat(), EntryKind::File);
-        entry.mtime = time(item.stat);
+        entry.mtime = self.clamped(time(item.stat));
         self.header(&entry)?;
         let parent = self.tree.parent(&path)?;
         rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)

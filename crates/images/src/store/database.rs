@@ -30,6 +30,8 @@ pub(crate) const NAMES: Table = TableDefinition::new("names");
 pub(crate) const MANIFESTS: Table = TableDefinition::new("manifests");
 /// Diff id → [`LayerRecord`].
 pub(crate) const LAYERS: Table = TableDefinition::new("layers");
+/// Key of a build step → [`crate::StepRecord`].
+pub(crate) const STEPS: Table = TableDefinition::new("steps");
 
 const VERSION: &[u8] = b"1";
 /// Place on disk that is kept for the database, so that images can be removed from a full one.
@@ -145,7 +147,7 @@ fn open(path: &Path) -> Result<Database> {
     let database = Database::create(path).map_err(Error::database)?;
     let write = database.begin_write().map_err(Error::database)?;
     {
-        for table in [IMAGES, CONFIGS, NAMES, MANIFESTS, LAYERS] {
+        for table in [IMAGES, CONFIGS, NAMES, MANIFESTS, LAYERS, STEPS] {
             write.open_table(table).map_err(Error::database)?;
         }
         let mut meta = write.open_table(META).map_err(Error::database)?;

@@ -239,6 +239,7 @@ fn unreferenced(
     for (_, image) in read.records::<ImageRecord>(IMAGES)? {
         used.extend(image.diff_ids);
     }
+    used.extend(super::steps::layers(read)?);
     let mut found = Vec::new();
     for diff_id in diff_ids.iter().collect::<HashSet<_>>() {
         if !used.contains(diff_id)

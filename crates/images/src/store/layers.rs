@@ -52,6 +52,13 @@ pub(crate) struct Staged {
     pub(crate) kept: bool,
 }
 
+impl Staged {
+    /// Whether it still waits: a layer that another image brought meanwhile does for ever.
+    pub(crate) fn is_staging(&self) -> bool {
+        self.dir.ends_with(format!("{STAGING}{}", self.cache_id))
+    }
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.kept

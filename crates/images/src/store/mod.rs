@@ -12,6 +12,7 @@ mod register;
 mod remove;
 mod rw;
 mod skeleton;
+mod steps;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use redb::{ReadTransaction, WriteTransaction};
 pub use content::Ingest;
 pub use gc::Fault;
 pub use layers::UnpackedLayer;
+pub use steps::StepRecord;
 
 use crate::{Digest, Error, Result};
 
@@ -48,6 +50,8 @@ pub(crate) struct State {
     /// Layers whose removal is decided and not yet to be seen in the database. A pin comes too late
     /// for them; should the removal fail, they only are unpacked once more.
     going: HashSet<Digest>,
+    /// Layers whose files may not be on the disk yet: no image or step may name them before.
+    unsynced: HashSet<Digest>,
     /// Blobs being taken in.
     ingests: HashSet<Digest>,
     /// Layers of each container, lowest first.

@@ -42,15 +42,27 @@ impl Store {
     /// One sync of the whole filesystem is much cheaper than one per file, and after it a power cut
     /// leaves no image whose files are empty.
     fn make_durable(&self, layers: &[UnpackedLayer]) -> Result<()> {
-        if layers.iter().all(|layer| layer.staged.is_none()) {
-            return Ok(());
-        }
-        let dir = &self.paths().layers;
-        let opened = File::open(dir).map_err(|source| Error::io("open", dir, source))?;
-        rustix::fs::syncfs(&opened).map_err(|source| Error::io("sync", dir, source))
+        let unsynced: Vec<Digest> = self.state().unsynced.iter().copied().collect();
+        let is_volatile =
+            |layer: &UnpackedLayer| layer.staged.is_some() || unsynced.contains(&layer.diff_id);
+        if layers.iter().any(is_volatile) { self.sync(&unsynced) } else { Ok(()) }
     }
 
-    fn register_layer(&self, write: &WriteTransaction, layer: &mut UnpackedLayer) -> Result<()> {
+    /// Brings everything written so far to the disk, the layers given among it.
+    pub(super) fn sync(&self, unsynced: &[Digest]) -> Result<()> {
+        let dir = &self.paths().layers;
+        let opened = File::open(dir).map_err(|source| Error::io("open", dir, source))?;
+        rustix::fs::syncfs(&opened).map_err(|source| Error::io("sync", dir, source))?;
+        let mut state = self.state();
+        state.unsynced.retain(|diff_id| !unsynced.contains(diff_id));
+        Ok(())
+    }
+
+    pub(super) fn register_layer(
+        &self,
+        write: &WriteTransaction,
+        layer: &mut UnpackedLayer,
+    ) -> Result<()> {
         let key = layer.diff_id.to_string();
         let blob = layer.blob.clone().filter(|blob| self.blob_exists(&blob.digest));
         if let Some(mut record) = write.layer(&layer.diff_id)? {

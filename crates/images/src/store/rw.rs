@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::database::Read as _;
-use super::{Paths, Store, delete, skeleton};
+use super::{Paths, State, Store, delete, skeleton};
 use crate::{Digest, Error, ImageId, Result, RwLayer};
 
 /// The prefix of writable layers on their way out.
@@ -24,21 +24,30 @@ impl Store {
     /// has one already, `Io`.
     pub fn create_rw(&self, container_id: &str, id: &ImageId) -> Result<RwLayer> {
         check_id(container_id)?;
-        let record = {
+        let diff_ids = {
             // Removal looks at containers' layers under the same lock: either it sees this container
             // or this call sees that the image is gone.
             let mut state = self.state();
             let record = self.read()?.image(id)?;
             let record = record.ok_or_else(|| Error::NoSuchImage(id.to_string()))?;
-            if state.rw.contains_key(container_id) {
-                return Err(Error::Conflict(format!(
-                    "container {container_id} has a writable layer already"
-                )));
-            }
-            state.rw.insert(container_id.to_owned(), record.diff_ids.clone());
-            record
+            claim(&mut state, container_id, &record.diff_ids)?;
+            record.diff_ids
         };
-        let made = self.make_rw(container_id, &record.diff_ids);
+        self.make_claimed(container_id, &diff_ids)
+    }
+
+    /// Makes a writable layer on layers that no image needs to have. The caller holds them.
+    ///
+    /// # Errors
+    /// As [`Store::create_rw`]; `NoSuchContent` for a layer that is not here.
+    pub fn create_rw_on(&self, container_id: &str, diff_ids: &[Digest]) -> Result<RwLayer> {
+        check_id(container_id)?;
+        claim(&mut self.state(), container_id, diff_ids)?;
+        self.make_claimed(container_id, diff_ids)
+    }
+
+    fn make_claimed(&self, container_id: &str, diff_ids: &[Digest]) -> Result<RwLayer> {
+        let made = self.make_rw(container_id, diff_ids);
         if made.is_err() {
             let _ = self.remove_rw(container_id); // The first error is the one to tell.
         }
@@ -94,6 +103,19 @@ impl Store {
         self.create_rw(&held_id(container_id, number), id).map(drop)
     }
 
+    /// The same for layers that no image needs to have. The caller holds them meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::create_rw_on`].
+    pub fn hold_layers(
+        &self,
+        container_id: &str,
+        number: usize,
+        diff_ids: &[Digest],
+    ) -> Result<()> {
+        self.create_rw_on(&held_id(container_id, number), diff_ids).map(drop)
+    }
+
     /// Returns the directories of a held image, topmost first, at least two as overlayfs wants.
     ///
     /// # Errors
@@ -138,6 +160,16 @@ impl Store {
         delete::delete(&aside)?;
         self.release_layers(&diff_ids)
     }
+}
+
+fn claim(state: &mut State, container_id: &str, diff_ids: &[Digest]) -> Result<()> {
+    if state.rw.contains_key(container_id) {
+        return Err(Error::Conflict(format!(
+            "container {container_id} has a writable layer already"
+        )));
+    }
+    state.rw.insert(container_id.to_owned(), diff_ids.to_vec());
+    Ok(())
 }
 
 /// Between a container's id and the number of an image it holds.
