@@ -3,7 +3,7 @@
 mod operations;
 mod pack;
 mod path;
-pub(crate) mod stream;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod unpack;
@@ -50,4 +50,14 @@ pub struct Change {
     pub kind: images::ChangeKind,
     /// Absolute in the container.
     pub path: PathBuf,
+}
+
+/// Unpacks an archive, plain or compressed, into a directory of the host's that nobody else writes
+/// to. Blocks.
+///
+/// # Errors
+/// InvalidParameter for a bad archive, Io.
+pub fn unpack_into(input: impl io::Read, directory: &std::path::Path) -> crate::Result<()> {
+    let root = linux::fs::Root::open(directory).map_err(crate::Error::io("open", directory))?;
+    unpack::unpack(input, &root, std::path::Path::new("/"), unpack::UnpackOptions::default())
 }

@@ -20,14 +20,14 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// Reads a stream from a thread that may block.
 #[derive(Debug)]
-pub(crate) struct StreamReader {
+pub struct StreamReader {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     chunk: Bytes,
 }
 
 impl StreamReader {
     /// Begins to take chunks from `stream`; dropping the reader drops the stream.
-    pub(crate) fn new(mut stream: ByteStream) -> Self {
+    pub fn new(mut stream: ByteStream) -> Self {
         let (sender, chunks) = mpsc::channel(CHUNKS);
         // Ends with the stream or with the reader, which owns the other end.
         tokio::spawn(async move {
@@ -62,7 +62,7 @@ impl Read for StreamReader {
 
 /// Writes a stream from a thread that may block.
 #[derive(Debug)]
-pub(crate) struct StreamWriter {
+pub struct StreamWriter {
     chunks: mpsc::Sender<io::Result<Bytes>>,
     gathered: BytesMut,
 }
@@ -86,7 +86,7 @@ impl Write for StreamWriter {
 }
 
 /// Gives what `work` writes as a stream. An error of `work` is the stream's last item.
-pub(crate) fn written_by(
+pub fn written_by(
     work: impl FnOnce(&mut StreamWriter) -> io::Result<()> + Send + 'static,
 ) -> ByteStream {
     let (sender, receiver) = mpsc::channel(CHUNKS);
@@ -113,7 +113,7 @@ pub(crate) fn written_by(
 
 /// Runs `work`, which waits for a client, on a thread of its own. However many clients are slow,
 /// the threads that everybody shares stay free.
-pub(crate) async fn on_own_thread<T: Send + 'static>(
+pub async fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (done, result) = oneshot::channel();

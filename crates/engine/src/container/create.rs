@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use images::{ImageConfig, ImageId, RunConfig};
+use images::{Digest, ImageConfig, ImageId, RunConfig};
 use jiff::Timestamp;
 
 use super::config::{ContainerConfig, ContainerPort, HealthConfig};
@@ -19,7 +19,7 @@ use super::host_config::{HostConfig, LogConfig, MountType, RestartPolicyName};
 use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode};
 use super::owner::{self, Found};
 use super::record::{ContainerId, ContainerRecord, EndpointSettings, Intent};
-use super::request::{ContainerPaths, CreateRequest, Created};
+use super::request::{ContainerPaths, CreateRequest, Created, UnnamedImage};
 use super::state::ContainerState;
 use super::{connect, name, publish, remove, validate};
 use crate::spec;
@@ -66,22 +66,44 @@ fn reserve(engine: &Engine, asked: Option<String>, id: &ContainerId) -> Result<S
 /// A container that is checked and merged, but of which nothing exists.
 struct Draft {
     record: ContainerRecord,
-    image: ImageId,
+    base: Base,
+    unnamed: BTreeMap<String, UnnamedImage>,
     plans: Vec<MountPlan>,
     warnings: Vec<String>,
 }
 
+/// What a container stands on.
+struct Base {
+    image: Option<ImageId>,
+    layers: Vec<Digest>,
+    config: RunConfig,
+}
+
+fn base(
+    engine: &Engine,
+    name: &str,
+    platform: Option<&str>,
+    unnamed: &BTreeMap<String, UnnamedImage>,
+) -> Result<Base> {
+    if let Some(UnnamedImage { layers, config }) = unnamed.get(name).cloned() {
+        return Ok(Base { image: None, layers, config });
+    }
+    let image = engine.inner.images.resolve(name)?;
+    let detail = engine.inner.images.inspect(&image)?;
+    check_platform(&detail.config, name, platform)?;
+    Ok(Base { image: Some(image), layers: detail.layers, config: detail.config.config })
+}
+
 fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Draft> {
-    let CreateRequest { platform, mut config, mut host_config, mut networks, .. } = request;
+    let CreateRequest { platform, mut config, mut host_config, mut networks, unnamed, .. } =
+        request;
     if config.image.is_empty() {
         return Err(Error::InvalidParameter("no image specified".to_owned()));
     }
     let host = &engine.inner.host;
     validate::validate(&config, &host_config, host)?;
-    let image = engine.inner.images.resolve(&config.image)?;
-    let detail = engine.inner.images.inspect(&image)?;
-    check_platform(&detail.config, &config.image, platform.as_deref())?;
-    merge(&mut config, &detail.config.config);
+    let base = base(engine, &config.image, platform.as_deref(), &unnamed)?;
+    merge(&mut config, &base.config);
     if config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next().is_none() {
         return Err(Error::InvalidParameter("no command specified".to_owned()));
     }
@@ -102,7 +124,7 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
         id,
         name: String::new(),
         created_at: Timestamp::now(),
-        image_id: image.to_string(),
+        image_id: base.image.map(|image| image.to_string()).unwrap_or_default(),
         config: Arc::new(config),
         host_config: Arc::new(host_config),
         mounts: Arc::default(),
@@ -111,7 +133,7 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
         intent: None,
     };
     super::driver::runtime_entry(engine, &record)?;
-    Ok(Draft { record, image, plans, warnings })
+    Ok(Draft { record, base, unnamed, plans, warnings })
 }
 
 /// Draws the name of an anonymous volume before the volume is made, so that the intent can name it.
@@ -140,7 +162,7 @@ async fn make(engine: &Engine, draft: Draft, name: String) -> Result<ContainerRe
     let paths = ContainerPaths::new(engine.config(), &record.id);
     let (own, own_paths, id) = (engine.clone(), paths.clone(), record.id.clone());
     let made = crate::blocking(move || {
-        let made = act(&own, &id, &own_paths, &draft.image, draft.plans);
+        let made = act(&own, &id, &own_paths, (&draft.base, &draft.unnamed), draft.plans);
         if made.is_err() {
             remove::delete_files(&own, &id, &own_paths.directory);
         }
@@ -175,14 +197,21 @@ fn act(
     engine: &Engine,
     id: &ContainerId,
     paths: &ContainerPaths,
-    image: &ImageId,
+    (base, unnamed): (&Base, &BTreeMap<String, UnnamedImage>),
     plans: Vec<MountPlan>,
 ) -> Result<CreatedMounts> {
-    let layer = engine.inner.images.create_rw(id.as_str(), image)?;
+    let images = &engine.inner.images;
+    let layer = match &base.image {
+        Some(image) => images.create_rw(id.as_str(), image)?,
+        None => images.create_rw_on(id.as_str(), &base.layers)?,
+    };
     engine.step("create:layer");
     for (number, plan) in plans.iter().enumerate() {
         if plan.point.kind == MountType::Image {
-            hold_image(engine, id, number, &plan.point.name)?;
+            match unnamed.get(&plan.point.name) {
+                Some(image) => images.hold_layers(id.as_str(), number, &image.layers)?,
+                None => hold_image(engine, id, number, &plan.point.name)?,
+            }
         }
     }
     std::fs::DirBuilder::new()

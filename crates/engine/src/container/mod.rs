@@ -45,8 +45,8 @@ pub use record::{
 };
 pub use request::{
     AttachOptions, AttachStream, ContainerPaths, ContainerSize, ContainerSnapshot, CreateRequest,
-    Created, ListFilter, RemoveOptions, StopOptions, TerminalSize, UpdateRequest, Wait,
-    WaitCondition, WaitResult,
+    Created, ListFilter, RemoveOptions, StopOptions, TerminalSize, UnnamedImage, UpdateRequest,
+    Wait, WaitCondition, WaitResult,
 };
 pub use state::{ContainerState, Health, HealthResult, HealthStatus, Status};
 

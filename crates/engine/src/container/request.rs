@@ -26,6 +26,18 @@ pub struct CreateRequest {
     pub host_config: HostConfig,
     /// Endpoints by network name.
     pub networks: BTreeMap<String, EndpointSettings>,
+    /// Names in `config.image` and in image mounts that stand for layers without an image.
+    pub unnamed: BTreeMap<String, UnnamedImage>,
+}
+
+/// An image that is not made yet: the state of a build between two steps. Its layers are the
+/// caller's to hold until the container has them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnnamedImage {
+    /// Lowest first.
+    pub layers: Vec<images::Digest>,
+    /// How its containers run.
+    pub config: images::RunConfig,
 }
 
 /// A container that was made.
