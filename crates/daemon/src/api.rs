@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response};
 use axum::response::IntoResponse;
+use builder::Builder;
 use docker_api::models::API_VERSION;
 use engine::Engine;
 use hyper::body::Incoming;
@@ -23,6 +24,7 @@ pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) config: Arc<Config>,
     pub(crate) registry: Registry,
+    pub(crate) builder: Builder,
     /// Ends streams that would otherwise outlive the daemon's shutdown.
     pub(crate) stop: CancellationToken,
 }

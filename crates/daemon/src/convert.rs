@@ -1,6 +1,7 @@
 //! Where wire types and engine types meet: one file per noun, pure functions.
 
 mod archive;
+pub(crate) mod build;
 mod config;
 pub(crate) mod container;
 pub(crate) mod detach_keys;

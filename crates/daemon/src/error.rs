@@ -75,6 +75,20 @@ impl From<engine::Error> for ApiError {
     }
 }
 
+impl From<builder::Error> for ApiError {
+    fn from(error: builder::Error) -> Self {
+        use builder::ErrorKind;
+        let status = match error.kind() {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::InvalidParameter => StatusCode::BAD_REQUEST,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
 impl From<images::Error> for ApiError {
     fn from(error: images::Error) -> Self {
         Self::new(image_status(error.kind()), chain(&error))

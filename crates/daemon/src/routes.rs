@@ -1,6 +1,7 @@
 //! The operations of the Engine API, one file per noun.
 
 mod absent;
+mod build;
 mod containers;
 mod doctor;
 mod exec;
@@ -11,6 +12,8 @@ mod registry;
 mod streams;
 mod system;
 mod volumes;
+
+pub(crate) use registry::all_credentials;
 
 use axum::Router;
 use axum::routing::{any, delete, get, head, post};
@@ -82,6 +85,9 @@ fn image_routes() -> Router<Api> {
         .route("/images/search", get(registry::search))
         .route("/images/{*path}", any(named_images::image))
         .route("/commit", post(images::commit))
+        .route("/build", post(build::build))
+        .route("/build/prune", post(build::prune))
+        .route("/build/cancel", post(build::cancel))
         .route("/distribution/{*path}", get(named_images::distribution))
 }
 
@@ -103,11 +109,8 @@ fn volume_and_network_routes() -> Router<Api> {
 
 fn absent_routes() -> Router<Api> {
     let mut routes = Router::new()
-        .route("/build", post(absent::build))
-        .route("/build/prune", post(absent::build_prune))
-        .route("/build/cancel", post(absent::build))
-        .route("/session", post(absent::build))
-        .route("/grpc", post(absent::build))
+        .route("/session", post(absent::session))
+        .route("/grpc", post(absent::session))
         .route("/plugins", get(absent::plugins))
         .route("/plugins/{*path}", any(absent::plugin))
         .route("/containers/{id}/attach/ws", get(absent::websocket))

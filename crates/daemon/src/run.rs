@@ -136,8 +136,11 @@ async fn run_on(
     let pidfile = PidFile::write(&config.pidfile)?;
     let listeners = listen::bind_all(&config, handed_over).await?;
     let registry = convert::registry_config(&config, proxy_from_env())?;
+    let registry = Registry::new(engine.images().clone(), registry);
+    let policy = builder::GcPolicy::default();
     let api = Api {
-        registry: Registry::new(engine.images().clone(), registry),
+        builder: builder::Builder::open(engine.clone(), registry.clone(), policy).await,
+        registry,
         engine: engine.clone(),
         config: config.clone(),
         stop: stop.clone(),

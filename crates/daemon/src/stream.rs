@@ -99,11 +99,24 @@ pub(crate) struct StreamError {
 
 #[derive(Debug, Serialize)]
 struct StreamErrorDetail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i32>,
     message: String,
+}
+
+impl StreamError {
+    /// The failure of a command that ended with this code.
+    pub(crate) fn of_command(code: i32, message: String) -> Self {
+        Self {
+            detail: StreamErrorDetail { code: Some(code), message: message.clone() },
+            error: message,
+        }
+    }
 }
 
 impl From<ApiError> for StreamError {
     fn from(error: ApiError) -> Self {
-        Self { detail: StreamErrorDetail { message: error.message.clone() }, error: error.message }
+        let detail = StreamErrorDetail { code: None, message: error.message.clone() };
+        Self { detail, error: error.message }
     }
 }

@@ -20,16 +20,12 @@ pub(crate) async fn swarm_begin() -> ApiError {
     ApiError::unsupported("swarm mode is not available yet")
 }
 
-/// `POST /build`, `POST /session`, `POST /grpc`
-pub(crate) async fn build() -> ApiError {
+/// `POST /session`, `POST /grpc`
+pub(crate) async fn session() -> ApiError {
     ApiError::unsupported(
-        "building images is not available yet: make a container, change it and commit it",
+        "BuildKit sessions are not offered: set DOCKER_BUILDKIT=0 to build with the docker command, \
+         or use `teu build`, which knows all that BuildKit's Dockerfiles do",
     )
-}
-
-/// `POST /build/prune`: there is no cache that could be pruned.
-pub(crate) async fn build_prune() -> Json<Value> {
-    Json(json!({"CachesDeleted": null, "SpaceReclaimed": 0}))
 }
 
 /// `GET /plugins`: there are none.

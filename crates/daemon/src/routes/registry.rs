@@ -1,5 +1,7 @@
 //! What needs a registry: pull, push, login, distribution inspect.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -181,16 +183,33 @@ impl From<WireAuth> for AuthConfig {
     }
 }
 
+/// Reads `X-Registry-Config`: credentials by registry, for all that a build may need.
+pub(crate) fn all_credentials(headers: &HeaderMap) -> BTreeMap<String, AuthConfig> {
+    let text = header_text(headers, "x-registry-config").trim();
+    let wires: BTreeMap<String, WireAuth> = decoded(text).unwrap_or_default();
+    wires.into_iter().map(|(server, wire)| (host_of(&server), wire.into())).collect()
+}
+
+/// `https://index.docker.io/v1/` and the like as the domain that references have.
+fn host_of(server: &str) -> String {
+    let host = server.split_once("://").map_or(server, |(_, rest)| rest);
+    match host.split('/').next().unwrap_or(host) {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+fn decoded<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    let alphabets = [URL_SAFE, URL_SAFE_NO_PAD, STANDARD, STANDARD_NO_PAD];
+    let json = alphabets.iter().find_map(|alphabet| alphabet.decode(text).ok());
+    json.and_then(|json| serde_json::from_slice(&json).ok())
+}
+
 /// Reads `X-Registry-Auth`. What cannot be read counts as no credentials, as with Docker: the
 /// registry then says what is missing.
 fn credentials(headers: &HeaderMap) -> AuthConfig {
     let text = header_text(headers, "x-registry-auth").trim();
-    let decoded = [URL_SAFE, URL_SAFE_NO_PAD, STANDARD, STANDARD_NO_PAD]
-        .iter()
-        .find_map(|alphabet| alphabet.decode(text).ok());
-    let wire: WireAuth =
-        decoded.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
-    wire.into()
+    decoded::<WireAuth>(text).unwrap_or_default().into()
 }
 
 /// `POST /auth`

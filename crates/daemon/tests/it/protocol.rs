@@ -100,7 +100,7 @@ fn what_is_not_here_says_so() {
             assert!(answer.message().starts_with("This node is not a swarm manager."));
         }
         assert_eq!(host.get("/plugins").await.json(), json!([]));
-        assert_eq!(host.post("/build", &json!({})).await.status, 501);
+        assert_eq!(host.post("/session", &json!({})).await.status, 501);
     });
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn create_request(
         config: config(body.config)?,
         host_config: host_config::from_wire(body.host_config, version)?,
         networks,
+        ..CreateRequest::default()
     })
 }
 
