@@ -33,6 +33,7 @@ const COMMON: &[&Command] = &[
     &containers::RUN,
     &containers::EXEC,
     &containers::PS,
+    &images::BUILD,
     &images::PULL,
     &images::PUSH,
     &images::IMAGES,

@@ -1,6 +1,7 @@
 //! Images.
 
 pub(crate) mod auth;
+pub(crate) mod build;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod login;

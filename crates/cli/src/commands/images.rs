@@ -3,9 +3,10 @@
 use crate::bootstrap;
 use crate::container::flags::{FILTERS, PLATFORMS};
 use crate::grammar::{
-    Action, Args, Command, FILTER, Flag, INT, LIST, ON, STRING, SWITCH, action, flag, short,
+    Action, Args, BYTES, Command, FILTER, Flag, INT, LIST, ON, STRING, SWAP_BYTES, SWITCH, action,
+    checked, flag, short,
 };
-use crate::image::{import, list, login, pull, remove};
+use crate::image::{build, import, list, login, pull, remove};
 use crate::prune;
 use crate::system::inspect;
 
@@ -13,6 +14,64 @@ const PLATFORM: Flag = flag("platform", STRING, "Platform of the image (os/arch)
 const CHANGE: Flag =
     short('c', "change", LIST, "Apply a Dockerfile instruction to the image's configuration");
 const CONTENT_TRUST: Flag = flag("disable-content-trust", ON, "");
+
+pub(super) const BUILD: Command = Command {
+    name: "build",
+    usage: "[OPTIONS] PATH | URL | -",
+    about: "Build an image from a Dockerfile",
+    paths: &["image build", "builder build", "build"],
+    flags: &[&[
+        flag("add-host", LIST, "Add a host and its address to /etc/hosts of RUN (host:ip)"),
+        flag("allow", LIST, "Grant RUN what it may not by default (security.insecure)"),
+        flag("build-arg", LIST, "Set a value for ARG"),
+        flag("build-context", LIST, "Add a context, or replace an image, by name (name=path)"),
+        flag("cache-from", LIST, "Take finished steps from (type=local,src=DIR)"),
+        flag("cache-to", LIST, "Write finished steps to (type=local,dest=DIR)"),
+        flag("cgroup-parent", STRING, "Parent cgroup of RUN"),
+        flag("check", SWITCH, "Only say what is wrong with the Dockerfile"),
+        flag("compress", SWITCH, ""),
+        flag("cpu-period", INT, "Length of a scheduling period of RUN in microseconds"),
+        flag("cpu-quota", INT, "Run time of RUN per period in microseconds"),
+        short('c', "cpu-shares", INT, "Weight of RUN among other containers"),
+        flag("cpuset-cpus", STRING, "CPUs that RUN may use (0-2,4)"),
+        flag("cpuset-mems", STRING, "Memory nodes that RUN may use"),
+        CONTENT_TRUST,
+        short('f', "file", STRING, "Path of the Dockerfile, or - for STDIN"),
+        flag("force-rm", SWITCH, "Remove the containers of RUN in any case"),
+        flag("iidfile", STRING, "Write the image's id to this file"),
+        flag("isolation", STRING, "Isolation of RUN (default)"),
+        flag("label", LIST, "Set a label of the image"),
+        short('m', "memory", BYTES, "Memory limit of RUN"),
+        flag("memory-swap", SWAP_BYTES, "Limit of memory and swap of RUN, -1 for none"),
+        flag("network", STRING, "Network of RUN (default, none, host or a network's name)"),
+        flag("no-cache", SWITCH, "Do every step again"),
+        short(
+            'o',
+            "output",
+            LIST,
+            "Where the result goes (type=local|tar|oci|docker|image,dest=PATH)",
+        ),
+        flag("platform", STRING, "Platform to build for (os/arch)"),
+        flag("progress", STRING.or("auto"), "How to show it: auto, plain, tty, rawjson or quiet"),
+        flag("pull", SWITCH, "Ask the registry for newer base images"),
+        short('q', "quiet", SWITCH, "Print the image's id alone"),
+        flag("rm", ON, "Remove the containers of RUN"),
+        flag("secret", LIST, "Give a secret to RUN (id=NAME,src=FILE)"),
+        flag("security-opt", LIST, ""),
+        flag("shm-size", BYTES, "Size of /dev/shm of RUN"),
+        flag("ssh", LIST, "Give an SSH agent to RUN (default, or NAME=SOCKET)"),
+        short('t', "tag", LIST, "Name of the image (name[:tag])"),
+        flag("target", STRING, "Stage to build"),
+        flag(
+            "ulimit",
+            checked("ulimit", crate::container::checks::ulimit),
+            "Limit of the processes of RUN",
+        ),
+    ]],
+    args: Args::Exactly(1),
+    action: action!(build::command),
+    ..Command::BASE
+};
 
 pub(super) const PULL: Command = Command {
     name: "pull",
@@ -239,7 +298,8 @@ pub(super) const IMAGE: Command = Command {
     name: "image",
     about: "Manage images",
     action: Action::Group(&[
-        &BOOTSTRAP, &HISTORY, &IMPORT, &INSPECT, &LOAD, &LS, &PRUNE, &PULL, &PUSH, &RM, &SAVE, &TAG,
+        &BOOTSTRAP, &BUILD, &HISTORY, &IMPORT, &INSPECT, &LOAD, &LS, &PRUNE, &PULL, &PUSH, &RM,
+        &SAVE, &TAG,
     ]),
     ..Command::BASE
 };

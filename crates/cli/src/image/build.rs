@@ -1,0 +1,335 @@
+//! `build`: the context to the daemon, its progress back, and the result to where it is wanted.
+
+mod context;
+mod display;
+mod output;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use docker_api::{Client, Request};
+use serde_json::{Map, Value as Json, json};
+
+use self::context::Source;
+use self::display::Display;
+use self::output::Output;
+use super::auth;
+use crate::cli::env;
+use crate::container::checks::parse_ulimit;
+use crate::failure::Failure;
+use crate::grammar::{Call, Outcome, Values};
+use crate::units::parse_bytes;
+
+/// `build [OPTIONS] PATH | URL | -`
+pub(crate) async fn command(call: Call<'_>) -> Outcome {
+    let flags = &call.flags;
+    let outputs = Output::parse_all(flags.all("output"), flags.all("tag"))?;
+    let display = Display::parse(flags)?;
+    let iidfile = flags.get("iidfile").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = &iidfile
+        && path.is_dir()
+    {
+        return Err(format!("{}: it is a directory", path.display()).into());
+    }
+    let source = Source::parse(&call.args[0], flags.get("file").filter(|file| !file.is_empty()))?;
+    let client = call.cli.client().await?;
+    let mut request = Request::post("/build").query("events", "1");
+    request = options(request, flags, call.cli.config().proxies.get("default"))?;
+    request = request.header("X-Registry-Config", credentials(&call));
+    request = inputs(client, request, flags).await?;
+    if outputs.wants_image() {
+        for tag in flags.all("tag") {
+            request = request.query("t", tag);
+        }
+    }
+    let (request, sending) = source.into_request(request, flags.on("check")).await?;
+    let response = client.call(request).await;
+    if let Some(sending) = sending {
+        sending.finish(response.is_ok()).await?;
+    }
+    let built = display.follow(response?).await?;
+    let Some(id) = built else { return Ok(0) };
+    outputs.write(call.cli, &id, flags.all("tag")).await?;
+    if let Some(path) = iidfile {
+        std::fs::write(&path, &id).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if flags.on("quiet") {
+        println!("{id}");
+    }
+    Ok(0)
+}
+
+fn options(
+    request: Request,
+    flags: &Values,
+    proxy: Option<&crate::config::Proxy>,
+) -> Result<Request, Failure> {
+    let mut request = request
+        .query_flag("nocache", flags.on("no-cache"))
+        .query_flag("pull", flags.on("pull"))
+        .query_flag("forcerm", flags.on("force-rm"))
+        .query("rm", if flags.on_by_default("rm") { "1" } else { "0" })
+        .query_flag("check", flags.on("check"))
+        .query("buildargs", build_args(flags, proxy).to_string())
+        .query("labels", labels(flags).to_string());
+    let named = [
+        ("target", "target"),
+        ("platform", "platform"),
+        ("network", "networkmode"),
+        ("isolation", "isolation"),
+        ("cgroup-parent", "cgroupparent"),
+        ("cpu-period", "cpuperiod"),
+        ("cpu-quota", "cpuquota"),
+        ("cpu-shares", "cpushares"),
+        ("cpuset-cpus", "cpusetcpus"),
+        ("cpuset-mems", "cpusetmems"),
+    ];
+    for (flag, parameter) in named {
+        request = request.query_some(parameter, flags.get(flag).filter(|text| !text.is_empty()));
+    }
+    for (flag, parameter) in [("memory", "memory"), ("shm-size", "shmsize")] {
+        if let Some(text) = flags.get(flag) {
+            request = request.query(parameter, parse_bytes(text)?.to_string());
+        }
+    }
+    if let Some(text) = flags.get("memory-swap") {
+        let bytes = if text == "-1" { -1 } else { parse_bytes(text)? };
+        request = request.query("memswap", bytes.to_string());
+    }
+    for host in flags.all("add-host") {
+        request =
+            request.query("extrahosts", host.replacen('=', ":", usize::from(!host.contains(':'))));
+    }
+    for entitlement in flags.all("allow").iter().flat_map(|list| list.split(',')) {
+        request = match entitlement {
+            "security.insecure" => request.query("allow", "security.insecure"),
+            // Always possible here.
+            "network.host" => request,
+            other => return Err(format!("invalid entitlement: {other}").into()),
+        };
+    }
+    if let Some(option) = flags.all("security-opt").first() {
+        return Err(format!(
+            "--security-opt {option}: the daemon does not support setting security options on build"
+        )
+        .into());
+    }
+    let ulimits = flags.all("ulimit").iter().map(|limit| {
+        let (name, soft, hard) = parse_ulimit(limit)?;
+        Ok(json!({"Name": name, "Soft": soft, "Hard": hard}))
+    });
+    let ulimits = ulimits.collect::<Result<Vec<Json>, String>>()?;
+    if !ulimits.is_empty() {
+        request = request.query("ulimits", Json::Array(ulimits).to_string());
+    }
+    for (flag, parameter) in [("cache-from", "cachefrom"), ("cache-to", "cacheto")] {
+        for text in flags.all(flag) {
+            request = request.query(parameter, cache_location(flag, text)?);
+        }
+    }
+    Ok(request)
+}
+
+/// Reads `type=local,src=DIR` and `type=local,dest=DIR`.
+fn cache_location(flag: &str, text: &str) -> Result<String, String> {
+    let mut kind = "local";
+    let mut path = None;
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("type", value)) => kind = value,
+            Some(("src" | "dest", value)) => path = Some(value),
+            Some(("mode", "max" | "min")) => {}
+            _ => {
+                return Err(format!(
+                    "invalid value {text:?} of --{flag}: want type=local,src=DIR or dest=DIR"
+                ));
+            }
+        }
+    }
+    match (kind, path) {
+        ("local", Some(path)) => std::path::absolute(path)
+            .map(|path| path.display().to_string())
+            .map_err(|error| format!("{path}: {error}")),
+        ("local", None) => Err(format!("--{flag} {text}: no directory was given")),
+        (other, _) => {
+            Err(format!("--{flag}: cache type {other:?} is not supported: use type=local"))
+        }
+    }
+}
+
+/// Values for ARG; a name alone takes the value from the environment. Proxies come from the
+/// configuration, `SOURCE_DATE_EPOCH` from the environment.
+fn build_args(flags: &Values, proxy: Option<&crate::config::Proxy>) -> Json {
+    let mut args: Map<String, Json> = Map::new();
+    let mut proxies = Vec::new();
+    crate::container::env::add_proxies(&mut proxies, proxy);
+    for text in &proxies {
+        if let Some((name, value)) = text.split_once('=') {
+            args.insert(name.to_owned(), json!(value));
+        }
+    }
+    if let Some(epoch) = env("SOURCE_DATE_EPOCH") {
+        args.insert("SOURCE_DATE_EPOCH".to_owned(), json!(epoch));
+    }
+    for text in flags.all("build-arg") {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), env(text)),
+        };
+        args.insert(name.to_owned(), json!(value));
+    }
+    Json::Object(args)
+}
+
+fn labels(flags: &Values) -> Json {
+    let pairs = flags.all("label").iter().map(|text| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), json!(value))
+    });
+    Json::Object(pairs.collect())
+}
+
+/// Credentials of every registry that the configuration knows.
+fn credentials(call: &Call<'_>) -> String {
+    let config = call.cli.config();
+    let servers = config.auths.keys().chain(config.cred_helpers.keys());
+    let found: BTreeMap<String, Json> = servers
+        .filter_map(|server| Some((server.clone(), auth::lookup(config, server)?)))
+        .collect();
+    URL_SAFE.encode(json!(found).to_string())
+}
+
+/// Sends secrets and further contexts ahead, and names them in the request.
+async fn inputs(
+    client: &Arc<Client>,
+    mut request: Request,
+    flags: &Values,
+) -> Result<Request, Failure> {
+    for text in flags.all("secret") {
+        let (id, bytes) = secret(text)?;
+        let upload = Request::post("/build/inputs").query("kind", "secret");
+        let upload = upload.stream(
+            "application/octet-stream",
+            futures_util::stream::once(async move { Ok(bytes.into()) }),
+        );
+        let input = input_id(client, upload).await?;
+        request = request.query("secret", format!("{id}={input}"));
+    }
+    for text in flags.all("ssh") {
+        request = request.query("ssh", ssh(text)?);
+    }
+    for text in flags.all("build-context") {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+            .ok_or_else(|| format!("invalid build context {text:?}: want name=value"))?;
+        if value.contains("://") || context::is_remote(value) {
+            request = request.query("buildcontext", format!("{name}={value}"));
+            continue;
+        }
+        let source = Source::directory(value)?;
+        let upload = Request::post("/build/inputs").query("kind", "context");
+        let (upload, sending) = source.into_request(upload, false).await?;
+        let input = input_id(client, upload).await;
+        if let Some(sending) = sending {
+            sending.finish(input.is_ok()).await?;
+        }
+        request = request.query("buildcontext", format!("{name}=input:{}", input?));
+    }
+    Ok(request)
+}
+
+async fn input_id(client: &Arc<Client>, request: Request) -> Result<String, Failure> {
+    let mut response = client.call(request).await?;
+    let answer: Option<Json> = response.next_json().await?;
+    let id = answer.as_ref().and_then(|answer| answer["Id"].as_str());
+    id.map(str::to_owned).ok_or_else(|| "the daemon did not say what it calls the input".into())
+}
+
+/// Reads `id=NAME,src=FILE`, `id=NAME,env=VARIABLE`, `id=NAME`.
+fn secret(text: &str) -> Result<(String, Vec<u8>), String> {
+    let (mut id, mut file, mut variable) = (None, None, None);
+    let mut kind = "";
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("id", value)) => id = Some(value),
+            Some(("src" | "source", value)) => file = Some(value),
+            Some(("env", value)) => variable = Some(value),
+            Some(("type", value @ ("file" | "env"))) => kind = value,
+            _ => {
+                return Err(format!(
+                    "invalid field '{field}' in secret: want id=NAME,src=FILE or id=NAME,env=VARIABLE"
+                ));
+            }
+        }
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| format!("secret {text:?} has no id"))?;
+    let from_env = |name: &str| {
+        let value = env(name).map(String::into_bytes);
+        value.ok_or_else(|| format!("secret {id}: the variable {name} is not set"))
+    };
+    let bytes = match (file, variable) {
+        (Some(file), _) if kind != "env" => {
+            std::fs::read(file).map_err(|error| format!("secret {id}: {file}: {error}"))?
+        }
+        (Some(name), _) | (None, Some(name)) => from_env(name)?,
+        (None, None) => from_env(id).or_else(|_| {
+            std::fs::read(id).map_err(|error| {
+                format!("secret {id}: neither a variable nor a file of that name: {error}")
+            })
+        })?,
+    };
+    if bytes.len() > 500 << 10 {
+        return Err(format!("secret {id}: {} bytes, at most 500 KiB can be sent", bytes.len()));
+    }
+    Ok((id.to_owned(), bytes))
+}
+
+/// Reads `default`, `NAME=SOCKET`; an agent is used where it is, so the daemon must be on this host.
+fn ssh(text: &str) -> Result<String, String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let (id, path) = match text.split_once('=') {
+        Some((id, path)) => (id, path.to_owned()),
+        None => {
+            let agent = env("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+            (text, agent.ok_or("--ssh: no agent runs: SSH_AUTH_SOCK is not set")?)
+        }
+    };
+    let metadata =
+        std::fs::metadata(&path).map_err(|error| format!("--ssh {id}: {path}: {error}"))?;
+    if !metadata.file_type().is_socket() {
+        return Err(format!(
+            "--ssh {id}: {path} is no agent's socket: add the key to an agent (ssh-add {path}) and \
+             give that"
+        ));
+    }
+    let path = std::path::absolute(&path).map_err(|error| format!("{path}: {error}"))?;
+    Ok(format!("{id}={}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_files_and_variables() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let file = dir.path().join("s");
+        std::fs::write(&file, "x").expect("write");
+        let found = secret(&format!("id=a,src={}", file.display())).expect("reads");
+        assert_eq!(found, ("a".to_owned(), b"x".to_vec()));
+        assert!(secret("id=a,src=/none").is_err());
+        assert!(secret("src=/none").is_err());
+        assert!(secret("id=a,what=b").is_err());
+    }
+
+    #[test]
+    fn caches_are_directories() {
+        assert_eq!(cache_location("cache-to", "type=local,dest=/x").expect("parses"), "/x");
+        assert!(cache_location("cache-to", "type=gha").is_err());
+        assert!(cache_location("cache-to", "type=local").is_err());
+    }
+}
