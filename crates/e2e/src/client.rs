@@ -60,6 +60,8 @@ impl Client {
             Program::Docker => Command::new("docker"),
         };
         command.args(args).env("TERM", "xterm").stdin(Stdio::null());
+        // The classic builder: BuildKit is a client of its own.
+        command.env("DOCKER_BUILDKIT", "0");
         if let Some((address, config)) = &self.daemon {
             command.env("DOCKER_HOST", address).env("DOCKER_CONFIG", config);
         }

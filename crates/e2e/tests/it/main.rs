@@ -14,6 +14,7 @@ macro_rules! both_clients {
 
 mod api;
 mod bad_input;
+mod build;
 mod cluster;
 mod compose;
 mod containers;
