@@ -38,10 +38,17 @@ pub(crate) async fn keep(root: PathBuf, delay: Duration, driver: mpsc::Sender<Re
 }
 
 /// How much of the delay is left to old sandboxes: less, the fuller the disk.
-#[expect(clippy::cast_precision_loss, reason = "a share")]
 fn share_left(root: &Path) -> f64 {
-    let Ok(stat) = rustix::fs::statvfs(root) else { return 1.0 };
-    let used = 1.0 - stat.f_bavail as f64 / (stat.f_blocks.max(1)) as f64;
+    match rustix::fs::statvfs(root) {
+        Ok(stat) => share(stat.f_blocks.saturating_sub(stat.f_bfree), stat.f_bavail),
+        Err(_) => 1.0,
+    }
+}
+
+/// Blocks kept for the superuser are neither used nor available: they do not count, as in df(1).
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn share(used: u64, available: u64) -> f64 {
+    let used = used as f64 / (used + available).max(1) as f64;
     (1.0 - HEADROOM - used).clamp(0.0, 1.0)
 }
 
@@ -89,6 +96,13 @@ fn below(directory: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_for_the_superuser_is_not_used() {
+        assert!((share(50, 50) - 0.4).abs() < 1e-9);
+        assert!((share(0, 10) - 0.9).abs() < 1e-9);
+        assert!(share(95, 5) < 1e-9);
+    }
 
     #[test]
     fn only_old_and_unneeded_runs_go() {
