@@ -105,7 +105,15 @@ async fn complete_networks(engine: &Engine, recovered: &mut [(ContainerRecord, F
             complete(&own, &mut changed);
             Ok(changed)
         });
-        match completed.await {
+        let completed = completed.await;
+        if let Ok(changed) = &completed
+            && crate::container::network::publishes(&changed.networks)
+        {
+            let paths = ContainerPaths::new(engine.config(), &changed.id);
+            let shim = Shim::new(&paths.bundle);
+            crate::container::network::hold_ports(engine, &changed.id, &shim).await;
+        }
+        match completed {
             Ok(changed) if changed != *record => {
                 *record = changed;
                 if let Err(error) = engine.inner.store.put(record).await {

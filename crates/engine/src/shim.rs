@@ -6,14 +6,16 @@
 mod stream;
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use linux::fs::Root;
-use runtime::shim::protocol::{Failure, MAX_REQUEST_BYTES, Reply, Request, SOCKET_FILE};
+use runtime::shim::protocol::{
+    Empty, Failure, HeldPort, MAX_REQUEST_BYTES, Reply, Request, SOCKET_FILE,
+};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -105,6 +107,36 @@ impl Shim {
             Ok(answer) => answer.map(|(reply, _)| reply),
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
+    }
+
+    /// Has the shim keep exactly `ports` bound, some of them by these sockets.
+    pub(crate) async fn hold_ports(
+        &self,
+        ports: Vec<HeldPort>,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), ShimError> {
+        let shim = self.clone();
+        let held = tokio::task::spawn_blocking(move || shim.send_ports(ports, &sockets)).await;
+        held.map_err(io::Error::other)?
+    }
+
+    fn send_ports(&self, ports: Vec<HeldPort>, sockets: &[OwnedFd]) -> Result<(), ShimError> {
+        let stream = self.with_socket_path(|path| std::os::unix::net::UnixStream::connect(path))?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        for sockets in sockets.chunks(linux::socket::MAX_FDS) {
+            let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+            linux::socket::send_fds(&stream, b" ", &sockets)?;
+        }
+        let mut line =
+            serde_json::to_vec(&Request::HoldPorts { ports }).map_err(io::Error::from)?;
+        line.push(b'\n');
+        io::Write::write_all(&mut &stream, &line)?;
+        let mut reply = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(&stream), &mut reply)?;
+        let reply: Reply<Empty> = serde_json::from_str(&reply).map_err(io::Error::from)?;
+        let Empty {} = reply.into_result()?;
+        Ok(())
     }
 
     fn with_socket_path<T>(&self, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {

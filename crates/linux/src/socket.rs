@@ -10,12 +10,15 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-/// Sends `bytes` (at least one) and `fds` (at most 8) in one message.
+/// How many descriptors one message carries at most; the kernel's own limit is little more.
+pub const MAX_FDS: usize = 250;
+
+/// Sends `bytes` (at least one) and `fds` (at most [`MAX_FDS`]) in one message.
 ///
 /// # Errors
 /// As sendmsg(2).
 pub fn send_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -29,7 +32,7 @@ pub fn send_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::
 /// # Errors
 /// As recvmsg(2).
 pub fn recv_fds(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut data = [IoSliceMut::new(bytes)];
     let message = rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC)?;

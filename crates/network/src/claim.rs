@@ -107,9 +107,13 @@ impl Claims {
     /// Takes up the ports of a container that an earlier process published; one that somebody has
     /// bound meanwhile is published all the same.
     pub(crate) fn restore(&mut self, container_id: &str, bindings: &[PortBinding]) {
+        // Looking for a socket's owner takes long; one of many speaks for all.
+        let mut held_elsewhere = None;
         for binding in bindings.iter().filter(|binding| binding.host_port != 0) {
             let socket = self.bind(binding.protocol, binding.host_ip, binding.host_port);
-            if let Err(error) = &socket {
+            if let Err(error) = &socket
+                && !*held_elsewhere.get_or_insert_with(|| is_held(binding))
+            {
                 tracing::warn!(
                     port = binding.host_port,
                     %error,
@@ -129,6 +133,29 @@ impl Claims {
                 && claim.host_ip == binding.host_ip
                 && claim.socket.is_some()
         })
+    }
+
+    /// Copies of the sockets that keep these ports of a container.
+    pub(crate) fn sockets(&self, container_id: &str, bindings: &[PortBinding]) -> Vec<OwnedFd> {
+        let claims = bindings.iter().filter_map(|binding| {
+            let claims = self.by_port.get(&(binding.protocol, binding.host_port))?;
+            claims.iter().find(|claim| {
+                claim.container_id == container_id && claim.host_ip == binding.host_ip
+            })
+        });
+        claims.filter_map(|claim| claim.socket.as_ref()?.try_clone().ok()).collect()
+    }
+
+    /// Closes the sockets of a container's ports, which somebody else keeps from now on.
+    pub(crate) fn hand_over(&mut self, container_id: &str, bindings: &[PortBinding]) {
+        for binding in bindings {
+            let key = (binding.protocol, binding.host_port);
+            for claim in self.by_port.get_mut(&key).into_iter().flatten() {
+                if claim.container_id == container_id && claim.host_ip == binding.host_ip {
+                    self.held -= u64::from(claim.socket.take().is_some());
+                }
+            }
+        }
     }
 
     pub(crate) fn release(&mut self, container_id: &str, bindings: &[PortBinding]) {
@@ -285,6 +312,17 @@ impl Claims {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
         Ok((self.held < limit).then_some(socket))
     }
+}
+
+/// Whether a container's own shim keeps the port.
+fn is_held(binding: &PortBinding) -> bool {
+    const SHIM: &str = "teu-shim";
+    let ip = match binding.host_ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    let owner = owner::find(binding.protocol, ip, binding.host_port);
+    matches!(owner, PortOwner::Process { name, .. } if name == SHIM)
 }
 
 /// The host addresses that a request means.

@@ -5,6 +5,7 @@
 //! `names` for writing a file, the others for map operations; `claims` also for binding sockets.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use linux::netlink::Route;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::connection::Interface;
 use crate::endpoint::{Endpoint, EndpointRequest, Sandbox};
 use crate::error::{Context as _, Error, Result};
+use crate::port::PortBinding;
 use crate::reaper::Reaper;
 use crate::record::NetworkInfo;
 use crate::sandbox::Sandboxes;
@@ -190,6 +192,21 @@ impl Network {
             })?
         };
         self.inner.disconnect(&endpoint)
+    }
+
+    /// What a container publishes, and the sockets that keep it bound as long as this process lives.
+    /// Those that were handed over are not among them.
+    pub fn published(&self, container_id: &str) -> (Vec<PortBinding>, Vec<OwnedFd>) {
+        let endpoints = self.endpoints(container_id).into_iter();
+        let ports: Vec<PortBinding> =
+            endpoints.flat_map(|e| e.ports).filter(|port| port.host_port != 0).collect();
+        let sockets = lock(&self.inner.claims).sockets(container_id, &ports);
+        (ports, sockets)
+    }
+
+    /// Closes these sockets: somebody who lives longer has copies.
+    pub fn hand_over(&self, container_id: &str, ports: &[PortBinding]) {
+        lock(&self.inner.claims).hand_over(container_id, ports);
     }
 
     /// Whether everything that a container publishes on a given address can be published: it has

@@ -7,6 +7,7 @@ mod external;
 mod job;
 mod log;
 mod names;
+mod ports;
 pub mod protocol;
 mod remote;
 mod requests;

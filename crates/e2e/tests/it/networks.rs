@@ -22,6 +22,42 @@ both_clients!(
     neighbours_have_names,
 );
 
+#[test]
+fn ports_stay_taken_without_a_daemon() -> Result<()> {
+    if !e2e::is_root() {
+        return Ok(());
+    }
+    let mut world = World::new(e2e::Program::Teu)?;
+    world.client.run(&["run", "-d", "--name", "cc", "-p", "7", "busybox", "sh", "-c", SERVER])?;
+    world.client.run(&["network", "create", "mynet"])?;
+    let port = published(&world, "7/tcp")?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let is_taken = || std::net::TcpListener::bind(("0.0.0.0", port)).is_err();
+    eventually("the port answers", || hello(address))?;
+    for _ in 0..2 {
+        world.host.kill_daemon()?;
+        ensure!(is_taken(), "the port of a container that runs is free");
+        eventually("the port answers without a daemon", || hello(address))?;
+        world.host.start_daemon()?;
+    }
+    let log = world.host.daemon_log();
+    ensure!(!log.contains("bound by another process"), "{log}");
+    // The next daemon gives it to the container's next network, and takes it back.
+    world.client.run(&["network", "connect", "mynet", "cc"])?;
+    ensure!(published(&world, "7/tcp")? == port && is_taken());
+    world.client.run(&["network", "disconnect", "bridge", "cc"])?;
+    ensure!(published(&world, "7/tcp")? == port && is_taken());
+    eventually("it answers from there", || hello(address))?;
+    let taken = world.client.try_run(&["run", "-p", &format!("{port}:7"), "busybox", "true"])?;
+    ensure!(taken.stderr.contains("port is already allocated (by container cc)"), "{taken:?}");
+    world.client.run(&["network", "disconnect", "mynet", "cc"])?;
+    ensure!(!is_taken(), "the port is still taken");
+    world.client.run(&["network", "connect", "bridge", "cc"])?;
+    world.client.run(&["stop", "-t", "0", "cc"])?;
+    ensure!(!is_taken(), "the port is still taken");
+    Ok(())
+}
+
 fn inspect(world: &World, network: &str) -> Result<Value> {
     let shown = world.client.run(&["network", "inspect", network])?;
     let mut shown: Vec<Value> = serde_json::from_str(&shown)?;

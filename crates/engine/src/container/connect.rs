@@ -75,6 +75,7 @@ impl Owner {
         });
         let (networks, first) = joined.await?;
         self.record.networks = networks;
+        self.hold_ports().await;
         if first {
             let served = self.shim().request::<Empty>(&ShimRequest::ServeNames).await;
             if let Err(error) = served {
@@ -83,6 +84,14 @@ impl Owner {
             }
         }
         Ok(())
+    }
+
+    /// Where nothing is published there is nothing to change.
+    async fn hold_ports(&self) {
+        let config = &self.record.host_config;
+        if config.publish_all_ports || !config.port_bindings.is_empty() {
+            network::hold_ports(&self.engine, &self.record.id, &self.shim()).await;
+        }
     }
 
     pub(super) async fn disconnect(&mut self, network: String, force: bool) -> Result<()> {
@@ -134,6 +143,8 @@ impl Owner {
             if let Ok(networks) = &left {
                 self.record.networks.clone_from(networks);
             }
+            // Before the answer: a port that it no longer publishes may be wanted at once.
+            self.hold_ports().await;
             self.persist().await?;
             left?;
         }

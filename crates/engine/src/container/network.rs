@@ -1,16 +1,19 @@
 //! A container's namespaces and endpoints, as its modes and networks ask for them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ::network::{Endpoint, EndpointRequest, PortRequest};
 
+use runtime::shim::protocol::HeldPort;
+
 use super::config::{ContainerPort, Protocol};
 use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
 use super::name_files;
-use super::record::{ContainerRecord, EndpointSettings, LiveEndpoint, PublishedPort};
+use super::record::{ContainerId, ContainerRecord, EndpointSettings, LiveEndpoint, PublishedPort};
 use super::request::ContainerPaths;
+use crate::shim::Shim;
 use crate::spec::{Namespace, Namespaces};
 use crate::{Engine, Error, Result};
 
@@ -209,6 +212,31 @@ fn published(binding: &::network::PortBinding) -> PublishedPort {
         host_ip: binding.host_ip,
         host_port: binding.host_port,
     }
+}
+
+/// Has the container's shim keep its published ports bound, so that they stay taken while no daemon
+/// runs. Where it does not, this process keeps them as long as it lives.
+pub(crate) async fn hold_ports(engine: &Engine, container_id: &ContainerId, shim: &Shim) {
+    let (network, id) = (engine.inner.network.clone(), container_id.to_string());
+    let (ports, sockets) = network.published(&id);
+    let held = ports.iter().map(|port| HeldPort {
+        protocol: port.protocol.number(),
+        address: SocketAddr::new(port.host_ip, port.host_port),
+    });
+    match shim.hold_ports(held.collect(), sockets).await {
+        Ok(()) => network.hand_over(&id, &ports),
+        Err(error) => {
+            tracing::warn!(container_id = id, %error, "published ports are held by the daemon alone");
+        }
+    }
+}
+
+/// Whether any endpoint publishes something.
+pub(crate) fn publishes(networks: &BTreeMap<String, EndpointSettings>) -> bool {
+    networks
+        .values()
+        .filter_map(|settings| settings.live.as_ref())
+        .any(|live| !live.ports.is_empty())
 }
 
 /// Translates `-p` and `-P`.

@@ -20,7 +20,7 @@ use super::request::{ContainerPaths, RemoveOptions, UpdateRequest};
 use super::restart::{Backoff, Ended};
 use super::signal;
 use super::state::{Health, Status};
-use super::{driver, publish, remove};
+use super::{driver, network, publish, remove};
 use crate::shim::{Shim, ShimError};
 use crate::{Engine, Error, Result};
 
@@ -239,6 +239,9 @@ impl Owner {
             return Err(error);
         }
         self.engine.step("start:record");
+        if network::publishes(&self.record.networks) {
+            network::hold_ports(&self.engine, &self.record.id, &self.shim()).await;
+        }
         publish::networks(&self.engine.inner.events, &self.record, "connect");
         self.event("start");
         Ok(())

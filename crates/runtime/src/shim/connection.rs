@@ -1,7 +1,7 @@
 //! One client of the shim's socket.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use serde::Serialize;
@@ -36,6 +36,8 @@ pub(super) struct Connection {
     stream: UnixStream,
     pub(super) phase: Phase,
     line: Vec<u8>,
+    /// What came with the request.
+    sockets: Vec<OwnedFd>,
     outbox: Vec<u8>,
     written: usize,
     decoder: frame::Decoder,
@@ -65,6 +67,7 @@ impl Connection {
             stream,
             phase: Phase::Request,
             line: Vec::new(),
+            sockets: Vec::new(),
             outbox: Vec::new(),
             written: 0,
             decoder: frame::Decoder::default(),
@@ -92,8 +95,14 @@ impl Connection {
     /// Reads what has come.
     pub(super) fn read(&mut self) -> Input {
         let mut buffer = [0_u8; 16 << 10];
-        let length = match self.stream.read(&mut buffer) {
-            Ok(length) => length,
+        let length = match linux::socket::recv_fds(&self.stream, &mut buffer) {
+            Ok((length, sockets)) => {
+                // Others close: only a request has use for them.
+                if self.phase == Phase::Request {
+                    self.sockets.extend(sockets);
+                }
+                length
+            }
             Err(error) if would_block(&error) => return Input::Nothing,
             Err(_) => {
                 self.broken = true;
@@ -113,6 +122,11 @@ impl Connection {
                 Input::Nothing
             }
         }
+    }
+
+    /// The descriptors that came with the request.
+    pub(super) fn take_sockets(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.sockets)
     }
 
     fn read_request(&mut self, bytes: &[u8]) -> Input {

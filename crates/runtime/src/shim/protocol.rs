@@ -26,6 +26,7 @@
 //! added with a default, never changed or removed within a version.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxResources, Process};
@@ -238,6 +239,22 @@ pub enum Request {
     /// `<bundle>/resolver.json` says; that file is there already. A container that has the file
     /// when it starts is served from the beginning. Shims before this request do not know it.
     ServeNames,
+    /// Replies [`Empty`] when the shim keeps exactly these host ports bound, until the container
+    /// ends: those that it has already, and the sockets that came as ancillary data (SCM_RIGHTS) of
+    /// the blanks before this line. Shims before this request do not know it.
+    HoldPorts {
+        /// All of them.
+        ports: Vec<HeldPort>,
+    },
+}
+
+/// A port of the host, by the protocol's number in an IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HeldPort {
+    /// 6, 17 or 132.
+    pub protocol: u8,
+    /// Address and port.
+    pub address: SocketAddr,
 }
 
 /// Which streams a client wants. Standard input takes part if `stdin` is set and it is open.

@@ -2,7 +2,7 @@
 
 use linux::process::Pidfd;
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::driver::Made;
 use super::job::Job;
 use super::names::{self, Names};
@@ -63,6 +63,14 @@ impl Server {
             Request::ServeNames => {
                 let done = self.running().and_then(|()| self.serve_names());
                 self.answer(id, done.map(|()| Empty {}));
+            }
+            Request::HoldPorts { ports } => {
+                let came = self.connections.get_mut(&id).map(Connection::take_sockets);
+                let done = self.running().map(|()| {
+                    self.ports.keep(&ports, came.unwrap_or_default());
+                    Empty {}
+                });
+                self.answer(id, done);
             }
             Request::Resume => {
                 let done = self.resume();

@@ -23,6 +23,7 @@ use super::external::Pending;
 use super::job::{Job, Output};
 use super::log::Source;
 use super::names::Names;
+use super::ports::Ports;
 use super::protocol::{
     EXIT_FILE, ExecExit, ExitInfo, Failure, FailureKind, SOCKET_FILE, ShimConfig, Started, Streams,
     VERSION, frame,
@@ -50,6 +51,7 @@ pub(crate) struct Server {
     pub(super) log: Option<Sink>,
     /// Once the container is on a user-defined network.
     pub(super) names: Option<Names>,
+    pub(super) ports: Ports,
     /// The root of the container's devpts, where execs open their terminals.
     pub(super) devpts: Option<OwnedFd>,
     /// The container's overlay. Its last user makes the kernel sync the whole file system below,
@@ -262,6 +264,8 @@ impl Server {
         self.draining.insert(name.to_owned(), Instant::now());
         if name == INIT {
             self.exited_at_ns = now_ns();
+            // Before anybody hears of the end: the ports may be wanted at once.
+            self.ports.release();
             // With a pid namespace they are dying already; without one this ends them.
             let _ = self.cgroup.signal_all(libc::SIGKILL);
             let _ = self.cgroup.thaw();

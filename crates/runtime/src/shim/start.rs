@@ -81,6 +81,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
         signals,
         log,
         names: None,
+        ports: super::ports::Ports::default(),
         devpts: None,
         rootfs: None,
         jobs: std::collections::BTreeMap::new(),
