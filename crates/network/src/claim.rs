@@ -34,7 +34,26 @@ pub(crate) struct Claims {
 struct Claim {
     host_ip: IpAddr,
     container_id: String,
-    socket: Option<OwnedFd>,
+    keeper: Keeper,
+}
+
+/// Who keeps others from binding a claimed port.
+#[derive(Debug)]
+enum Keeper {
+    Us(OwnedFd),
+    /// The container's shim, which has the socket now.
+    Shim,
+    /// Too many ports are kept already, or a process had it when the container was taken up.
+    Nobody,
+}
+
+impl Keeper {
+    fn socket(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Us(socket) => Some(socket),
+            Self::Shim | Self::Nobody => None,
+        }
+    }
 }
 
 /// For whom ports are claimed, and where those go that name no address.
@@ -110,28 +129,30 @@ impl Claims {
         // Looking for a socket's owner takes long; one of many speaks for all.
         let mut held_elsewhere = None;
         for binding in bindings.iter().filter(|binding| binding.host_port != 0) {
-            let socket = self.bind(binding.protocol, binding.host_ip, binding.host_port);
-            if let Err(error) = &socket
-                && !*held_elsewhere.get_or_insert_with(|| is_held(binding))
-            {
-                tracing::warn!(
-                    port = binding.host_port,
-                    %error,
-                    container_id,
-                    "published port is bound by another process"
-                );
-            }
-            self.insert(container_id, binding, socket.ok().flatten());
+            let keeper = match self.bind(binding.protocol, binding.host_ip, binding.host_port) {
+                Ok(socket) => socket.map_or(Keeper::Nobody, Keeper::Us),
+                Err(_) if *held_elsewhere.get_or_insert_with(|| is_held(binding)) => Keeper::Shim,
+                Err(error) => {
+                    tracing::warn!(
+                        port = binding.host_port,
+                        %error,
+                        container_id,
+                        "published port is bound by another process"
+                    );
+                    Keeper::Nobody
+                }
+            };
+            self.insert(container_id, binding, keeper);
         }
     }
 
-    /// Whether a socket of ours keeps the port: nobody else has it then.
+    /// Whether we or the container's shim keep the port: nobody else has it then.
     pub(crate) fn is_held(&self, container_id: &str, binding: &PortBinding) -> bool {
         let claims = self.by_port.get(&(binding.protocol, binding.host_port));
         claims.into_iter().flatten().any(|claim| {
             claim.container_id == container_id
                 && claim.host_ip == binding.host_ip
-                && claim.socket.is_some()
+                && !matches!(claim.keeper, Keeper::Nobody)
         })
     }
 
@@ -143,7 +164,7 @@ impl Claims {
                 claim.container_id == container_id && claim.host_ip == binding.host_ip
             })
         });
-        claims.filter_map(|claim| claim.socket.as_ref()?.try_clone().ok()).collect()
+        claims.filter_map(|claim| claim.keeper.socket()?.try_clone().ok()).collect()
     }
 
     /// Closes the sockets of a container's ports, which somebody else keeps from now on.
@@ -151,8 +172,12 @@ impl Claims {
         for binding in bindings {
             let key = (binding.protocol, binding.host_port);
             for claim in self.by_port.get_mut(&key).into_iter().flatten() {
-                if claim.container_id == container_id && claim.host_ip == binding.host_ip {
-                    self.held -= u64::from(claim.socket.take().is_some());
+                if claim.container_id == container_id
+                    && claim.host_ip == binding.host_ip
+                    && claim.keeper.socket().is_some()
+                {
+                    claim.keeper = Keeper::Shim;
+                    self.held -= 1;
                 }
             }
         }
@@ -164,7 +189,7 @@ impl Claims {
             let Some(claims) = self.by_port.get_mut(&key) else { continue };
             claims.retain(|claim| {
                 let stays = claim.container_id != container_id || claim.host_ip != binding.host_ip;
-                self.held -= u64::from(!stays && claim.socket.is_some());
+                self.held -= u64::from(!stays && claim.keeper.socket().is_some());
                 stays
             });
             if claims.is_empty() {
@@ -265,16 +290,16 @@ impl Claims {
                 source,
             })
         })?;
-        self.insert(container_id, binding, socket);
+        self.insert(container_id, binding, socket.map_or(Keeper::Nobody, Keeper::Us));
         Ok(())
     }
 
-    fn insert(&mut self, container_id: &str, binding: &PortBinding, socket: Option<OwnedFd>) {
-        self.held += u64::from(socket.is_some());
+    fn insert(&mut self, container_id: &str, binding: &PortBinding, keeper: Keeper) {
+        self.held += u64::from(keeper.socket().is_some());
         self.by_port.entry((binding.protocol, binding.host_port)).or_default().push(Claim {
             host_ip: binding.host_ip,
             container_id: container_id.to_owned(),
-            socket,
+            keeper,
         });
     }
 
