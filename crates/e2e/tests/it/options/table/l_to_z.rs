@@ -421,8 +421,9 @@ pub(super) static ROWS: &[Row] = &[
     ),
     act(
         "--storage-opt",
-        "`size=`: the most that its own layer may take, by project quotas",
-        "on a file system with quotas writing ends at the size",
+        "Options of the storage driver; overlay has `size=`, which Teu refuses as Docker does without \
+         quotas",
+        "a limit that nothing would keep is refused",
         &[
             Does(acts::storage_opt),
             Refuses(&["--storage-opt", "size=1g"], "pquota"),
