@@ -8,7 +8,7 @@
 //!                                   containers -> docker (Engine API) | process (cgroups)
 //! ```
 //!
-//! One task, the driver, owns the core. Everything else sends it [`driver::Request`]s. A container
+//! One task, the driver, owns the core. Everything else sends it `driver::Request`s. A container
 //! is looked after by a task of its own, which tells the driver what it sees.
 
 #![allow(clippy::result_large_err, reason = "a refusal is an HTTP answer, made once per request")]
