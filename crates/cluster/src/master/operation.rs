@@ -85,6 +85,13 @@ impl Master {
                 agent.id
             ));
         }
+        if operation.id.is_some() && !agent.capabilities.resource_provider {
+            return Err(format!(
+                "Operation requested feedback, but agent {} has AGENT_OPERATION_FEEDBACK without \
+                 the RESOURCE_PROVIDER capability it needs for that",
+                agent.id
+            ));
+        }
         let used = agent.all_used().unallocated();
         let context = Context {
             role: Some(&accepted.role),

@@ -1,5 +1,6 @@
 mod harness;
 mod launch;
 mod life;
+mod operation;
 mod partition;
 mod reconcile;

@@ -14,7 +14,8 @@ use crate::resources::{DiskSourceKind, ReservationKind, Resource, Resources, Sca
 pub(in crate::master) struct Conversion {
     pub(in crate::master) from: Resources,
     pub(in crate::master) to: Resources,
-    /// The agent is sure to do it: the result can be used before it says so.
+    /// The result can be used before the agent says that it is done: the agent is sure to do it, or
+    /// is one that is told of all its resources as a whole and says nothing.
     pub(in crate::master) speculative: bool,
 }
 
@@ -253,7 +254,7 @@ fn grow(
     let mut grown = volume.clone();
     grown.value = Value::Scalar(volume.amount().unwrap_or_default() + added);
     let from = Resources::from(volume).plus(&addition);
-    Ok(Conversion { from, to: grown.into(), speculative: false })
+    Ok(Conversion { from, to: grown.into(), speculative: !context.capabilities.resource_provider })
 }
 
 fn shrink(
@@ -276,7 +277,8 @@ fn shrink(
     strip_volume(&mut freed);
     freed.value = Value::Scalar(subtract);
     let to = Resources::from_iter([smaller, freed]);
-    Ok(Conversion { from: volume.into(), to, speculative: false })
+    let speculative = !context.capabilities.resource_provider;
+    Ok(Conversion { from: volume.into(), to, speculative })
 }
 
 fn resizable(context: &Context<'_>, wire: &v1::Resource, verb: &str) -> Result<Resource, String> {
