@@ -40,7 +40,8 @@ impl Allocator {
                 }
             }
             for ((_, role), resources) in &agent.allocations {
-                for resource in resources.iter().filter(|resource| resource.is_unreserved()) {
+                let counts = |item: &&Resource| item.is_unreserved() && !item.revocable;
+                for resource in resources.iter().filter(counts) {
                     if let Some(amount) = resource.amount() {
                         ledger.consume(role, resource, amount);
                     }
