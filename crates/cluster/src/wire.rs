@@ -4,7 +4,7 @@
 //! the drivers' business.
 
 use mesos_api::internal;
-use prost::{DecodeError, Message};
+use prost::Message;
 
 /// Why a message from a peer was not understood.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum WireError {
     #[error("no message of this name is known here: {0}")]
     UnknownName(String),
     #[error("bad {name} message")]
-    Decode { name: String, source: DecodeError },
+    Decode { name: String, source: mesos_api::WireError },
 }
 
 const PREFIX: &str = "mesos.internal.";
@@ -44,10 +44,11 @@ macro_rules! messages {
             /// Reads a message of the given full name.
             ///
             /// # Errors
-            /// The name is none of these, or the bytes are not that message.
+            /// The name is none of these, the bytes are not that message, or it lacks what it must
+            /// have.
             pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, WireError> {
                 match name.strip_prefix(PREFIX).unwrap_or_default() {
-                    $(stringify!($message) => internal::$message::decode(bytes)
+                    $(stringify!($message) => mesos_api::decode::<internal::$message>(bytes)
                         .map(Self::$variant)
                         .map_err(|source| WireError::Decode { name: name.to_owned(), source }),)*
                     _ => Err(WireError::UnknownName(name.to_owned())),
@@ -94,3 +95,6 @@ messages! {
         Shutdown(ShutdownMessage),
     }
 }
+
+#[cfg(test)]
+mod tests;
