@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cluster", &["mesos-api"]),
     ("simulator", &["cluster", "mesos-api"]),
     ("flags", &[]),
+    ("logging", &[]),
     ("resolver", &[]),
     ("runtime", &["linux", "resolver"]),
     ("mesos-api", &[]),
@@ -32,8 +33,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("builder", &["dockerignore", "engine", "images", "linux"]),
     ("daemon", &["builder", "docker-api", "engine", "images", "linux", "network"]),
     ("cli", &["docker-api", "dockerignore", "scheduler"]),
-    ("agent", &["cli", "cluster", "docker-api", "flags", "mesos-api", "runtime"]),
-    ("master", &["cluster", "flags", "mesos-api"]),
+    ("agent", &["cli", "cluster", "docker-api", "flags", "logging", "mesos-api", "runtime"]),
+    ("master", &["cluster", "flags", "logging", "mesos-api"]),
     ("teu", &["agent", "cli", "daemon", "master"]),
 ];
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,12 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use cluster::agent::{Agent, Record, Recovered};
 use cluster::resources::Resources;
 use flags::{Parsed, Values};
+use logging::Verbosity;
 use mesos_api::libprocess::Upid;
 use mesos_api::v1::AgentInfo;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Level;
 
 use crate::checkpoint::Store;
 use crate::config::{Config, Reconfiguration, Recover};
@@ -52,7 +52,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match log(&values).and_then(|()| start(values)) {
+    match start(values) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{name}: {error:#}");
@@ -61,35 +61,28 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn log(values: &Values) -> Result<()> {
-    let level = match values.text("logging_level").to_ascii_uppercase().as_str() {
-        _ if values.on("quiet") => LevelFilter::ERROR,
-        "DEBUG" => LevelFilter::DEBUG,
-        "INFO" => LevelFilter::INFO,
-        "WARNING" => LevelFilter::WARN,
-        "ERROR" => LevelFilter::ERROR,
+fn level(values: &Values) -> Result<Level> {
+    Ok(match values.text("logging_level").to_ascii_uppercase().as_str() {
+        _ if values.on("quiet") => Level::ERROR,
+        "DEBUG" => Level::DEBUG,
+        "INFO" => Level::INFO,
+        "WARNING" => Level::WARN,
+        "ERROR" => Level::ERROR,
         other => bail!("flag '--logging_level': '{other}' is none of DEBUG, INFO, WARNING, ERROR"),
-    };
-    let built = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
-    // Only a second role in one process finds a subscriber set.
-    drop(built);
-    Ok(())
+    })
 }
 
 fn start(values: Values) -> Result<()> {
+    let verbosity = logging::start(level(&values)?);
     let config = Config::new(values)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the threads")?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, verbosity))
 }
 
-async fn run(config: Config) -> Result<()> {
+async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
     let listener = TcpListener::bind(config.address)
         .await
         .with_context(|| format!("cannot listen on {}", config.address))?;
@@ -134,7 +127,7 @@ async fn run(config: Config) -> Result<()> {
     }
     let own: Upid = config.pid().parse().context("the agent's address has to be IPv4")?;
     let (agent, first) = Agent::recover(core_config(&config), clock.now(), recovered);
-    let serving = Server { driver: to_driver.clone(), heartbeat: config.heartbeat };
+    let serving = Server { driver: to_driver.clone(), heartbeat: config.heartbeat, verbosity };
     tracing::info!(address = %config.address, work_dir = %config.work_dir.display(), "agent started");
     let sandboxes = layout.sandboxes();
     let driver = Driver {

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use logging::Verbosity;
 use mesos_api::json::{self, Json};
 use mesos_api::recordio;
 use mesos_api::v1::executor;
@@ -36,6 +37,7 @@ pub(crate) type Answer = Response<Body>;
 pub(crate) struct Server {
     pub(crate) driver: mpsc::Sender<Request>,
     pub(crate) heartbeat: Duration,
+    pub(crate) verbosity: Verbosity,
 }
 
 /// Takes connections for as long as the process lives.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cluster::time::Time;
+use logging::Verbosity;
 use mesos_api::v1::{MasterInfo, VersionInfo};
 
 use crate::clock::Clock;
-use crate::logging::Verbosity;
 use crate::options::{Options, PROTOCOL_VERSION};
 
 /// Facts about this master.

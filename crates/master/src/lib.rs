@@ -20,7 +20,6 @@ mod http;
 mod inbound;
 mod links;
 mod listen;
-mod logging;
 mod metrics;
 mod options;
 mod run;

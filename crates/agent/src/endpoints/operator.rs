@@ -5,6 +5,7 @@ use hyper::{Request as HttpRequest, StatusCode};
 use mesos_api::v1::agent::{Call, Response, call, response};
 use mesos_api::v1::{FileInfo, Flag, Metric, TimeInfo, VersionInfo};
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use super::{VERSION, files, look, metrics, statistics};
 use crate::driver::View;
@@ -70,6 +71,20 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
                 .map(|(name, value)| Metric { name, value: Some(value) })
                 .collect();
             answer.get_metrics = Some(response::GetMetrics { metrics });
+        }
+        T::GetLoggingLevel => {
+            let level = server.verbosity.level();
+            answer.get_logging_level = Some(response::GetLoggingLevel { level });
+        }
+        T::SetLoggingLevel => {
+            let Some(set) = call.set_logging_level else {
+                return refuse("Expecting 'set_logging_level' to be present");
+            };
+            let Ok(duration) = u64::try_from(set.duration.nanoseconds) else {
+                return refuse("the duration is negative");
+            };
+            server.verbosity.set(set.level, Duration::from_nanos(duration));
+            return Err(text(StatusCode::OK, ""));
         }
         T::GetState => answer.get_state = Some(look(server, state).await?),
         T::GetTasks => answer.get_tasks = Some(look(server, tasks).await?),

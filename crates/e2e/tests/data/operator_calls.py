@@ -8,9 +8,9 @@ import sys
 from pymesos import MesosOperatorAgentDriver, MesosOperatorMasterDriver
 
 BOTH = ['getHealth', 'getVersion', 'getState', 'getFrameworks', 'getExecutors', 'getTasks',
-        'getFlags']
+        'getFlags', 'getLoggingLevel']
 MASTER = ['getAgents', 'getRoles', 'getMaster', 'getMaintenanceStatus', 'getMaintenanceSchedule',
-          'getQuota', 'getWeights', 'getLoggingLevel']
+          'getQuota', 'getWeights']
 AGENT = ['getContainers']
 
 
@@ -23,5 +23,9 @@ def read(name, driver, calls):
 
 
 read('master', MesosOperatorMasterDriver(sys.argv[1]), BOTH + MASTER)
+# For ten minutes, in nanoseconds.
+for name, driver in (('master', MesosOperatorMasterDriver(sys.argv[1])), ('agent', MesosOperatorAgentDriver(sys.argv[2]))):
+    driver.setLoggingLevel(2, 600 * 10**9)
+    assert driver.getLoggingLevel()['get_logging_level']['level'] == 2, name
 read('agent', MesosOperatorAgentDriver(sys.argv[2]), BOTH + AGENT)
 print('all read', flush=True)

@@ -1,4 +1,5 @@
-//! The log: where it goes, and how much it says. Operators can make it say more for a while.
+//! The log of master and agent: where it goes, and how much it says. Operators can make it say more
+//! for a while, with `SET_LOGGING_LEVEL`.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use tracing_subscriber::{Registry, fmt};
 
 /// Changes what is logged. Levels are Mesos': 0 is as configured, 1 and 2 say more, 3 all.
 #[derive(Debug, Clone)]
-pub(crate) struct Verbosity {
+pub struct Verbosity {
     configured: LevelFilter,
     filter: Option<reload::Handle<LevelFilter, Registry>>,
     /// Held only to swap values.
@@ -28,7 +29,7 @@ struct Now {
 }
 
 /// Starts the log.
-pub(crate) fn start(level: tracing::Level) -> Verbosity {
+pub fn start(level: tracing::Level) -> Verbosity {
     let configured = LevelFilter::from_level(level);
     let (filter, handle) = reload::Layer::new(configured);
     let text = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
@@ -39,12 +40,12 @@ pub(crate) fn start(level: tracing::Level) -> Verbosity {
 
 impl Verbosity {
     /// The level in force.
-    pub(crate) fn level(&self) -> u32 {
+    pub fn level(&self) -> u32 {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).level
     }
 
     /// Sets the level for a while. Must be called inside a tokio runtime.
-    pub(crate) fn set(&self, level: u32, duration: Duration) {
+    pub fn set(&self, level: u32, duration: Duration) {
         self.apply(level);
         let verbosity = self.clone();
         let revert = tokio::spawn(async move {
