@@ -107,6 +107,11 @@ impl Cluster {
         self.agent.address
     }
 
+    /// Where the agent keeps what it needs to recover, and the sandboxes.
+    pub fn agent_work_dir(&self) -> PathBuf {
+        self.host.scratch().join(self.agent.name)
+    }
+
     /// Reads an endpoint of the master.
     pub fn get(&self, path: &str) -> Result<Json> {
         let body = crate::http::get_path(self.master.address, path)?;

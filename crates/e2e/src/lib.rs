@@ -7,6 +7,7 @@
 mod client;
 mod cluster;
 mod framework;
+mod framework_api;
 mod host;
 pub mod http;
 mod pty;
@@ -18,6 +19,7 @@ mod web;
 pub use client::{Client, Program, Ran};
 pub use cluster::{Cluster, ClusterOptions};
 pub use framework::{FrameworkProgram, python_with_pymesos, test_data};
+pub use framework_api::{Scheduler, busybox, resources};
 pub use host::{Host, HostOptions, bin_dir, is_root};
 pub use pty::Pty;
 pub use registry::Registry;

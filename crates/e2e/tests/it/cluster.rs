@@ -1,5 +1,8 @@
 //! A cluster of one agent: tasks without a framework of one's own, status in words, `cluster up`.
 
+mod agent;
+mod failover;
+
 use anyhow::{Result, ensure};
 use e2e::{Client, Cluster, is_root, python_with_pymesos, test_data};
 
@@ -23,6 +26,15 @@ fn a_task_shows_its_output_and_its_exit_code() -> Result<()> {
     ensure!(ran.stdout == "to stdout\n", "{ran:?}");
     ensure!(ran.stderr.contains("to stderr\n"), "{ran:?}");
     ensure!(ran.stderr.contains("TASK_FAILED"), "{ran:?}");
+    Ok(())
+}
+
+#[test]
+fn a_task_without_an_image_is_a_process_in_a_cgroup_of_the_agent() -> Result<()> {
+    let Some((_cluster, teu)) = world()? else { return Ok(()) };
+    let ran = teu.try_run(&["task", "run", "--no-image", "cat", "/proc/self/cgroup"])?;
+    ensure!(ran.code == 0, "{ran:?}");
+    ensure!(ran.stdout.lines().any(|line| line.contains(":/teu-agent/")), "{ran:?}");
     Ok(())
 }
 

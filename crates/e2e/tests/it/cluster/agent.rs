@@ -1,0 +1,303 @@
+//! What an agent does with tasks, seen by a framework, the engine and the file system.
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{Cluster, Host, Scheduler, busybox, eventually, is_root, resources};
+use serde_json::{Value as Json, json};
+
+/// A cluster with a busybox image and a framework.
+fn world() -> Result<Option<(Cluster, Scheduler)>> {
+    if !is_root() {
+        return Ok(None);
+    }
+    let cluster = Cluster::start()?;
+    cluster.host().load_busybox()?;
+    let scheduler = Scheduler::subscribe(cluster.master())?;
+    Ok(Some((cluster, scheduler)))
+}
+
+fn states(updates: &[Json]) -> Vec<&str> {
+    updates.iter().map(|update| update["state"].as_str().unwrap_or_default()).collect()
+}
+
+/// A file of a task's sandbox, through the agent.
+fn sandbox(cluster: &Cluster, framework: &str, executor: &str, file: &str) -> Result<String> {
+    let path = format!("/frameworks/{framework}/executors/{executor}/runs/latest/{file}");
+    e2e::http::get_path(cluster.agent(), &format!("/files/download?path={path}"))
+}
+
+fn containers(host: &Host) -> Result<String> {
+    host.docker().run(&["ps", "-a", "--format", "{{.Names}}"])
+}
+
+fn gone(host: &Host) -> Result<()> {
+    eventually("the containers are removed", || {
+        let left = containers(host)?;
+        ensure!(left.trim().is_empty(), "{left}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_docker_task_runs_as_its_line_says() -> Result<()> {
+    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let mut task = busybox(
+        "BRIDGE",
+        "echo out; echo err >&2; echo $A:$MESOS_SANDBOX; echo hi > $MESOS_SANDBOX/file; exit 0",
+    );
+    task["command"]["environment"] = json!({"variables": [{"name": "A", "value": "b c"}]});
+    let id = scheduler.launch(&[task])?.remove(0);
+    let updates = scheduler.until(&id, "TASK_FINISHED")?;
+    ensure!(states(&updates) == ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"], "{updates:?}");
+    let running = &updates[1];
+    ensure!(running["data"].is_string(), "no inspection: {running}");
+    let address = &running["container_status"]["network_infos"][0]["ip_addresses"][0]["ip_address"];
+    ensure!(address.as_str().is_some_and(|a| a.starts_with("172.")), "{running}");
+    let read = |file: &str| sandbox(&cluster, scheduler.id(), &id, file);
+    ensure!(read("stdout")? == "out\nb c:/mnt/mesos/sandbox\n", "{}", read("stdout")?);
+    ensure!(read("stderr")? == "err\n", "{}", read("stderr")?);
+    ensure!(read("file")? == "hi\n", "the sandbox is not the task's");
+    let line = read("docker_run.txt")?;
+    for part in [
+        " run --cpu-shares 102 --memory 33554432 -e 'A=b c' ",
+        ":/mnt/mesos/sandbox --net bridge --entrypoint /bin/sh --name mesos-",
+        " busybox -c ",
+    ] {
+        ensure!(line.contains(part), "no {part:?} in {line}");
+    }
+    gone(cluster.host())
+}
+
+#[test]
+fn exits_and_refusals_have_reasons() -> Result<()> {
+    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let mut mapped = busybox("BRIDGE", "true");
+    mapped["container"]["docker"]["port_mappings"] =
+        json!([{"host_port": 80, "container_port": 80}]);
+    let mut missing = busybox("HOST", "true");
+    missing["container"]["docker"]["image"] = json!("127.0.0.1:1/none");
+    let mut unfetched = busybox("HOST", "true");
+    unfetched["command"]["uris"] = json!([{"value": "/does/not/exist"}]);
+    let mut timed = busybox("NONE", "sleep 1000");
+    timed["max_completion_time"] = json!({"nanoseconds": 100_000_000});
+    timed["kill_policy"] = json!({"grace_period": {"nanoseconds": 0}});
+    let tasks = [
+        (
+            busybox("HOST", "exit 3"),
+            "REASON_COMMAND_EXECUTOR_FAILED",
+            "Container exited with status 3",
+        ),
+        (mapped, "REASON_CONTAINER_LAUNCH_FAILED", "Port [80] not included in resources"),
+        (missing, "REASON_CONTAINER_LAUNCH_FAILED", "cannot pull image '127.0.0.1:1/none'"),
+        (unfetched, "REASON_CONTAINER_LAUNCH_FAILED", "Failed to fetch '/does/not/exist'"),
+        (timed, "REASON_MAX_COMPLETION_TIME_REACHED", "Container exited"),
+    ];
+    for (task, reason, text) in tasks {
+        let id = scheduler.launch(&[task])?.remove(0);
+        let updates = scheduler.until(&id, "TASK_FAILED")?;
+        let last = updates.last().context("no update")?;
+        ensure!(last["reason"] == reason, "{last}");
+        ensure!(last["message"].as_str().is_some_and(|m| m.contains(text)), "{last}");
+    }
+    gone(cluster.host())
+}
+
+#[test]
+fn a_task_is_killed_with_grace() -> Result<()> {
+    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let script = "trap 'echo bye; exit 0' TERM; echo ready; while true; do sleep 0.1; done";
+    let id = scheduler.launch(&[busybox("HOST", script)])?.remove(0);
+    scheduler.until(&id, "TASK_RUNNING")?;
+    eventually("the trap is set", || {
+        ensure!(sandbox(&cluster, scheduler.id(), &id, "stdout")?.contains("ready"), "not yet");
+        Ok(())
+    })?;
+    scheduler.kill(&id)?;
+    let updates = scheduler.until(&id, "TASK_KILLED")?;
+    ensure!(states(&updates) == ["TASK_KILLING", "TASK_KILLED"], "{updates:?}");
+    ensure!(sandbox(&cluster, scheduler.id(), &id, "stdout")? == "ready\nbye\n", "no grace");
+    gone(cluster.host())
+}
+
+#[test]
+fn an_unhealthy_task_is_killed() -> Result<()> {
+    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let often = |mut check: Json| {
+        for (name, seconds) in [("delay", 0.0), ("interval", 0.1), ("grace_period", 20.0)] {
+            check[format!("{name}_seconds")] = json!(seconds);
+        }
+        check["consecutive_failures"] = json!(2);
+        check
+    };
+    let mut by_command = busybox("HOST", "touch /tmp/well; exec sleep 1000");
+    by_command["health_check"] =
+        often(json!({"type": "COMMAND", "command": {"value": "test -e /tmp/well"}}));
+    // Nothing outside of the container's own network namespace listens there.
+    let server = "httpd -f -p 8099 & echo $! > /tmp/pid; wait; exec sleep 1000";
+    let mut by_port = busybox("BRIDGE", server);
+    by_port["health_check"] = often(json!({"type": "TCP", "tcp": {"port": 8099}}));
+    for (mut task, harm) in [(by_command, "rm /tmp/well"), (by_port, "kill $(cat /tmp/pid)")] {
+        task["kill_policy"] = json!({"grace_period": {"nanoseconds": 0}});
+        let id = scheduler.launch(&[task])?.remove(0);
+        let mut told = Vec::new();
+        while told.len() < 6 {
+            let update = scheduler.update()?;
+            told.push((update["state"].as_str().map(str::to_owned), update["healthy"].as_bool()));
+            let said = &update["message"];
+            ensure!(update["task_id"]["value"] == id.as_str(), "{update}");
+            ensure!(told.len() != 3 || update["healthy"] == true, "{said}");
+            if told.len() == 3 {
+                let name = containers(cluster.host())?;
+                cluster.host().docker().run(&["exec", name.trim(), "sh", "-c", harm])?;
+            }
+        }
+        let told: Vec<_> = told.iter().map(|(state, well)| (state.as_deref(), *well)).collect();
+        let expected = [
+            (Some("TASK_STARTING"), None),
+            (Some("TASK_RUNNING"), None),
+            (Some("TASK_RUNNING"), Some(true)),
+            (Some("TASK_RUNNING"), Some(false)),
+            (Some("TASK_KILLING"), Some(false)),
+            (Some("TASK_KILLED"), Some(false)),
+        ];
+        ensure!(told == expected, "{told:?}");
+        gone(cluster.host())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn tasks_outlive_the_agent() -> Result<()> {
+    let Some((mut cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let script = "for i in $(seq 40); do echo $i; sleep 0.05; done";
+    let docker = busybox("HOST", &format!("{script}; exit 7"));
+    let process = json!({"command": {"value": format!("{script}; exit 8")}});
+    let long = busybox("HOST", "sleep 1000");
+    let ids = scheduler.launch(&[docker, process, long])?;
+    let mut running = 0;
+    while running < 3 {
+        running += usize::from(scheduler.update()?["state"] == "TASK_RUNNING");
+    }
+    cluster.kill_agent()?;
+    let before = containers(cluster.host())?;
+    eventually("the docker task ends without its agent", || {
+        let exited = cluster.host().docker().run(&["ps", "-aq", "--filter", "status=exited"])?;
+        ensure!(!exited.trim().is_empty(), "it runs");
+        Ok(())
+    })?;
+    // One of an earlier life of this agent, and one that only looks like it.
+    let work_dir = cluster.agent_work_dir().display().to_string();
+    let label = format!("teu.agent.work_dir={work_dir}");
+    let docker = cluster.host().docker();
+    docker.run(&[
+        "run",
+        "-d",
+        "--name",
+        "orphan",
+        "--label",
+        &label,
+        "--label",
+        "teu.agent.container=x",
+        "busybox",
+        "sleep",
+        "1000",
+    ])?;
+    docker.run(&["run", "-d", "--name", "mesos-other", "busybox", "sleep", "1000"])?;
+    cluster.start_agent()?;
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        let update = scheduler.update()?;
+        if update["state"] == "TASK_RUNNING" {
+            continue; // its acknowledgement was lost with the agent
+        }
+        ends.push((update["task_id"]["value"].clone(), update["message"].clone()));
+    }
+    for (id, text) in
+        [(&ids[0], "Container exited with status 7"), (&ids[1], "Command exited with status 8")]
+    {
+        ensure!(ends.contains(&(json!(id), json!(text))), "{ends:?}");
+        let wanted: String = (1..=40).map(|n| format!("{n}\n")).collect();
+        ensure!(
+            sandbox(&cluster, scheduler.id(), id, "stdout")? == wanted,
+            "lost or doubled lines of {id}"
+        );
+    }
+    eventually("the orphan is removed, the other is not", || {
+        let now = containers(cluster.host())?;
+        ensure!(!now.contains("orphan") && now.contains("mesos-other"), "{before} became {now}");
+        Ok(())
+    })?;
+    scheduler.kill(&ids[2])?;
+    scheduler.until(&ids[2], "TASK_KILLED")?;
+    cluster.host().docker().run(&["rm", "-f", "mesos-other"])?;
+    gone(cluster.host())
+}
+
+#[test]
+fn a_process_runs_in_its_cgroup() -> Result<()> {
+    let Some((_cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let script = "cat /proc/self/cgroup > $MESOS_SANDBOX/cgroup; exec sleep 1000";
+    let task = json!({"command": {"value": script}, "resources": resources(0.1, 64.0)});
+    let id = scheduler.launch(&[task])?.remove(0);
+    let updates = scheduler.until(&id, "TASK_RUNNING")?;
+    let status = &updates.last().context("no update")?["container_status"];
+    let container = status["container_id"]["value"].as_str().context("no container")?;
+    let pid = status["executor_pid"].as_u64().context("no pid")?;
+    eventually("the process is in its cgroup", || {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        ensure!(groups.contains(&format!("/teu-agent/{container}")), "{groups}");
+        Ok(())
+    })?;
+    scheduler.kill(&id)?;
+    let last = scheduler.until(&id, "TASK_KILLED")?;
+    ensure!(
+        last.last().is_some_and(|u| u["message"] == "Command terminated with signal 15"),
+        "{last:?}"
+    );
+    ensure!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it still runs");
+    Ok(())
+}
+
+#[test]
+fn an_executor_made_with_pymesos_runs_task_after_task() -> Result<()> {
+    let Some((_cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let command = format!(
+        "exec {} {}",
+        e2e::python_with_pymesos()?.display(),
+        e2e::test_data("executor.py").display()
+    );
+    let executor = json!({
+        "type": "CUSTOM", "executor_id": {"value": "echo"}, "framework_id": {"value": scheduler.id()},
+        "command": {"value": command}, "resources": resources(0.1, 64.0),
+    });
+    let mut messages = Vec::new();
+    // In base64: "first" and "second".
+    for data in ["Zmlyc3Q=", "c2Vjb25k"] {
+        let id = scheduler.launch(&[json!({"executor": executor, "data": data})])?.remove(0);
+        let updates = scheduler.until(&id, "TASK_FINISHED")?;
+        ensure!(states(&updates) == ["TASK_RUNNING", "TASK_FINISHED"], "{updates:?}");
+        messages.push(updates[1]["message"].as_str().context("no message")?.to_owned());
+    }
+    let pid = messages[0].strip_prefix("first ").with_context(|| format!("{messages:?}"))?;
+    ensure!(messages[1] == format!("second {pid}"), "not the same executor: {messages:?}");
+    Ok(())
+}
+
+#[test]
+fn what_the_agent_does_not_do_it_says() -> Result<()> {
+    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let mut checked = busybox("HOST", "true");
+    checked["check"] = json!({"type": "TCP", "tcp": {"port": 80}});
+    let id = scheduler.launch(&[checked])?.remove(0);
+    let updates = scheduler.until(&id, "TASK_ERROR")?;
+    ensure!(updates[0]["reason"] == "REASON_TASK_INVALID", "{updates:?}");
+    let teu = |args: &[&str]| {
+        let mut command = std::process::Command::new(e2e::bin_dir().join("teu"));
+        let output = command.arg("agent").args(args).output()?;
+        ensure!(!output.status.success(), "{args:?} was taken");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    ensure!(teu(&["--mastre=x"])?.contains("near it: --master"), "no guess");
+    ensure!(teu(&["--hadoop_home=/x"])?.contains("hdfs URIs are not fetched"), "no reason");
+    drop(cluster);
+    Ok(())
+}
