@@ -15,6 +15,7 @@ use crate::error::SourceFile;
 use crate::plan::{self, Inputs, Plan, Planned};
 use crate::request::{ContextSource, Event, Events, NamedContext, Options, Request};
 use crate::scratch::Scratch;
+use crate::sources::{Finished, Sources};
 use crate::state::{self, State};
 use crate::syntax::{self, Dockerfile};
 use crate::tree::{FileTree, Found};
@@ -52,6 +53,8 @@ pub(crate) struct Build {
     pub(crate) plan: Plan,
     /// Further contexts, opened.
     pub(crate) contexts: BTreeMap<String, Context>,
+    /// Images that may have steps.
+    pub(crate) sources: Sources,
     /// The time of everything new, in seconds since the epoch.
     pub(crate) epoch: Option<i64>,
     /// Results of stages; `None` until they are there.
@@ -106,6 +109,13 @@ async fn prepare(
     let epoch = epoch(&request)?;
     let results = file.stages.iter().map(|_| watch::Sender::new(None)).collect();
     let contexts = open_contexts(builder, &scratch, contexts, &cancel).await?;
+    let (sources, missing) = Sources::open(&builder.inner.engine, &request.cache_from).await?;
+    for name in missing {
+        let text =
+            format!("[Warning] cache-from {name}: no such image here, nothing is taken from it");
+        // Nobody listens: the build is about to be cancelled.
+        let _ = events.send(Event::Warning(text)).await;
+    }
     Ok(Build {
         builder: builder.clone(),
         request,
@@ -117,6 +127,7 @@ async fn prepare(
         file,
         plan,
         contexts,
+        sources,
         epoch,
         results,
         finished: Mutex::default(),
@@ -302,6 +313,13 @@ impl Build {
         let (images, key) = (self.builder.inner.engine.images().clone(), key.to_owned());
         // A look into memory, hardly ever onto the disk.
         Ok(tokio::task::block_in_place(|| images.step(&key))?)
+    }
+
+    /// Looks a step up in the images that were named for it. Not with a time of its own, to which these
+    /// were not made.
+    pub(crate) fn finished(&self, state: &State, created_by: &str) -> Option<Finished> {
+        let wanted = !self.request.no_cache && self.epoch.is_none();
+        wanted.then(|| self.sources.find(state, created_by)).flatten()
     }
 
     pub(crate) fn finish_step(&self, key: String, record: StepRecord) {

@@ -24,6 +24,7 @@ mod request;
 mod run;
 mod scratch;
 mod select;
+mod sources;
 mod stage;
 mod state;
 pub mod syntax;

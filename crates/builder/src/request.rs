@@ -57,6 +57,8 @@ pub struct Options {
     pub platform: Option<String>,
     /// Look nothing up in the cache.
     pub no_cache: bool,
+    /// Images here whose steps are taken, too, where they fit. Those that are not here are told of.
+    pub cache_from: Vec<String>,
     /// Ask the registry for newer base images.
     pub pull: bool,
     /// Keep the containers of RUN.
@@ -126,6 +128,7 @@ impl Default for Options {
             target: None,
             platform: None,
             no_cache: false,
+            cache_from: Vec::new(),
             pull: false,
             keep_containers: false,
             network: String::new(),

@@ -16,6 +16,7 @@ use crate::mounts::{Maker, Origin, Prepared};
 use crate::plan::{self, Base, Planned};
 use crate::request::Event;
 use crate::run::{Command, Runner};
+use crate::sources::Finished;
 use crate::state::{self, State, key};
 use crate::syntax::{self, Instruction, Kind, Run, Spanned, Words};
 use crate::tree::{FileTree, Found, cleaned};
@@ -60,6 +61,17 @@ enum Work {
     Run(Box<RunWork>),
     Copy(copy::CopyWork),
     Directory(String),
+}
+
+impl Work {
+    /// Whether the line of the history is the same only for the same result.
+    fn is_told_by_history(&self) -> bool {
+        match self {
+            Self::Config | Self::Directory(_) => true,
+            Self::Run(run) => run.mounts.is_empty() && run.network.is_none() && !run.insecure,
+            Self::Copy(_) => false,
+        }
+    }
 }
 
 struct RunWork {
@@ -117,13 +129,46 @@ impl Worker<'_> {
                 return self.done(id, state).await;
             }
         }
-        let layer = self.work(id, state, step.work).await?;
-        let created_at = self.build.time();
+        let finished = self.build.finished(state, &step.created_by);
+        let (layer, created_at) = match self.take(id, &step.work, finished.as_ref()).await? {
+            Some(taken) => taken,
+            None => {
+                let then = finished.as_ref().map(|finished| finished.created_at);
+                // Directories that COPY makes get the image's time, to be the same as there.
+                let then = then.filter(|_| matches!(step.work, Work::Copy(_)));
+                let now = then.unwrap_or_else(|| self.build.time());
+                let layer = self.work(id, state, step.work, now).await?;
+                let made = layer.as_ref().map(UnpackedLayer::diff_id);
+                let same = finished.is_some_and(|finished| finished.layer == made);
+                (layer, if same { now } else { self.build.time() })
+            }
+        };
         let description = format!("{} {}", self.stage_name(), instruction.text);
         let record = state::record(&parent, &description, created_at, layer.as_ref());
         self.build.finish_step(step.key.clone(), record);
         state.advance(step.key, step.created_by, created_at, layer.map(Arc::new));
         self.done(id, state).await
+    }
+
+    /// Takes a step's result from an image that has it, if its history says all about the step.
+    async fn take(
+        &self,
+        id: usize,
+        work: &Work,
+        finished: Option<&Finished>,
+    ) -> Result<Option<(Option<UnpackedLayer>, i64)>> {
+        let Some(finished) = finished.filter(|_| work.is_told_by_history()) else {
+            return Ok(None);
+        };
+        let images = self.build.builder.inner.engine.images();
+        let layer = finished.layer.as_ref().map(|diff_id| images.existing_layer(diff_id));
+        let layer = layer.transpose()?.flatten();
+        // One that went just now is made again.
+        if layer.is_some() != finished.layer.is_some() {
+            return Ok(None);
+        }
+        self.build.tell(Event::Cached { step: id }).await;
+        Ok(Some((layer, finished.created_at)))
     }
 
     async fn announce(&self, text: &str, number: usize) -> usize {
@@ -349,11 +394,17 @@ impl Worker<'_> {
         crate::blocking(move || Ok(Arc::new(FileTree::of_layers(&images, &layers, &empty)?))).await
     }
 
-    async fn work(&self, id: usize, state: &State, work: Work) -> Result<Option<UnpackedLayer>> {
+    async fn work(
+        &self,
+        id: usize,
+        state: &State,
+        work: Work,
+        now: i64,
+    ) -> Result<Option<UnpackedLayer>> {
         match work {
             Work::Config => Ok(None),
             Work::Run(work) => self.run(id, state, *work).await,
-            Work::Copy(work) => self.copy(id, state, work).await,
+            Work::Copy(work) => self.copy(state, work, now).await,
             Work::Directory(path) => self.directory(state, path).await,
         }
     }

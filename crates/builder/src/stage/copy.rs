@@ -169,13 +169,13 @@ impl Worker<'_> {
 
     pub(super) async fn copy(
         &self,
-        _id: usize,
         state: &State,
         work: CopyWork,
+        now: i64,
     ) -> Result<Option<UnpackedLayer>> {
         let tree = self.tree(state).await?;
         let images = self.build.builder.inner.engine.images().clone();
-        let (newest, now) = (self.build.epoch, self.build.time());
+        let newest = self.build.epoch;
         crate::blocking(move || {
             let owner = work.chown.as_deref().map(|text| owner::parse(text, Some(&tree)));
             let dress = Dress { owner: owner.transpose()?, mode: work.mode, newest, now };

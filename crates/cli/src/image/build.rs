@@ -125,39 +125,29 @@ fn options(
     if !ulimits.is_empty() {
         request = request.query("ulimits", Json::Array(ulimits).to_string());
     }
-    for (flag, parameter) in [("cache-from", "cachefrom"), ("cache-to", "cacheto")] {
-        for text in flags.all(flag) {
-            request = request.query(parameter, cache_location(flag, text)?);
-        }
+    let images = flags.all("cache-from").iter().map(|text| cache_image(text));
+    let images = images.collect::<Result<Vec<String>, String>>()?;
+    if !images.is_empty() {
+        request = request.query("cachefrom", json!(images).to_string());
+    }
+    if let Some(text) = flags.all("cache-to").first() {
+        return Err(format!(
+            "--cache-to {text}: the cache is not written elsewhere: push the image, and name it in --cache-from"
+        )
+        .into());
     }
     Ok(request)
 }
 
-/// Reads `type=local,src=DIR` and `type=local,dest=DIR`.
-fn cache_location(flag: &str, text: &str) -> Result<String, String> {
-    let mut kind = "local";
-    let mut path = None;
-    for field in text.split(',') {
-        match field.split_once('=') {
-            Some(("type", value)) => kind = value,
-            Some(("src" | "dest", value)) => path = Some(value),
-            Some(("mode", "max" | "min")) => {}
-            _ => {
-                return Err(format!(
-                    "invalid value {text:?} of --{flag}: want type=local,src=DIR or dest=DIR"
-                ));
-            }
-        }
+/// An image here: its name, or `type=registry,ref=NAME` as buildx has it.
+fn cache_image(text: &str) -> Result<String, String> {
+    if !text.contains('=') {
+        return Ok(text.to_owned());
     }
-    match (kind, path) {
-        ("local", Some(path)) => std::path::absolute(path)
-            .map(|path| path.display().to_string())
-            .map_err(|error| format!("{path}: {error}")),
-        ("local", None) => Err(format!("--{flag} {text}: no directory was given")),
-        (other, _) => {
-            Err(format!("--{flag}: cache type {other:?} is not supported: use type=local"))
-        }
-    }
+    let image = text.strip_prefix("type=registry,ref=").filter(|name| !name.contains(','));
+    image.map(str::to_owned).ok_or_else(|| {
+        format!("--cache-from {text}: only images can be cache sources: give the name of one that is here")
+    })
 }
 
 /// Values for ARG; a name alone takes the value from the environment. Proxies come from the
@@ -327,9 +317,10 @@ mod tests {
     }
 
     #[test]
-    fn caches_are_directories() {
-        assert_eq!(cache_location("cache-to", "type=local,dest=/x").expect("parses"), "/x");
-        assert!(cache_location("cache-to", "type=gha").is_err());
-        assert!(cache_location("cache-to", "type=local").is_err());
+    fn caches_are_images() {
+        assert_eq!(cache_image("a/b:c").expect("parses"), "a/b:c");
+        assert_eq!(cache_image("type=registry,ref=a/b:c").expect("parses"), "a/b:c");
+        assert!(cache_image("type=local,src=/x").is_err());
+        assert!(cache_image("type=gha").is_err());
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn options(params: &Params, headers: &HeaderMap) -> ApiResult<Options
         target: params.text("target").map(str::to_owned),
         platform: params.text("platform").map(str::to_owned),
         no_cache: params.bool("nocache"),
+        cache_from: cache_from(params)?,
         pull: params.bool("pull"),
         keep_containers: keep,
         network: params.text("networkmode").unwrap_or_default().to_owned(),
@@ -73,6 +74,22 @@ fn refuse(params: &Params) -> ApiResult<()> {
         return Err(ApiError::invalid(text));
     }
     Ok(())
+}
+
+/// Images: a list as JSON, as Docker's clients send it.
+fn cache_from(params: &Params) -> ApiResult<Vec<String>> {
+    let lists = params.all("cachefrom").into_iter().filter(|text| !text.is_empty());
+    let lists = lists.map(|text| {
+        serde_json::from_str::<Option<Vec<String>>>(&text).map_err(|error| {
+            ApiError::invalid(format!(
+                "invalid value {:?} of cachefrom: want a list of images as JSON: {}",
+                printable(&text),
+                printable(&error.to_string())
+            ))
+        })
+    });
+    let lists = lists.collect::<ApiResult<Vec<_>>>()?;
+    Ok(lists.into_iter().flatten().flatten().collect())
 }
 
 fn tags(params: &Params) -> ApiResult<Vec<Reference>> {

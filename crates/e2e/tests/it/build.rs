@@ -10,6 +10,7 @@ use crate::{World, with};
 both_clients!(
     a_dockerfile_becomes_an_image,
     unchanged_steps_are_not_done_again,
+    steps_are_taken_from_an_image,
     stages_copy_from_each_other,
     a_failing_command_tells_its_code_and_leaves_nothing,
     mistakes_point_at_their_place,
@@ -138,6 +139,39 @@ fn unchanged_steps_are_not_done_again(world: &World) -> Result<()> {
     ensure!(lines(&first)[1] != lines(&second)[1], "{first} {second}");
     built(world, &files, &["-t", "c", "--no-cache"])?;
     ensure!(lines(&in_image(world, "c", look)?)[0] != lines(&first)[0]);
+    Ok(())
+}
+
+fn forget_steps(world: &World) -> Result<()> {
+    let request = b"POST /build/prune?all=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
+    let answer = e2e::http::raw_unix(&world.host.socket(), request)?;
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+fn steps_are_taken_from_an_image(world: &World) -> Result<()> {
+    let dockerfile = "FROM busybox\nENV A=1\nRUN cat /proc/sys/kernel/random/uuid > /first\n\
+        WORKDIR /w/d\nCOPY a to/\nRUN cat /proc/sys/kernel/random/uuid > /second\n";
+    let files = Files::new(world, "ctx", &[("Dockerfile", dockerfile), ("a", "1")])?;
+    let look = "cat /first /second";
+    built(world, &files, &["-t", "one"])?;
+    let first = in_image(world, "one", look)?;
+    forget_steps(world)?;
+    built(world, &files, &["-t", "two", "--cache-from", "one"])?;
+    ensure!(in_image(world, "two", look)? == first, "the steps were done again");
+    let id = |name| world.client.run(&["images", "-q", "--no-trunc", name]);
+    ensure!(id("one")? == id("two")?, "the id changed");
+    forget_steps(world)?;
+    files.write("a", "2")?;
+    built(world, &files, &["-t", "three", "--cache-from", "one"])?;
+    let third = in_image(world, "three", look)?;
+    ensure!(third.lines().next() == first.lines().next(), "{first} {third}");
+    ensure!(third.lines().nth(1) != first.lines().nth(1), "another file was taken for the same");
+    forget_steps(world)?;
+    let told = built(world, &files, &["-t", "four", "--cache-from", "nowhere"])?;
+    ensure!(told.contains("cache-from nowhere: no such image"), "{told}");
+    let fourth = in_image(world, "four", look)?;
+    ensure!(fourth.lines().next() != first.lines().next(), "{first} {fourth}");
     Ok(())
 }
 
