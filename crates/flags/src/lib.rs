@@ -271,6 +271,51 @@ impl Values {
     }
 }
 
+/// The page of documentation about a program, `master` or `agent`: what acts, then what is refused
+/// and why.
+pub fn page(program: &str, table: &[Flag]) -> String {
+    format!(
+        "# Flags of `teu {program}`\n\n\
+         Every flag of Mesos' {program}, as version 1.11 and its main branch since have them. \
+         Values come from\n`--name=value`, `--name value`, `--name` and `--no-name`, or \
+         `MESOS_NAME` in the environment; a value\n`file:///path` is the content of that file. \
+         An unknown flag is an error that names the nearest ones.\n\n{}",
+        markdown(table)
+    )
+}
+
+/// Which of the names, one a line, are neither in the table nor known to every program; and which
+/// names stand in the table twice.
+pub fn unknown<'a>(table: &'a [Flag], names: &'a str) -> Vec<&'a str> {
+    let is_there = |name: &str| table.iter().any(|flag| flag.name == name);
+    let missing =
+        names.lines().filter(|name| !is_there(name) && !["help", "version"].contains(name));
+    let twice = table
+        .iter()
+        .enumerate()
+        .filter(|(at, flag)| table[..*at].iter().any(|earlier| earlier.name == flag.name));
+    missing.chain(twice.map(|(_, flag)| flag.name)).collect()
+}
+
+fn markdown(table: &[Flag]) -> String {
+    let mut sorted: Vec<&Flag> = table.iter().collect();
+    sorted.sort_by_key(|flag| flag.name);
+    let (refused, acting): (Vec<&Flag>, Vec<&Flag>) =
+        sorted.into_iter().partition(|flag| matches!(flag.kind, Kind::Refused(_)));
+    let mut text = "| flag | default | what it does |\n|---|---|---|\n".to_owned();
+    for flag in acting {
+        let default = flag.default.filter(|default| !default.is_empty());
+        let default = default.map(|default| format!("`{}`", default.replace('|', "\\|")));
+        let default = default.unwrap_or_default();
+        text.push_str(&format!("| `--{}` | {default} | {} |\n", flag.name, flag.help));
+    }
+    text.push_str("\n## Refused\n\n| flag | why, or what to do instead |\n|---|---|\n");
+    for flag in refused {
+        text.push_str(&format!("| `--{}` | {} |\n", flag.name, flag.help));
+    }
+    text
+}
+
 /// The text of `--help`.
 pub fn help(usage: &str, table: &[Flag]) -> String {
     let mut text = format!("Usage: {usage} [--name=value…]\n\n");

@@ -73,6 +73,20 @@ fn help_and_version_win() {
 }
 
 #[test]
+fn a_page_tells_what_acts_from_what_is_refused() {
+    let page = page("agent", TABLE);
+    let (acting, refused) = page.split_once("## Refused").expect("both parts");
+    assert!(acting.contains("| `--port` | `5051` | The port. |\n"), "{page}");
+    assert!(acting.contains("| `--quiet` | `false` | Says less. |\n"), "{page}");
+    let line = "| `--appc_store_dir` | appc images are not supported |\n";
+    assert!(refused.contains(line) && !acting.contains("appc"), "{page}");
+    assert!(page.starts_with("# Flags of `teu agent`\n"), "{page}");
+    assert_eq!(unknown(TABLE, "port\nhelp\nother"), ["other"]);
+    let twice = [TABLE[0], TABLE[0]];
+    assert_eq!(unknown(&twice, ""), ["work_dir"]);
+}
+
+#[test]
 fn units_are_mesos_units() {
     assert_eq!(duration("1.5hrs"), Ok(Duration::from_secs(5400)));
     assert_eq!(duration("0ns"), Ok(Duration::ZERO));

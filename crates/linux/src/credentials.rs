@@ -127,31 +127,39 @@ pub fn limit_bounding_set(keep: CapabilitySet) -> io::Result<()> {
     Ok(())
 }
 
+/// As in capget(2), version 3 of it, which goes with two [`Data`].
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+impl Header {
+    /// The calling thread.
+    const OWN: Self = Self { version: 0x2008_0522, pid: 0 };
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
 /// Sets effective, permitted and inheritable, then ambient.
 ///
 /// # Errors
 /// As capset(2); an ambient capability that the kernel refuses (not both permitted and
 /// inheritable) is left out, as runc does.
 pub fn set_capabilities(capabilities: &Capabilities) -> io::Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Default)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
     #[allow(clippy::cast_possible_truncation, reason = "the two halves of the set are wanted")]
     let half = |shift: u32| Data {
         effective: (capabilities.effective.0 >> shift) as u32,
         permitted: (capabilities.permitted.0 >> shift) as u32,
         inheritable: (capabilities.inheritable.0 >> shift) as u32,
     };
-    let header = Header { version: 0x2008_0522, pid: 0 };
+    let header = Header::OWN;
     let data = [half(0), half(32)];
     // SAFETY: version 3 of the header goes with two data structs; both outlive the call.
     let result =
@@ -201,6 +209,52 @@ pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
         check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
     }
+}
+
+/// Lets this thread make files as user `uid` and group `gid` and be taken for them, with no less
+/// power than before: the real ids stay, and so do the capabilities.
+///
+/// # Errors
+/// As setresgid(2), setresuid(2) and capset(2).
+pub fn set_effective_ids(uid: u32, gid: u32) -> io::Result<()> {
+    const SAME: libc::c_long = -1;
+    let mut data = [Data::default(), Data::default()];
+    // SAFETY: header and data are what version 3 wants and outlive the calls; the raw calls change
+    // this thread only.
+    unsafe {
+        let mut header = Header::OWN;
+        check(libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()))?;
+        check(libc::syscall(libc::SYS_setresgid, SAME, gid, SAME))?;
+        check(libc::syscall(libc::SYS_setresuid, SAME, uid, SAME))?;
+        // Leaving user 0 has taken the effective ones away.
+        check(libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()))
+    }
+}
+
+/// Runs `work` on a new thread that makes files as user `uid` and group `gid` without less power,
+/// and waits for it.
+///
+/// # Errors
+/// If the thread cannot be started, and as [`set_effective_ids`]; `work` does not run then.
+///
+/// # Panics
+/// Resumes a panic of `work`.
+pub fn with_ids<T, F>(uid: u32, gid: u32, work: F) -> io::Result<T>
+where
+    T: Send,
+    F: FnOnce() -> T + Send,
+{
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("ids".to_owned());
+        let thread = builder.spawn_scoped(scope, move || {
+            set_effective_ids(uid, gid)?;
+            Ok(work())
+        })?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {

@@ -12,5 +12,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod process;
+pub mod quota;
 pub mod socket;
 pub mod time;
+pub mod user_namespace;

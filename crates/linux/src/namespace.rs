@@ -1,7 +1,7 @@
 //! Namespaces, entered only on threads made for it.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Runs `work` on a new thread that has joined the namespace `namespace`, and waits for it.
 ///
@@ -108,6 +108,22 @@ pub fn unshare(kinds: u64) -> io::Result<()> {
     // SAFETY: unshare takes an integer.
     let done = unsafe { libc::unshare(bits) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Tells which user namespace owns a namespace, by its inode.
+///
+/// # Errors
+/// As ioctl(2) with `NS_GET_USERNS`; `EPERM` for an owner outside of the caller's own.
+pub fn owner(namespace: impl AsFd) -> io::Result<u64> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the request takes no argument; the descriptor is borrowed and thus open.
+    let fd = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made this descriptor for us.
+    let owner = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(rustix::fs::fstat(owner)?.st_ino)
 }
 
 /// Sets the loopback interface of the current network namespace up.

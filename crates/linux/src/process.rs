@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-pub(crate) use spawn::prctl;
 pub use spawn::{
     CloneArgs, clone_process, close_on_exec_from, duplicate_to, execute, flags,
     load_seccomp_filter, reap_any, reset_signals, set_no_new_privileges, set_subreaper,
     set_undumpable, signal_fd,
 };
+pub(crate) use spawn::{hold_still, prctl};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use linux::process;
 use oci_spec::runtime::Process;
 
 use crate::failure::During;
+use crate::hooks::{self, Moment};
 use crate::shim::protocol::{ConsoleSize, Failure};
 
 pub(crate) mod container;
@@ -26,9 +27,11 @@ mod mounts;
 mod program;
 mod rootfs;
 mod terminal;
+mod user_namespace;
 
 pub(crate) use container::ContainerPlan;
-pub(crate) use rootfs::overlay;
+pub(crate) use rootfs::{isolate_mounts, overlay};
+pub(crate) use user_namespace::UserNamespace;
 
 /// What every new process is given by the shim.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) sync: OwnedFd,
     /// cgroup v1 `tasks` files to write oneself into.
     pub(crate) tasks: Vec<OwnedFd>,
+    /// The user namespace to be in, if it is not the host's.
+    pub(crate) user_namespace: Option<UserNamespace>,
 }
 
 /// Standard streams of a new process.
@@ -79,8 +84,11 @@ pub(crate) fn run_exec(
 ) -> i32 {
     let result: Result<Infallible, Failure> = prologue(launch).and_then(|()| {
         let devpts = join()?;
+        if let Some(namespace) = &launch.user_namespace {
+            namespace.take_ids()?;
+        }
         terminal::set_up_exec(launch, devpts)?;
-        finish(launch, identity::Order::Exec)
+        finish(launch, identity::Order::Exec, 0)
     });
     let Err(failure) = result;
     report(&launch.sync, &failure)
@@ -97,16 +105,40 @@ fn prologue(launch: &Launch<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Becomes the user and then the program.
-fn finish(launch: &mut Launch<'_>, order: identity::Order) -> Result<Infallible, Failure> {
+/// Becomes the user and then the program. A user namespace gets its own copies of the namespaces
+/// `copied`.
+fn finish(
+    launch: &mut Launch<'_>,
+    order: identity::Order<'_>,
+    copied: u64,
+) -> Result<Infallible, Failure> {
     let words = program::Words::new(launch.process)?;
     identity::apply_limits(launch)?;
+    identity::confine(launch)?;
     terminal::install(launch)?;
+    if let Some(namespace) = &launch.user_namespace {
+        namespace.enter(copied)?;
+    }
     identity::become_user(launch, order)?;
     let path = program::look_up(launch.process)?;
     identity::seal(launch)?;
+    if let identity::Order::Init(plan) = order {
+        // As the program would: it is the container's.
+        hooks::run(&plan.subject(), Moment::StartContainer)?;
+    }
     let error = process::execute(&path, &words.arguments, &words.environment);
     Err(program::execution_failure(launch.process, &path, &error))
+}
+
+/// Tells the shim that the namespaces are there, and waits until it has run what is to run now.
+fn wait_for_shim(sync: &OwnedFd) -> Result<(), Failure> {
+    let what = || "wait for hooks".to_owned();
+    linux::socket::send_fds(sync, b"H", &[]).during(what)?;
+    let mut answer = [0; 1];
+    match rustix::io::read(sync, &mut answer).during(what)? {
+        0 => Err(Failure::other("the shim gave up the container")),
+        _ => Ok(()),
+    }
 }
 
 fn report(sync: &OwnedFd, failure: &Failure) -> i32 {

@@ -6,6 +6,7 @@
 pub mod cgroup;
 mod copy;
 mod failure;
+mod hooks;
 mod init;
 mod mount_options;
 pub mod seccomp;

@@ -23,6 +23,8 @@ pub(crate) struct MountOptions {
     pub(crate) recursive: MountAttr,
     /// `MS_SHARED` … with its reach.
     pub(crate) propagation: Option<(u64, Tree)>,
+    /// Shows the ids of the container's user namespace, on this mount or on all below it.
+    pub(crate) idmap: Option<Tree>,
     /// Copies what the mountpoint held into a new tmpfs.
     pub(crate) copy_up: bool,
     /// What the file system itself understands: `size=64m`, `sync`.
@@ -63,9 +65,8 @@ impl MountOptions {
             "unbindable" => self.propagation = Some((MS_UNBINDABLE, Tree::Single)),
             "runbindable" => self.propagation = Some((MS_UNBINDABLE, Tree::Recursive)),
             "tmpcopyup" => self.copy_up = true,
-            "idmap" | "ridmap" => {
-                return Err(Failure::other(format!("mount option {option:?} is not supported")));
-            }
+            "idmap" => self.idmap = Some(Tree::Single),
+            "ridmap" => self.idmap = Some(Tree::Recursive),
             // They say what is so anyway, or what only mount(8) cares about.
             "defaults" | "remount" | "async" | "silent" | "loud" | "nomand" | "noiversion" | "" => {
             }

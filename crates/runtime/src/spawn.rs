@@ -13,7 +13,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::failure::{During, chain};
-use crate::init::{self, ContainerPlan, Launch, Stdio};
+use crate::init::{self, ContainerPlan, Launch, Stdio, UserNamespace};
 use crate::shim::protocol::{ConsoleSize, Failure, FailureKind, ShimConfig};
 
 /// Namespaces that an exec enters by itself; the pid namespace is entered before the clone.
@@ -94,7 +94,14 @@ pub(crate) struct Container<'a> {
 pub(crate) fn spawn_init(container: &Container<'_>) -> Result<Spawned, Failure> {
     let Container { bundle, spec, config, cgroup, filter } = *container;
     let process = process_of(spec)?;
-    let rootfs = config.rootfs.as_ref().map(init::overlay).transpose()?;
+    let user_namespace = UserNamespace::of(spec)?;
+    if user_namespace.is_some() {
+        // Layers are mounted in between, where nobody else is to see them.
+        namespace::unshare(flags::NEWNS).during(|| "unshare mount namespace".to_owned())?;
+        init::isolate_mounts()?;
+    }
+    let rootfs = config.rootfs.as_ref();
+    let rootfs = rootfs.map(|it| init::overlay(it, bundle, user_namespace.as_ref())).transpose()?;
     let mut plan = ContainerPlan {
         rootfs: rootfs.as_ref(),
         spec,
@@ -103,12 +110,14 @@ pub(crate) fn spawn_init(container: &Container<'_>) -> Result<Spawned, Failure> 
         created: 0,
         new_cgroup_namespace: false,
         cgroup,
+        id: &config.container_id,
     };
     let mut pid_namespace = None;
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
     for wanted in namespaces.unwrap_or_default() {
         let kind = wanted.typ();
         match wanted.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(_) if kind == LinuxNamespaceType::User => {}
             Some(path) if kind == LinuxNamespaceType::Pid => {
                 pid_namespace = Some(open_namespace(path)?);
             }
@@ -136,6 +145,7 @@ pub(crate) fn spawn_init(container: &Container<'_>) -> Result<Spawned, Failure> 
         host_proc: open_proc()?,
         sync,
         tasks: cgroup.open_tasks().map_err(cgroup_failure)?,
+        user_namespace,
     };
     let unified = cgroup.open_unified().map_err(cgroup_failure)?;
     let args = CloneArgs { namespaces: plan.created, cgroup: unified.as_ref().map(AsFd::as_fd) };
@@ -158,6 +168,7 @@ pub(crate) struct Exec<'a> {
     /// The container's devpts, if its config mounted one.
     pub(crate) devpts: Option<OwnedFd>,
     pub(crate) setup: StreamSetup,
+    pub(crate) user_namespace: Option<UserNamespace>,
 }
 
 /// Clones a further process of the container.
@@ -171,6 +182,7 @@ pub(crate) fn spawn_exec(exec: Exec<'_>) -> Result<Spawned, Failure> {
         host_proc: open_proc()?,
         sync,
         tasks: exec.cgroup.open_tasks().map_err(cgroup_failure)?,
+        user_namespace: exec.user_namespace,
     };
     let unified = exec.cgroup.open_unified_beside(exec.init_pid).map_err(cgroup_failure)?;
     let (init, devpts) = (exec.init, exec.devpts);
@@ -184,13 +196,18 @@ pub(crate) fn spawn_exec(exec: Exec<'_>) -> Result<Spawned, Failure> {
         clone_process(&args, || init::run_exec(&mut launch, join))
     });
     let (pid, pidfd) = cloned.map_err(|error| match error.raw_os_error() {
-        Some(libc::ESRCH) => Failure {
-            kind: FailureKind::NotRunning,
-            message: "cannot exec in a stopped container".to_owned(),
-        },
+        Some(libc::ESRCH) => stopped(),
         _ => Failure::other(format!("clone exec process: {error}")),
     })?;
     Ok(Spawned { pid, pidfd, sync: own_sync, streams, rootfs: None })
+}
+
+/// An exec came too late.
+pub(crate) fn stopped() -> Failure {
+    Failure {
+        kind: FailureKind::NotRunning,
+        message: "cannot exec in a stopped container".to_owned(),
+    }
 }
 
 /// What came through a sync socket.
@@ -200,6 +217,8 @@ pub(crate) enum Sync {
     Started,
     /// The container's devpts, and the terminal's master if there is one.
     Terminal(Vec<OwnedFd>),
+    /// Its namespaces are there; it waits for a byte.
+    Created,
     /// It will not run.
     Failed(Failure),
 }
@@ -214,6 +233,7 @@ pub(crate) fn read_sync(sync: &OwnedFd) -> Result<Option<Sync>, Failure> {
     };
     Ok(Some(match message.get(..length).and_then(|message| message.split_first()) {
         None => Sync::Started,
+        Some((b'H', _)) => Sync::Created,
         Some((b'T', _)) => Sync::Terminal(fds),
         Some((_, text)) => Sync::Failed(
             serde_json::from_slice(text)

@@ -25,6 +25,7 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct FileLock {
     _file: File,
+    last_holder: Option<u32>,
 }
 
 impl FileLock {
@@ -53,10 +54,20 @@ impl FileLock {
             }
             Err(errno) => return Err(failed(errno.into())),
         }
+        let mut content = String::new();
+        let last_holder = file.read_to_string(&mut content).ok();
+        let last_holder = last_holder.and_then(|_| content.trim().parse().ok());
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, last_holder })
+    }
+
+    /// The process that had the lock before, if the file says so. It may live on, and its number
+    /// may be another's by now.
+    #[must_use]
+    pub fn last_holder(&self) -> Option<u32> {
+        self.last_holder
     }
 }

@@ -6,5 +6,7 @@
 mod batch;
 mod expression;
 
-pub use batch::{BaseChain, Batch, ChainKind, ElementChange, ForeignChain, Hook, Map, Nftables};
+pub use batch::{
+    BaseChain, Batch, ChainKind, Element, ElementChange, ForeignChain, Hook, Keys, Map, Nftables,
+};
 pub use expression::{AddressKind, CtState, Expression, Transport, Verdict};

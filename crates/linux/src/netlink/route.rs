@@ -226,6 +226,20 @@ impl Request {
         Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
     }
 
+    /// Lets an interface take packets of TCP of up to so many bytes, in both families, that are cut
+    /// for the wire later or never. Kernels before 6.3 ignore what they do not know.
+    pub fn set_segment_limit(name: &str, bytes: u32) -> Self {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::GsoMaxSize(bytes),
+            LinkAttribute::GroMaxSize(bytes),
+            LinkAttribute::GsoIpv4MaxSize(bytes),
+            LinkAttribute::GroIpv4MaxSize(bytes),
+        ];
+        Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
+    }
+
     /// Brings an interface up.
     pub fn raise(link: u32) -> Self {
         let mut message = Self::up(LinkMessage::default());

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::nft::{
-    BaseChain, Batch, ChainKind, ElementChange, Expression, Hook, Map, Nftables, Transport,
+    BaseChain, Batch, ChainKind, Element, ElementChange, Expression, Hook, Map, Nftables, Transport,
 };
 use super::{Address, Event, Events, Family, Request, Route, Veth, make_network_namespace};
 
@@ -22,12 +22,22 @@ fn enter() -> bool {
     true
 }
 
-const MAP: Map<'_> =
-    Map { name: "ports", key_type: (12 << 6) | 13, key_bytes: 8, data: Some(((7 << 6) | 13, 8)) };
+const MAP: Map<'_> = Map {
+    name: "ports",
+    key_type: (12 << 6) | 13,
+    key_bytes: 8,
+    data: Some(((7 << 6) | 13, 8)),
+    parts: &[],
+};
 
-fn element(port: u16) -> (Vec<u8>, Vec<u8>) {
+fn key(port: u16) -> Vec<u8> {
     let [high, low] = port.to_be_bytes();
-    (vec![6, 0, 0, 0, high, low, 0, 0], vec![192, 0, 2, 1, high, low, 0, 0])
+    vec![6, 0, 0, 0, high, low, 0, 0]
+}
+
+fn element(port: u16) -> Element {
+    let [high, low] = port.to_be_bytes();
+    Element { key: key(port), key_end: None, data: vec![192, 0, 2, 1, high, low, 0, 0] }
 }
 
 #[test]
@@ -71,12 +81,39 @@ fn thousands_of_elements_go_in_one_batch() {
     nftables.commit(&batch).unwrap();
     let mut keys = nftables.keys("t", MAP.name).unwrap();
     keys.sort();
-    assert!(keys.iter().eq(elements.iter().map(|(key, _)| key)));
+    assert!(keys.into_iter().eq(elements.iter().map(|element| (element.key.clone(), None))));
     let mut batch = Batch::new("t");
     batch.change_elements(ElementChange::Delete, MAP.name, &elements[..10]);
     nftables.commit(&batch).unwrap();
     assert_eq!(nftables.commit(&batch).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert_eq!(nftables.keys("t", MAP.name).unwrap().len(), 4990);
+}
+
+#[test]
+fn a_range_of_keys_is_one_element() {
+    if !enter() {
+        return;
+    }
+    let mut nftables = Nftables::open().unwrap();
+    let map = Map { data: Some((7, 4)), parts: &[1, 2], ..MAP };
+    let range = |first, last| Element {
+        key: key(first),
+        key_end: Some(key(last)),
+        data: vec![192, 0, 2, 1],
+    };
+    let mut batch = Batch::new("t");
+    batch.add_table();
+    batch.add_map(&map);
+    batch.change_elements(ElementChange::Add, map.name, &[range(80, 90), range(100, 60_000)]);
+    nftables.commit(&batch).unwrap();
+    // The same again, in one step with taking all away.
+    batch.flush_map(map.name);
+    batch.change_elements(ElementChange::Add, map.name, &[range(80, 90)]);
+    nftables.commit(&batch).unwrap();
+    assert_eq!(nftables.keys("t", map.name).unwrap(), [(key(80), Some(key(90)))]);
+    let mut batch = Batch::new("t");
+    batch.change_elements(ElementChange::Add, map.name, &[range(85, 95)]);
+    assert!(nftables.commit(&batch).is_err(), "a port leads to one place");
 }
 
 #[test]

@@ -81,6 +81,36 @@ pub fn clone_process(
     }
 }
 
+/// Makes a child that does nothing after `first` until it is killed; it only keeps namespaces
+/// alive.
+///
+/// The caller may have threads: neither the child nor `first` may take a lock or allocate.
+///
+/// # Errors
+/// As clone3(2).
+pub(crate) fn hold_still(args: &CloneArgs<'_>, first: impl FnOnce()) -> io::Result<(u32, Pidfd)> {
+    // SAFETY: both sets are initialised before use and outlive the calls. A handler of the
+    // caller's must not run in the child, where it would act on descriptors that are shared.
+    let before = unsafe {
+        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        before
+    };
+    let made = clone_process(args, || {
+        // SAFETY: integers only; a child of a daemon that dies is of no use.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+        first();
+        loop {
+            // SAFETY: no arguments. Every signal is blocked but SIGKILL.
+            unsafe { libc::pause() };
+        }
+    });
+    // SAFETY: the set was filled in above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    made
+}
+
 /// Replaces this process by the program at `path`. Returns only the reason why not.
 ///
 /// Every descriptor above 2 is closed, whatever its flags were.

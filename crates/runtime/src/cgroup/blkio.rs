@@ -48,8 +48,9 @@ fn apply_v1(directory: &Path, io: &LinuxBlockIo) -> Result<(), CgroupError> {
     }
     for device in io.weight_device().as_deref().unwrap_or_default() {
         if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
-            let value = format!("{}:{} {weight}", device.major(), device.minor());
-            write(directory, &file("weight_device"), value)?;
+            let number = format!("{}:{}", device.major(), device.minor());
+            write(directory, &file("weight_device"), format!("{number} {weight}"))
+                .map_err(|error| explain(error, &number))?;
         }
     }
     for (name, _, devices) in throttles(io) {
@@ -70,11 +71,17 @@ fn apply_v2(directory: &Path, io: &LinuxBlockIo) -> Result<(), CgroupError> {
             write(directory, "io.weight", weight_to_io_weight(weight))?;
         }
     }
-    // Only BFQ knows weights per device on v2; without it Docker skips them silently.
-    for device in io.weight_device().as_deref().unwrap_or_default().iter().filter(|_| has_bfq) {
+    for device in io.weight_device().as_deref().unwrap_or_default() {
+        let number = format!("{}:{}", device.major(), device.minor());
         if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
-            let value = format!("{}:{} {weight}", device.major(), device.minor());
-            write(directory, "io.bfq.weight", value)?;
+            if has_bfq {
+                write(directory, "io.bfq.weight", format!("{number} {weight}"))
+                    .map_err(|error| explain(error, &number))?;
+            } else {
+                // The cost model knows weights per device as well, in numbers of its own.
+                let weight = weight_to_io_weight(weight);
+                write(directory, "io.weight", format!("{number} {weight}"))?;
+            }
         }
     }
     for (_, key, devices) in throttles(io) {
@@ -89,6 +96,23 @@ fn apply_v2(directory: &Path, io: &LinuxBlockIo) -> Result<(), CgroupError> {
         }
     }
     Ok(())
+}
+
+/// The kernel refuses a weight of a device that BFQ does not schedule.
+fn explain(error: CgroupError, number: &str) -> CgroupError {
+    match error {
+        CgroupError::Write { path, value, source }
+            if source.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) =>
+        {
+            CgroupError::Unsupported(format!(
+                "failed to write {value:?} to {}: {source}: BFQ does not schedule device {number}; \
+                 ls -l /dev/block/{number} names it, and bfq written to its \
+                 /sys/block/NAME/queue/scheduler makes it do so",
+                path.display()
+            ))
+        }
+        other => other,
+    }
 }
 
 /// Maps 10..=1000 linearly to 1..=10000.

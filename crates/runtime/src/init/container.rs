@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use super::{Launch, devices, hidden, identity, mounts, rootfs, terminal};
 use crate::cgroup::Cgroup;
 use crate::failure::During;
+use crate::hooks::{self, Moment};
 use crate::shim::protocol::Failure;
 
 /// What init needs to know of the container.
@@ -30,6 +31,16 @@ pub(crate) struct ContainerPlan<'a> {
     pub(crate) cgroup: &'a Cgroup,
     /// The overlay, mounted detached.
     pub(crate) rootfs: Option<&'a OwnedFd>,
+    /// The container's id.
+    pub(crate) id: &'a str,
+}
+
+impl ContainerPlan<'_> {
+    /// The container as hooks in it see it.
+    pub(super) fn subject(&self) -> hooks::Subject<'_> {
+        let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+        hooks::Subject { spec: self.spec, id: self.id, bundle: self.bundle, pid }
+    }
 }
 
 /// Does everything from the first namespace to execve.
@@ -38,26 +49,53 @@ pub(super) fn enter(
     launch: &mut Launch<'_>,
 ) -> Result<Infallible, Failure> {
     join_namespaces(plan)?;
+    if hooks::any(plan.spec, &[Moment::Created]) {
+        super::wait_for_shim(&launch.sync)?;
+    }
+    let user_namespace = launch.user_namespace.as_ref();
     // Sources are opened while mounts still propagate as on the host and nothing hides them.
-    let prepared = mounts::prepare(plan)?;
+    let mut prepared = mounts::prepare(plan, user_namespace)?;
     rootfs::isolate_mounts()?;
+    mounts::open_images(plan, &mut prepared, user_namespace)?;
+    if let Some(namespace) = user_namespace {
+        namespace.take_ids()?;
+    }
     let root = rootfs::attach(plan)?;
     let mut state = mounts::State::default();
     for mount in prepared {
-        mounts::attach(plan, &root, mount, &mut state)?;
+        mounts::attach(plan, &root, mount, user_namespace, &mut state)?;
     }
     if !state.dev_is_bound {
-        devices::populate(plan, &root)?;
+        devices::populate(plan, &root, user_namespace)?;
     }
     terminal::set_up_init(launch, &root, state.devpts.take())?;
     create_cwd(launch, &root)?;
+    run_hooks(plan, launch)?;
     hidden::mask(plan, &root, &devices::host_null()?)?;
     hidden::make_read_only(plan, &root)?;
     rootfs::pivot(plan, &root)?;
     set_names(plan)?;
     identity::write_sysctls(plan, launch)?;
     rootfs::finish(plan, &root)?;
-    super::finish(launch, identity::Order::Init)
+    let mut copied = linux::process::flags::NEWNS;
+    if plan.new_cgroup_namespace {
+        copied |= linux::process::flags::NEWCGROUP;
+    }
+    super::finish(launch, identity::Order::Init(plan), copied)
+}
+
+/// Runs the hooks that change the root from inside the container's namespaces, as the host's root.
+fn run_hooks(plan: &ContainerPlan<'_>, launch: &Launch<'_>) -> Result<(), Failure> {
+    if !hooks::any(plan.spec, &[Moment::CreateContainer]) {
+        return Ok(());
+    }
+    if launch.user_namespace.is_some() {
+        // To the files in there the host's root is nobody: what it is to make would be missing.
+        return Err(Failure::other(
+            "createContainer hooks do not work in a user namespace: take the host's (--userns host)",
+        ));
+    }
+    hooks::run(&plan.subject(), Moment::CreateContainer)
 }
 
 fn join_namespaces(plan: &ContainerPlan<'_>) -> Result<(), Failure> {

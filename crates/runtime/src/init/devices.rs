@@ -9,7 +9,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Uid};
 use rustix::io::Errno;
 
-use super::ContainerPlan;
+use super::{ContainerPlan, UserNamespace};
 use crate::failure::During;
 use crate::shim::protocol::Failure;
 
@@ -38,12 +38,15 @@ struct Node<'a> {
     major: u32,
     minor: u32,
     mode: u32,
-    uid: u32,
-    gid: u32,
+    owner: Option<(u32, u32)>,
 }
 
 /// Fills /dev.
-pub(super) fn populate(plan: &ContainerPlan<'_>, root: &Root) -> Result<(), Failure> {
+pub(super) fn populate(
+    plan: &ContainerPlan<'_>,
+    root: &Root,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<(), Failure> {
     let directory = Mode::from_raw_mode(0o755);
     let dev = root.create_dir_all("/dev", directory).during(|| "create /dev".to_owned())?;
     // Modes are as asked for, whatever umask the shim was started with.
@@ -51,12 +54,12 @@ pub(super) fn populate(plan: &ContainerPlan<'_>, root: &Root) -> Result<(), Fail
     for (name, major, minor) in DEFAULT {
         let kind = FileType::CharacterDevice;
         let path = Path::new(name);
-        let node = Node { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 };
+        let node = Node { path, kind, major, minor, mode: 0o666, owner: None };
         make_node(&dev, name, &node)?;
     }
     let linux = plan.spec.linux().as_ref();
     for device in linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default() {
-        make_device(root, device)?;
+        make_device(root, device, user_namespace)?;
     }
     rustix::process::umask(umask);
     for (target, name) in LINKS {
@@ -76,7 +79,11 @@ pub(super) fn populate(plan: &ContainerPlan<'_>, root: &Root) -> Result<(), Fail
     rustix::fs::symlinkat("pts/ptmx", &dev, "ptmx").during(|| "create /dev/ptmx".to_owned())
 }
 
-fn make_device(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
+fn make_device(
+    root: &Root,
+    device: &LinuxDevice,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<(), Failure> {
     let path = device.path();
     let kind = match device.typ() {
         LinuxDeviceType::B => FileType::BlockDevice,
@@ -102,10 +109,24 @@ fn make_device(root: &Root, device: &LinuxDevice) -> Result<(), Failure> {
         major: number(device.major())?,
         minor: number(device.minor())?,
         mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: device.uid().unwrap_or(0),
-        gid: device.gid().unwrap_or(0),
+        owner: owner(device, user_namespace)?,
     };
     make_node(&parent, name, &node)
+}
+
+/// Whose a device is, as the host calls them; `None`: root's, as whatever is made here.
+fn owner(
+    device: &LinuxDevice,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<Option<(u32, u32)>, Failure> {
+    let (uid, gid) = (device.uid().unwrap_or(0), device.gid().unwrap_or(0));
+    if (uid, gid) == (0, 0) {
+        return Ok(None);
+    }
+    Ok(Some(match user_namespace {
+        None => (uid, gid),
+        Some(namespace) => (namespace.uid(uid)?, namespace.gid(gid)?),
+    }))
 }
 
 fn make_node(
@@ -123,8 +144,8 @@ fn make_node(
         Err(Errno::PERM) => return bind_node(parent, name, node),
         Err(errno) => return Err(errno).during(what),
     }
-    let owner = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
-    if (node.uid, node.gid) != (0, 0) {
+    if let Some((uid, gid)) = node.owner {
+        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
             .during(what)?;
     }

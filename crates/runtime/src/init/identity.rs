@@ -17,10 +17,10 @@ use crate::shim::protocol::Failure;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Whose start this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order<'a> {
     /// The container's first process.
-    Init,
+    Init(&'a ContainerPlan<'a>),
     /// A further one.
     Exec,
 }
@@ -40,6 +40,21 @@ pub(super) fn apply_limits(launch: &Launch<'_>) -> Result<(), Failure> {
         rustix::process::setrlimit(resource(kind), value).during(what)?;
     }
     Ok(())
+}
+
+/// Asks the kernel to confine what is executed next by the process's AppArmor profile. Whoever is
+/// not confined may, with or without privileges.
+pub(super) fn confine(launch: &Launch<'_>) -> Result<(), Failure> {
+    let Some(profile) = launch.process.apparmor_profile() else { return Ok(()) };
+    let order = format!("exec {profile}");
+    let written = match write_proc(launch, "self/attr/apparmor/exec", &order) {
+        // Kernels before 5.8 have one file for the module that is the only one.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write_proc(launch, "self/attr/exec", &order)
+        }
+        other => other,
+    };
+    written.during(|| format!("apply apparmor profile {profile}"))
 }
 
 /// Writes the sysctls through the host's procfs, which the container cannot have tampered with.
@@ -81,7 +96,7 @@ fn write_proc(launch: &Launch<'_>, path: &str, value: &str) -> std::io::Result<(
 
 /// Drops to the user and his capabilities. The filter comes before, if it may only be loaded with
 /// privileges that are about to go.
-pub(super) fn become_user(launch: &Launch<'_>, order: Order) -> Result<(), Failure> {
+pub(super) fn become_user(launch: &Launch<'_>, order: Order<'_>) -> Result<(), Failure> {
     let process = launch.process;
     let user = process.user();
     let no_new_privileges = process.no_new_privileges() == Some(true);
@@ -151,7 +166,7 @@ fn check_cwd(cwd: &Path, entered: Result<(), Errno>) -> Result<(), Failure> {
     }
 }
 
-fn capabilities(wanted: &LinuxCapabilities, order: Order) -> Capabilities {
+fn capabilities(wanted: &LinuxCapabilities, order: Order<'_>) -> Capabilities {
     let set = |names: &Option<std::collections::HashSet<Capability>>| {
         let mut set = CapabilitySet::default();
         for name in names.iter().flatten() {
@@ -161,7 +176,10 @@ fn capabilities(wanted: &LinuxCapabilities, order: Order) -> Capabilities {
     };
     // What this process itself lacks it cannot give: a set within our own bounds.
     let own = credentials::bounding_set();
-    debug_assert!(order == Order::Exec || own.contains(CAP_SYS_ADMIN), "init needs privileges");
+    debug_assert!(
+        matches!(order, Order::Exec) || own.contains(CAP_SYS_ADMIN),
+        "init needs privileges"
+    );
     Capabilities {
         bounding: set(wanted.bounding()).intersection(own),
         effective: set(wanted.effective()).intersection(own),

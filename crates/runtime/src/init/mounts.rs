@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use linux::fs::{Mode, OFlags, Root};
 use linux::mount::{self, FsContext, MountAttr, Tree};
 use oci_spec::runtime::Mount;
+use rustix::fs::{AtFlags, Gid, Uid};
 
-use super::ContainerPlan;
+use super::{ContainerPlan, UserNamespace, user_namespace};
 use crate::failure::During;
 use crate::mount_options::MountOptions;
 use crate::shim::protocol::Failure;
@@ -27,7 +28,7 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 pub(super) struct Prepared<'a> {
     pub(super) mount: &'a Mount,
     pub(super) options: MountOptions,
-    /// The detached clone of a bind mount's source.
+    /// The detached clone of a bind mount's source, or an image's files.
     pub(super) source: Option<OwnedFd>,
     /// Sources of a cgroup mount without a cgroup namespace.
     pub(super) cgroup_sources: Vec<(PathBuf, OwnedFd)>,
@@ -53,12 +54,32 @@ pub(super) struct State {
 }
 
 /// Opens every bind mount's source.
-pub(super) fn prepare<'a>(plan: &ContainerPlan<'a>) -> Result<Vec<Prepared<'a>>, Failure> {
+pub(super) fn prepare<'a>(
+    plan: &ContainerPlan<'a>,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<Vec<Prepared<'a>>, Failure> {
     let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
-    mounts.iter().map(|mount| prepare_one(plan, mount)).collect()
+    mounts.iter().map(|mount| prepare_one(plan, mount, user_namespace)).collect()
 }
 
-fn prepare_one<'a>(plan: &ContainerPlan<'a>, mount: &'a Mount) -> Result<Prepared<'a>, Failure> {
+/// Puts the layers of every image mount together, once nothing that is mounted on the way can reach
+/// the host.
+pub(super) fn open_images(
+    plan: &ContainerPlan<'_>,
+    prepared: &mut [Prepared<'_>],
+    user_namespace: Option<&UserNamespace>,
+) -> Result<(), Failure> {
+    for image in prepared.iter_mut().filter(|prepared| image::is_image(prepared)) {
+        image.source = Some(image::open(image, plan.bundle, user_namespace)?);
+    }
+    Ok(())
+}
+
+fn prepare_one<'a>(
+    plan: &ContainerPlan<'a>,
+    mount: &'a Mount,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<Prepared<'a>, Failure> {
     let mut options = MountOptions::parse(mount.options().as_deref().unwrap_or_default())?;
     if options.bind.is_none() && mount.typ().as_deref() == Some("bind") {
         options.bind = Some(Tree::Single);
@@ -70,6 +91,14 @@ fn prepare_one<'a>(plan: &ContainerPlan<'a>, mount: &'a Mount) -> Result<Prepare
         let source = plan.bundle.join(source);
         let clone = clone_source(&source, tree)
             .during(|| failed(mount, &format!("open {}", source.display())))?;
+        if let Some(tree) = prepared.options.idmap {
+            let Some(namespace) = user_namespace else {
+                return Err(Failure::invalid(failed(mount, "idmap needs a user namespace")));
+            };
+            namespace
+                .map_mount(&clone, tree)
+                .map_err(|error| user_namespace::unsupported(&source, &error))?;
+        }
         prepared.source = Some(clone);
     } else if prepared.is_cgroup() && !plan.new_cgroup_namespace {
         prepared.cgroup_sources = cgroup::open_sources(plan)?;
@@ -127,7 +156,8 @@ fn clone_from_process(pid: u32, path: &Path, tree: Tree) -> io::Result<OwnedFd> 
 pub(super) fn attach(
     plan: &ContainerPlan<'_>,
     root: &Root,
-    prepared: Prepared<'_>,
+    mut prepared: Prepared<'_>,
+    user_namespace: Option<&UserNamespace>,
     state: &mut State,
 ) -> Result<(), Failure> {
     let mount = prepared.mount;
@@ -138,12 +168,19 @@ pub(super) fn attach(
         state.dev_is_bound |= mount.destination() == Path::new("/dev");
         return bind(root, &prepared, source);
     }
-    if image::is_image(&prepared) {
-        return bind(root, &prepared, &image::open(&prepared)?);
-    }
     let target = directory_for(root, &prepared)?;
+    if let Some(namespace) = user_namespace {
+        map_ids(&mut prepared, namespace)?;
+    }
     let made = new_file_system(&prepared, &target)
         .during(|| failed(mount, &format!("mount {}", prepared.kind())))?;
+    if let Some(namespace) = user_namespace.filter(|_| prepared.kind() == "devpts") {
+        // The kernel gives its root to the host's, whoever mounts it.
+        let (uid, gid) = namespace.root();
+        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::chownat(&made, "", owner.0, owner.1, AtFlags::EMPTY_PATH)
+            .during(|| failed(mount, "change owner"))?;
+    }
     mount::attach(&made, &target).during(|| failed(mount, "attach"))?;
     set_propagation(&made, &prepared)?;
     if prepared.options.copy_up {
@@ -153,6 +190,21 @@ pub(super) fn attach(
     }
     if prepared.kind() == "devpts" {
         state.devpts = Some(made);
+    }
+    Ok(())
+}
+
+/// Options name users and groups by the container's ids, the kernel wants the host's.
+fn map_ids(prepared: &mut Prepared<'_>, namespace: &UserNamespace) -> Result<(), Failure> {
+    for option in &mut prepared.options.data {
+        let Some((key, Ok(id))) = option.split_once('=').map(|(k, v)| (k, v.parse())) else {
+            continue;
+        };
+        *option = match key {
+            "uid" => format!("uid={}", namespace.uid(id)?),
+            "gid" => format!("gid={}", namespace.gid(id)?),
+            _ => continue,
+        };
     }
     Ok(())
 }

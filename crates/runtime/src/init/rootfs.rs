@@ -1,14 +1,15 @@
 //! The root file system: attached, made `/`, and finished.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use linux::fs::Root;
 use linux::mount::{self, MountAttr, Overlay, RDONLY, Tree};
 use rustix::fs::{Mode, OFlags};
 
-use super::ContainerPlan;
+use super::{ContainerPlan, UserNamespace};
 use crate::failure::During;
+use crate::hooks::{self, Moment};
 use crate::mount_options;
 use crate::shim::protocol::{Failure, Rootfs};
 
@@ -16,21 +17,46 @@ const MS_SLAVE: u64 = 1 << 19;
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Lets no mount of this namespace reach the host; the host's still come in.
-pub(super) fn isolate_mounts() -> Result<(), Failure> {
+pub(crate) fn isolate_mounts() -> Result<(), Failure> {
     let slash = rustix::fs::open("/", DIRECTORY, Mode::empty()).during(|| "open /".to_owned())?;
     let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
     mount::set_attr(slash.as_fd(), attr, Tree::Recursive).during(|| "make / rslave".to_owned())
 }
 
-/// Mounts the container's overlay detached.
-pub(crate) fn overlay(rootfs: &Rootfs) -> Result<OwnedFd, Failure> {
-    let overlay = Overlay {
+/// Mounts the container's overlay detached. With a user namespace this process has to have mounts
+/// of its own.
+pub(crate) fn overlay(
+    rootfs: &Rootfs,
+    bundle: &Path,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<OwnedFd, Failure> {
+    let what = || format!("mount overlay on {}", rootfs.upper.display());
+    let mut overlay = Overlay {
         lowers: rootfs.lowers.clone(),
         upper: Some(rootfs.upper.clone()),
         work: Some(rootfs.work.clone()),
         options: rootfs.mount_options.clone(),
     };
-    mount::overlay(&overlay).during(|| format!("mount overlay on {}", rootfs.upper.display()))
+    let Some(namespace) = user_namespace else { return mount::overlay(&overlay).during(what) };
+    // Overlayfs wants both in one mount, so their directory is mapped as a whole.
+    let (Some(own), Some(upper), Some(work)) =
+        (rootfs.upper.parent(), rootfs.upper.file_name(), rootfs.work.file_name())
+    else {
+        return Err(Failure::invalid("the writable layer has no directory of its own"));
+    };
+    if rootfs.work.parent() != Some(own) {
+        return Err(Failure::invalid("the writable layer and its work directory are apart"));
+    }
+    let layers: Vec<&Path> =
+        std::iter::once(own).chain(rootfs.lowers.iter().map(PathBuf::as_path)).collect();
+    namespace.with_layers(bundle, &layers, |mut places| {
+        let own = places.remove(0);
+        overlay.lowers = places;
+        overlay.upper = Some(own.join(upper));
+        overlay.work = Some(own.join(work));
+        // Overlayfs writes as who mounted it, who must be somebody in the mapped layers.
+        namespace.as_root(|| mount::overlay(&overlay).during(what))
+    })
 }
 
 /// Mounts the root over the bundle directory.
@@ -44,9 +70,15 @@ pub(super) fn attach(plan: &ContainerPlan<'_>) -> Result<Root, Failure> {
                 .during(|| format!("open rootfs {}", path.display()))?
         }
     };
-    let bundle = rustix::fs::open(plan.bundle, DIRECTORY, Mode::empty())
-        .during(|| format!("open {}", plan.bundle.display()))?;
-    mount::attach(&tree, &bundle).during(|| "attach rootfs".to_owned())?;
+    // Hooks look for the root and for the config, both in the bundle.
+    let place = if hooks::any(plan.spec, &[Moment::CreateContainer]) {
+        hooks::make_rootfs(plan.bundle)?
+    } else {
+        plan.bundle.to_owned()
+    };
+    let opened = rustix::fs::open(&place, DIRECTORY, Mode::empty())
+        .during(|| format!("open {}", place.display()))?;
+    mount::attach(&tree, &opened).during(|| "attach rootfs".to_owned())?;
     Ok(Root::from_fd(tree))
 }
 

@@ -110,7 +110,8 @@ pub(super) fn install(launch: &Launch<'_>) -> Result<(), Failure> {
     let Stdio::Pipes { stdin, stdout, stderr } = &launch.stdio else {
         return Err(Failure::other("the terminal was not opened"));
     };
-    let user = launch.process.user();
+    let user = launch.process.user().uid();
+    let user = launch.user_namespace.as_ref().map_or(Ok(user), |namespace| namespace.uid(user))?;
     for (stream, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         let stat = rustix::fs::fstat(stream).during(|| "stat stream".to_owned())?;
         let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
@@ -125,9 +126,9 @@ pub(super) fn install(launch: &Launch<'_>) -> Result<(), Failure> {
                     .during(|| "install stream".to_owned())?;
                 continue;
             }
-        } else if stat.st_uid != user.uid() {
+        } else if stat.st_uid != user {
             // The user must be able to open /dev/stdout again; the group stays (tty).
-            let owner = Some(Uid::from_raw(user.uid()));
+            let owner = Some(Uid::from_raw(user));
             let _ = rustix::fs::chownat(stream, "", owner, None::<Gid>, AtFlags::EMPTY_PATH);
         }
         linux::process::duplicate_to(stream.as_fd(), number)

@@ -7,6 +7,9 @@ use super::external::{self, External, Pending};
 use super::job::Job;
 use super::protocol::{ExecRequest, Failure, RuntimeConfig, ShimConfig};
 use super::server::{INIT, Server, not_running};
+use crate::failure::During;
+use crate::hooks::{self, Moment};
+use crate::init::UserNamespace;
 use crate::spawn::{
     Container, Exec, StreamSetup, Sync, cgroup_failure, read_sync, spawn_exec, spawn_init,
 };
@@ -102,11 +105,29 @@ impl Server {
                     }
                     self.devpts = fds.pop();
                 }
+                Some(Sync::Created) => {
+                    hooks::run(&self.subject(job.pid), Moment::Created)?;
+                    rustix::io::write(&sync, b"G").during(|| "let init go on".to_owned())?;
+                }
                 Some(Sync::Started) => return Ok(()),
                 Some(Sync::Failed(failure)) => return Err(failure),
                 // The socket blocks; nothing to read cannot be.
                 None => {}
             }
+        }
+    }
+
+    /// The container as hooks on this side see it.
+    pub(super) fn subject(&self, pid: u32) -> hooks::Subject<'_> {
+        let (spec, bundle) = (&self.spec, self.bundle.as_path());
+        hooks::Subject { spec, id: &self.config.container_id, bundle, pid }
+    }
+
+    /// Runs hooks whose failure changes nothing any more; an external runtime runs its own.
+    pub(super) fn run_late_hooks(&self, moment: Moment, pid: u32) -> Vec<String> {
+        match self.driver {
+            Driver::Builtin => hooks::run_all(&self.subject(pid), moment),
+            Driver::External(_) => Vec::new(),
         }
     }
 
@@ -129,6 +150,7 @@ impl Server {
             filter,
             devpts: devpts.and_then(Result::ok),
             setup,
+            user_namespace: UserNamespace::of_running(&self.spec, init.pid)?,
         })?;
         Ok(Made::Job(Job::new(spawned, terminal)))
     }

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio as Redirect};
 
-use linux::mount::{self, MountAttr, Tree};
+use linux::mount;
 use linux::namespace;
 use linux::process::{Pidfd, flags};
 use oci_spec::runtime::{Process, RootBuilder, Spec};
@@ -28,8 +28,6 @@ use crate::cgroup::Cgroup;
 use crate::failure::During;
 use crate::init::{self, Stdio};
 use crate::spawn::{StreamSetup, Streams, cgroup_failure};
-
-const MS_SLAVE: u64 = 1 << 19;
 
 /// An OCI runtime and the container it has.
 #[derive(Debug)]
@@ -126,18 +124,14 @@ impl External {
         let bundle = self.directory.parent().unwrap_or(Path::new("/"));
         namespace::unshare(flags::NEWNS).during(|| "unshare mount namespace".to_owned())?;
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let slash =
-            rustix::fs::open("/", directory, Mode::empty()).during(|| "open /".to_owned())?;
-        let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
-        mount::set_attr(slash.as_fd(), attr, Tree::Recursive)
-            .during(|| "make / rslave".to_owned())?;
+        init::isolate_mounts()?;
         let target = self.directory.join("rootfs");
         std::fs::create_dir_all(&target).during(|| format!("create {}", target.display()))?;
         let Some(rootfs) = &config.rootfs else {
             let path = spec.root().as_ref().map_or(Path::new("rootfs"), |root| root.path());
             return Ok(bundle.join(path));
         };
-        let tree = init::overlay(rootfs)?;
+        let tree = init::overlay(rootfs, bundle, None)?;
         let place = rustix::fs::open(&target, directory, Mode::empty())
             .during(|| format!("open {}", target.display()))?;
         mount::attach(tree, place).during(|| "attach rootfs".to_owned())?;

@@ -222,6 +222,5 @@ fn sockets() -> io::Result<resolver::Sockets> {
     // The shim is where the daemon was that started it.
     let shim = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
     let host = std::fs::File::open(format!("/proc/{}/ns/net", shim.as_raw_pid()))?.into();
-    let container = std::fs::File::open("/proc/self/ns/net")?.into();
-    Ok(resolver::Sockets { udp, tcp, host, container })
+    Ok(resolver::Sockets { udp, tcp, host })
 }

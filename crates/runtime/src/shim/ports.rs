@@ -16,7 +16,8 @@ pub(super) struct Ports(Vec<(HeldPort, OwnedFd)>);
 
 impl Ports {
     /// Keeps exactly `ports`: of those that are held already the sockets, and of those that came.
-    pub(super) fn keep(&mut self, ports: &[HeldPort], came: Vec<OwnedFd>) {
+    /// Answers those of which there is none.
+    pub(super) fn keep(&mut self, ports: &[HeldPort], came: Vec<OwnedFd>) -> BTreeSet<HeldPort> {
         let mut wanted: BTreeSet<HeldPort> = ports.iter().copied().collect();
         self.0.retain(|(port, _)| wanted.remove(port));
         for socket in came {
@@ -25,6 +26,7 @@ impl Ports {
                 self.0.push((port, socket));
             }
         }
+        wanted
     }
 
     /// Lets all of them go.
@@ -58,12 +60,15 @@ mod tests {
         let (first, second) = (port(&one), port(&two));
         let is_free = |port: HeldPort| TcpListener::bind(port.address).is_ok();
         let mut ports = Ports::default();
-        ports.keep(&[first], vec![one.into(), two.into()]);
+        let nothing = BTreeSet::new();
+        assert_eq!(ports.keep(&[first], vec![one.into(), two.into()]), nothing);
         assert!(!is_free(first) && is_free(second));
         // Named again it needs no other socket.
-        ports.keep(&[first, second], vec![TcpListener::bind(second.address).unwrap().into()]);
+        assert_eq!(ports.keep(&[first, second], Vec::new()), BTreeSet::from([second]));
+        let again = TcpListener::bind(second.address).unwrap().into();
+        assert_eq!(ports.keep(&[first, second], vec![again]), nothing);
         assert!(!is_free(first) && !is_free(second));
-        ports.keep(&[second], Vec::new());
+        assert_eq!(ports.keep(&[second], Vec::new()), nothing);
         assert!(is_free(first) && !is_free(second));
         ports.release();
         assert!(is_free(second));

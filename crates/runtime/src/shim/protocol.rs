@@ -239,7 +239,7 @@ pub enum Request {
     /// `<bundle>/resolver.json` says; that file is there already. A container that has the file
     /// when it starts is served from the beginning. Shims before this request do not know it.
     ServeNames,
-    /// Replies [`Empty`] when the shim keeps exactly these host ports bound, until the container
+    /// Replies [`Held`] when the shim keeps these host ports bound and no others, until the container
     /// ends: those that it has already, and the sockets that came as ancillary data (SCM_RIGHTS) of
     /// the blanks before this line. Shims before this request do not know it.
     HoldPorts {
@@ -446,6 +446,15 @@ pub struct ExecExit {
 pub struct Pids {
     /// Every process of the container, in the host's pid namespace, ascending.
     pub pids: Vec<u32>,
+}
+
+/// What is not as it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Ports that the shim does not keep: it has no socket of them, and none came. Earlier shims do
+    /// not say.
+    #[serde(default)]
+    pub missing: Vec<HeldPort>,
 }
 
 /// A reply with nothing to say.

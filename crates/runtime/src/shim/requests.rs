@@ -7,8 +7,8 @@ use super::driver::Made;
 use super::job::Job;
 use super::names::{self, Names};
 use super::protocol::{
-    Attached, ConsoleSize, Empty, ExecRequest, ExecStarted, Failure, Pids, Request, State, Streams,
-    VERSION,
+    Attached, ConsoleSize, Empty, ExecRequest, ExecStarted, Failure, Held, Pids, Request, State,
+    Streams, VERSION,
 };
 use super::server::{INIT, Server, not_running};
 use crate::failure::During;
@@ -67,8 +67,8 @@ impl Server {
             Request::HoldPorts { ports } => {
                 let came = self.connections.get_mut(&id).map(Connection::take_sockets);
                 let done = self.running().map(|()| {
-                    self.ports.keep(&ports, came.unwrap_or_default());
-                    Empty {}
+                    let missing = self.ports.keep(&ports, came.unwrap_or_default());
+                    Held { missing: missing.into_iter().collect() }
                 });
                 self.answer(id, done);
             }

@@ -31,6 +31,7 @@ use super::protocol::{
 use super::sink::Sink;
 use crate::cgroup::Cgroup;
 use crate::failure::chain;
+use crate::hooks::Moment;
 use crate::spawn::{Sync, read_sync};
 
 /// The job that is the container's init.
@@ -69,6 +70,8 @@ pub(crate) struct Server {
     pub(super) exited_at_ns: i64,
     pub(super) exit: Option<ExitInfo>,
     pub(super) paused: bool,
+    /// What went wrong without ending anything.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What a polled descriptor stands for.
@@ -409,6 +412,8 @@ impl Server {
                     Err(failure) => Some(failure),
                 }
             }
+            // Only init has hooks.
+            Ok(Some(Sync::Created)) => return,
             Ok(Some(Sync::Started)) => None,
             Ok(Some(Sync::Failed(failure))) | Err(failure) => Some(failure),
         };
@@ -472,7 +477,7 @@ impl Server {
         for (_, pending) in std::mem::take(&mut self.pending) {
             pending.abandon();
         }
-        let mut warnings = Vec::new();
+        let mut warnings = std::mem::take(&mut self.warnings);
         let oom_killed = self.cgroup.oom_kills() > 0;
         if let Err(failure) = self.driver.delete() {
             warnings.push(failure.message);
@@ -480,6 +485,7 @@ impl Server {
         if let Err(error) = self.cgroup.remove() {
             warnings.push(chain(&error));
         }
+        warnings.extend(self.run_late_hooks(Moment::Stopped, 0));
         let info = ExitInfo {
             version: VERSION,
             pid: self.started.pid,

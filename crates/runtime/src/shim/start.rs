@@ -19,6 +19,7 @@ use super::server::{INIT, Server, now_ns};
 use super::sink::Sink;
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::failure::During;
+use crate::hooks::Moment;
 use crate::spawn::cgroup_failure;
 
 /// Runs the shim of the container in `bundle` until that has ended; gives the exit code.
@@ -94,6 +95,7 @@ fn prepare(bundle: &Path) -> Result<Server, Failure> {
         exited_at_ns: 0,
         exit: None,
         paused: false,
+        warnings: Vec::new(),
         config,
     })
 }
@@ -111,6 +113,7 @@ fn start(server: &mut Server) -> Result<(), Failure> {
     let start_ticks = process::start_ticks(pid).during(|| format!("read /proc/{pid}/stat"))?;
     server.started = Started { pid, start_ticks, started_at_ns };
     let shim_pid = std::process::id();
+    server.warnings = server.run_late_hooks(Moment::Started, pid);
     let record = InitRecord { version: VERSION, shim_pid, pid, start_ticks, started_at_ns };
     write_json(&server.bundle.join(INIT_FILE), &record)
 }
@@ -124,6 +127,8 @@ fn undo(server: &mut Server) {
     }
     let _ = server.driver.delete();
     let _ = server.cgroup.remove();
+    // They may have to take back what earlier ones did.
+    let _ = server.run_late_hooks(Moment::Stopped, 0);
     for file in [SOCKET_FILE, INIT_FILE] {
         let _ = std::fs::remove_file(server.bundle.join(file));
     }

@@ -4,6 +4,7 @@
 
 mod differential;
 mod harness;
+mod hooks;
 mod lifecycle;
 mod names;
 mod security;

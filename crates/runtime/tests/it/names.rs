@@ -1,6 +1,5 @@
 //! Names: queries from inside the container's network, answered while no daemon is there.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -290,5 +289,11 @@ fn the_hosts_own_resolver_is_asked_in_the_hosts_network() {
     let pid = named.resolver();
     let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
     assert_ne!(network(&pid.to_string()), network("self"));
-    assert!(File::open(format!("/proc/{pid}/status")).is_ok());
+    // It has no right that its user id does not give, in any of its threads.
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+            assert!(status.contains(line), "{status}");
+        }
+    }
 }

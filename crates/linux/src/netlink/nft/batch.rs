@@ -2,12 +2,14 @@
 
 use std::io;
 
-use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
+use netlink_packet_core::{
+    DefaultNla, Emitable as _, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, Nla as _,
+};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, HookNumber, InetHookNumber,
-    ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags,
-    TableMessage,
+    ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription,
+    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
+    TableFlags, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -15,6 +17,7 @@ use netlink_packet_netfilter::{
 };
 
 use super::Expression;
+use super::expression::{be32, nested};
 use crate::netlink::socket::{Reply, Socket, append};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -22,6 +25,8 @@ const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const TABLE_OWNER: u32 = 2;
 /// 10,000 elements of a map take about 600 KB.
 const SEND_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// `NFTA_DATA_VALUE`.
+const DATA_VALUE: u16 = 1;
 /// An attribute's length has 16 bits; an element takes at most 80 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 800;
 
@@ -58,7 +63,24 @@ pub struct Map<'a> {
     pub key_bytes: u32,
     /// Type and bytes; `None`: a set.
     pub data: Option<(u32, u32)>,
+    /// Bytes of each part of a key whose elements are ranges, as they are in a packet; empty: they are
+    /// single keys. Looking one up takes as long however many there are, too.
+    pub parts: &'a [u32],
 }
+
+/// An element of a map or set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Element {
+    /// Its parts are padded to four bytes each.
+    pub key: Vec<u8>,
+    /// The last key of a range, part by part.
+    pub key_end: Option<Vec<u8>>,
+    /// Empty in a set.
+    pub data: Vec<u8>,
+}
+
+/// The first key of an element and, of a range, the last.
+pub type Keys = (Vec<u8>, Option<Vec<u8>>);
 
 /// Whether elements come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +125,12 @@ impl Batch {
             TableAttribute::Flags(TableFlags::from_bits_retain(TABLE_OWNER)),
         ];
         self.push(NfTablesMessage::NewTable(TableMessage { attributes }), NLM_F_CREATE);
+    }
+
+    /// Deletes the table with all that is in it.
+    pub fn delete_table(&mut self) {
+        let attributes = vec![TableAttribute::Name(self.table.clone())];
+        self.push(NfTablesMessage::DeleteTable(TableMessage { attributes }), 0);
     }
 
     /// Adds a chain, unless it is there; without a base it is only jumped to.
@@ -158,12 +186,18 @@ impl Batch {
             SetAttribute::KeyLen(map.key_bytes),
             SetAttribute::Id(self.maps),
         ];
+        let mut flags = SetFlags::empty();
         if let Some((data_type, data_bytes)) = map.data {
-            attributes.extend([
-                SetAttribute::Flags(SetFlags::Map),
-                SetAttribute::DataType(data_type),
-                SetAttribute::DataLen(data_bytes),
-            ]);
+            flags |= SetFlags::Map;
+            attributes.push(SetAttribute::DataType(data_type));
+            attributes.push(SetAttribute::DataLen(data_bytes));
+        }
+        if !map.parts.is_empty() {
+            flags |= SetFlags::Interval | SetFlags::Concat;
+            attributes.push(SetAttribute::Description(vec![concatenation(map.parts)]));
+        }
+        if !flags.is_empty() {
+            attributes.push(SetAttribute::Flags(flags));
         }
         self.push(NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE);
     }
@@ -175,15 +209,15 @@ impl Batch {
         self.push(NfTablesMessage::DeleteSetElement(SetElementMessage { attributes }), 0);
     }
 
-    /// Adds or deletes elements, those of a set without data. Adding one that is there with other data (EEXIST) or deleting one
+    /// Adds or deletes elements. Adding one that is there with other data (EEXIST) or deleting one
     /// that is not (ENOENT) fails the whole batch.
     pub fn change_elements<'a>(
         &mut self,
         change: ElementChange,
         map: &str,
-        elements: impl IntoIterator<Item = &'a (Vec<u8>, Vec<u8>)>,
+        elements: impl IntoIterator<Item = &'a Element>,
     ) {
-        let elements: Vec<_> = elements.into_iter().map(|(key, data)| element(key, data)).collect();
+        let elements: Vec<_> = elements.into_iter().map(element).collect();
         for elements in elements.chunks(ELEMENTS_PER_MESSAGE) {
             let attributes = vec![
                 SetElementList::Table(self.table.clone()),
@@ -205,10 +239,21 @@ impl Batch {
     }
 }
 
-fn element(key: &[u8], data: &[u8]) -> ListAttribute<SetElementAttribute> {
-    let mut parts = vec![SetElementAttribute::Key(DataAttribute::Value(key.to_vec()))];
+/// `NFTA_SET_DESC_CONCAT`: a list of `NFTA_SET_FIELD_LEN`.
+fn concatenation(parts: &[u32]) -> SetDescription {
+    const CONCAT: u16 = 2;
+    let length = |bytes: &u32| nested(1, vec![be32(1, *bytes)]);
+    SetDescription::Other(nested(CONCAT, parts.iter().map(length).collect()))
+}
+
+fn element(element: &Element) -> ListAttribute<SetElementAttribute> {
+    let Element { key, key_end, data } = element;
+    let mut parts = vec![SetElementAttribute::Key(DataAttribute::Value(key.clone()))];
+    if let Some(end) = key_end {
+        parts.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(DATA_VALUE, end.clone())]));
+    }
     if !data.is_empty() {
-        parts.push(SetElementAttribute::Data(DataAttribute::Value(data.to_vec())));
+        parts.push(SetElementAttribute::Data(DataAttribute::Value(data.clone())));
     }
     ListAttribute::Element(parts)
 }
@@ -345,11 +390,11 @@ impl Nftables {
         Ok(counts)
     }
 
-    /// Keys of a map's elements.
+    /// First and, of ranges, last keys of a map's elements.
     ///
     /// # Errors
     /// ENOENT without the table or the map.
-    pub fn keys(&mut self, table: &str, map: &str) -> io::Result<Vec<Vec<u8>>> {
+    pub fn keys(&mut self, table: &str, map: &str) -> io::Result<Vec<Keys>> {
         let attributes =
             vec![SetElementList::Table(table.to_owned()), SetElementList::Set(map.to_owned())];
         let message = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
@@ -398,7 +443,7 @@ fn chain_name(message: &NetfilterMessage, table: &str) -> Option<String> {
     })
 }
 
-fn keys_of(message: NetfilterMessage) -> Vec<Vec<u8>> {
+fn keys_of(message: NetfilterMessage) -> Vec<Keys> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(list)) = message.inner
     else {
         return Vec::new();
@@ -407,14 +452,25 @@ fn keys_of(message: NetfilterMessage) -> Vec<Vec<u8>> {
         SetElementList::Elements(elements) => elements,
         _ => Vec::new(),
     });
-    let key = |element| match element {
-        ListAttribute::Element(parts) => parts.into_iter().find_map(|part| match part {
-            SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key),
-            _ => None,
-        }),
-        _ => None,
+    let key = |element| {
+        let ListAttribute::Element(parts) = element else { return None };
+        let (mut first, mut last) = (None, None);
+        for part in parts {
+            match part {
+                SetElementAttribute::Key(DataAttribute::Value(key)) => first = Some(key),
+                SetElementAttribute::KeyEnd(parts) => last = parts.first().map(value_of),
+                _ => {}
+            }
+        }
+        Some((first?, last))
     };
     elements.filter_map(key).collect()
+}
+
+fn value_of(part: &DefaultNla) -> Vec<u8> {
+    let mut bytes = vec![0; part.value_len()];
+    part.emit_value(&mut bytes);
+    bytes
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {

@@ -112,6 +112,18 @@ impl Expression {
         ]
     }
 
+    /// `ip saddr . ip daddr . meta l4proto . th dport @SET`; needs [`Self::is_ipv4`] before it.
+    pub fn between(set: &str) -> Vec<Self> {
+        let address = |offset, register| payload(NETWORK_HEADER, offset, 4, register);
+        vec![
+            address(source_offset(Family::V4), FIRST),
+            address(destination_offset(Family::V4), FIRST + 1),
+            meta(META_L4PROTO, FIRST + 2),
+            payload(TRANSPORT_HEADER, PORT_DESTINATION_OFFSET, 2, FIRST + 3),
+            is_in(set),
+        ]
+    }
+
     /// `iifname NAME`.
     pub fn in_interface(name: &str) -> Vec<Self> {
         interface(META_IIFNAME, CMP_EQ, name)
@@ -221,6 +233,22 @@ impl Expression {
             lookup(map),
             dnat(family),
         ]
+    }
+
+    /// As [`Self::dnat_by_port`] with a map of ranges to addresses: the port stays as it is.
+    pub fn dnat_by_port_range(family: Family, map: &str) -> Vec<Self> {
+        let mut rule = Self::dnat_by_port(family, map);
+        rule.pop();
+        rule.push(dnat_address(family));
+        rule
+    }
+
+    /// As [`Self::dnat_by_address_and_port`], likewise.
+    pub fn dnat_by_address_and_port_range(family: Family, map: &str) -> Vec<Self> {
+        let mut rule = Self::dnat_by_address_and_port(family, map);
+        rule.pop();
+        rule.push(dnat_address(family));
+        rule
     }
 
     /// `masquerade`.
@@ -370,8 +398,14 @@ fn is_in(set: &str) -> Expression {
     expression("lookup", vec![string(1, set), be32(2, FIRST)])
 }
 
+const NAT_DNAT: u32 = 1;
+
+fn dnat_address(family: Family) -> Expression {
+    let family = be32(2, u32::from(nfproto(family)));
+    expression("nat", vec![be32(1, NAT_DNAT), family, be32(3, FIRST)])
+}
+
 fn dnat(family: Family) -> Expression {
-    const NAT_DNAT: u32 = 1;
     expression(
         "nat",
         vec![
@@ -390,7 +424,7 @@ fn expression(name: &str, attributes: Vec<DefaultNla>) -> Expression {
     }))
 }
 
-fn be32(kind: u16, value: u32) -> DefaultNla {
+pub(super) fn be32(kind: u16, value: u32) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().to_vec())
 }
 
@@ -403,7 +437,7 @@ fn value(kind: u16, bytes: &[u8]) -> DefaultNla {
     nested(kind, vec![DefaultNla::new(1, bytes.to_vec())])
 }
 
-fn nested(kind: u16, parts: Vec<DefaultNla>) -> DefaultNla {
+pub(super) fn nested(kind: u16, parts: Vec<DefaultNla>) -> DefaultNla {
     let mut bytes = vec![0; parts.as_slice().buffer_len()];
     parts.as_slice().emit(&mut bytes);
     DefaultNla::new(kind | NLA_F_NESTED, bytes)

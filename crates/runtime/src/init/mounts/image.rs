@@ -1,12 +1,12 @@
 //! Image mounts: the layers of an image, read-only, or one path in them.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use linux::fs::{Mode, OFlags, Root};
 use linux::mount::{self, Overlay, Tree};
 
-use super::{Prepared, failed};
+use super::{Prepared, UserNamespace, failed};
 use crate::failure::During;
 use crate::shim::protocol::Failure;
 
@@ -22,13 +22,26 @@ pub(super) fn is_image(prepared: &Prepared<'_>) -> bool {
 }
 
 /// Makes what is to be attached.
-pub(super) fn open(prepared: &Prepared<'_>) -> Result<OwnedFd, Failure> {
+pub(super) fn open(
+    prepared: &Prepared<'_>,
+    bundle: &Path,
+    user_namespace: Option<&UserNamespace>,
+) -> Result<OwnedFd, Failure> {
     let mount = prepared.mount;
     let options = &prepared.options.data;
     let values = |key: &'static str| options.iter().filter_map(move |it| it.strip_prefix(key));
     let lowers: Vec<PathBuf> = values(LAYER).map(PathBuf::from).collect();
-    let overlay = Overlay { lowers: lowers.clone(), ..Overlay::default() };
-    let tree = mount::overlay(&overlay).during(|| failed(mount, "mount the image's layers"))?;
+    let overlay = |lowers: Vec<PathBuf>| {
+        let overlay = Overlay { lowers, ..Overlay::default() };
+        mount::overlay(&overlay).during(|| failed(mount, "mount the image's layers"))
+    };
+    let tree = match user_namespace {
+        None => overlay(lowers.clone())?,
+        Some(namespace) => {
+            let layers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+            namespace.with_layers(bundle, &layers, overlay)?
+        }
+    };
     let (Some(subpath), Some(bottom)) = (values(SUBPATH).next(), lowers.last()) else {
         return Ok(tree);
     };
