@@ -14,6 +14,7 @@
 
 pub mod archive;
 mod commit;
+mod compression;
 mod config;
 mod digest;
 mod error;
@@ -28,6 +29,7 @@ mod save;
 mod store;
 mod types;
 
+pub use compression::{Decompressed, decompressed};
 pub use config::*;
 pub use digest::{Digest, Hasher, ImageId};
 pub use error::{Error, ErrorKind, Result};

@@ -126,3 +126,16 @@ fn numbers_are_read_in_all_notations() {
     assert_eq!(header::number(b"12x"), None);
     assert_eq!(header::number(&[0x80 | 0x3f; 12]), None);
 }
+
+#[test]
+fn what_the_fuzzer_kept_is_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/archive");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let mut reader = ArchiveReader::new(bytes.as_slice(), NoRecorder);
+        while let Ok(Some(_)) = reader.next_entry() {
+            let _ = reader.read_content(1 << 16);
+        }
+        let _ = reader.finish();
+    }
+}

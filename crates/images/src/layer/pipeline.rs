@@ -7,69 +7,11 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
+use crate::compression::decompressed;
 use crate::{Digest, Error, Hasher, Result};
 
 const CHUNK: usize = 256 << 10;
 const QUEUE: usize = 8;
-
-/// How an archive is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-/// Recognizes compression by the first bytes; a name or media type is only somebody's word.
-///
-/// # Errors
-/// `InvalidArchive` for the kinds that are known but not supported.
-pub(crate) fn detect(start: &[u8]) -> Result<Compression> {
-    let unsupported = |name| {
-        Err(Error::InvalidArchive(format!(
-            "{name} compression is not supported; decompress it first"
-        )))
-    };
-    match start {
-        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => unsupported("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz"),
-        // A zstd frame may be preceded by a skippable one.
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
-        _ => Ok(Compression::None),
-    }
-}
-
-/// Returns a reader of the decompressed bytes.
-///
-/// # Errors
-/// See [`detect`]; also when the input cannot be read.
-pub(crate) fn decompressed<'a>(
-    mut input: impl BufRead + Send + 'a,
-) -> Result<Box<dyn Read + Send + 'a>> {
-    let start = peek(&mut input)?;
-    Ok(match detect(&start)? {
-        Compression::None => Box::new(io::Cursor::new(start).chain(input)),
-        Compression::Gzip => {
-            let input = io::Cursor::new(start).chain(input);
-            Box::new(flate2::bufread::MultiGzDecoder::new(input))
-        }
-        Compression::Zstd => {
-            let input = io::Cursor::new(start).chain(input);
-            let decoder = zstd::stream::read::Decoder::with_buffer(input)
-                .map_err(|source| Error::Internal(format!("zstd: {source}")))?;
-            Box::new(decoder)
-        }
-    })
-}
-
-/// Takes the first bytes off the input; short only at its end.
-fn peek(input: &mut impl Read) -> Result<Vec<u8>> {
-    let mut start = Vec::new();
-    input.take(6).read_to_end(&mut start).map_err(Error::ReadInput)?;
-    Ok(start)
-}
 
 /// Runs `consume` on the decompressed bytes of `input` and returns its result with the digest and the
 /// number of the bytes. What `consume` leaves unread is not hashed.

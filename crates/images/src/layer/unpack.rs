@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufRead;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -46,7 +47,22 @@ impl Recorder for Record {
 /// # Errors
 /// `InvalidArchive` and `InvalidEntry` for the archive's faults, `DiskFull`, `Io`.
 pub(crate) fn unpack(input: impl BufRead, layer: &Path, record: Record) -> Result<u64> {
+    unpack_given(input, layer, record, &|_| None)
+}
+
+/// The same where some of the files are on the disk already: `give` opens what is to be at a path, with
+/// the content and all attributes that the archive says. It becomes the layer's own by a link.
+///
+/// # Errors
+/// As [`unpack`].
+pub(crate) fn unpack_given(
+    input: impl BufRead,
+    layer: &Path,
+    record: Record,
+    give: &dyn Fn(&[u8]) -> Option<OwnedFd>,
+) -> Result<u64> {
     let mut unpacker = Unpacker {
+        give,
         tree: Tree::open(&layer.join("diff"))?,
         layer,
         size: 0,
@@ -65,6 +81,7 @@ pub(crate) fn unpack(input: impl BufRead, layer: &Path, record: Record) -> Resul
 }
 
 struct Unpacker<'a> {
+    give: &'a dyn Fn(&[u8]) -> Option<OwnedFd>,
     tree: Tree,
     layer: &'a Path,
     size: u64,
@@ -219,6 +236,9 @@ impl Unpacker<'_> {
         entry: &Entry,
         reader: &mut ArchiveReader<R, Record>,
     ) -> Result<()> {
+        if entry.sparse.is_none() && self.link_given(path, entry, reader)? {
+            return Ok(());
+        }
         let name = path.split().1;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -243,7 +263,44 @@ impl Unpacker<'_> {
             .map_err(|source| self.tree.fail(path.bytes(), "set attributes of", source))
     }
 
-    fn number(&mut self, path: &LayerPath, file: &File) -> Result<()> {
+    /// Takes a file that is there already; tells whether there was one.
+    fn link_given<R: BufRead>(
+        &mut self,
+        path: &LayerPath,
+        entry: &Entry,
+        reader: &mut ArchiveReader<R, Record>,
+    ) -> Result<bool> {
+        let Some(given) = (self.give)(path.bytes()) else { return Ok(false) };
+        let parent = self.tree.parent(path)?;
+        let linked =
+            rustix::fs::linkat(&given, "", parent, path.split().1, AtFlags::EMPTY_PATH).is_ok();
+        // On another file system, or with too many names: its content is in the archive as well.
+        if !linked {
+            return Ok(false);
+        }
+        if entry.payload > 0 {
+            self.number(path, given)?;
+        }
+        let mut left = entry.size;
+        while left > 0 {
+            let length = reader.content()?.len();
+            if length == 0 {
+                return Err(too_short(path));
+            }
+            reader.consume(length);
+            left = left.saturating_sub(length as u64);
+        }
+        if let Record::Recipe(recipe) = &mut reader.recorder
+            && entry.size > 0
+        {
+            let whole = Extent { offset: 0, length: entry.size };
+            recipe.content(path.bytes(), self.files.len() as u64, whole)?;
+        }
+        self.size += entry.payload;
+        Ok(true)
+    }
+
+    fn number(&mut self, path: &LayerPath, file: impl AsFd) -> Result<()> {
         if self.recording {
             let stat = rustix::fs::fstat(file)
                 .map_err(|source| self.tree.fail(path.bytes(), "stat", source))?;
@@ -264,10 +321,7 @@ impl Unpacker<'_> {
         while done < extent.length {
             let piece = reader.content()?;
             if piece.is_empty() {
-                return Err(Error::entry(
-                    path.bytes(),
-                    "its content is shorter than its header says",
-                ));
+                return Err(too_short(path));
             }
             let left = usize::try_from(extent.length - done).unwrap_or(usize::MAX);
             let length = piece.len().min(left);
@@ -292,7 +346,7 @@ impl Unpacker<'_> {
         let name = target.split().1;
         let dir = self.tree.existing_parent(&target)?;
         let dir = dir.ok_or_else(|| wrong("its target is not in the archive"))?;
-        let stat = tree::existing(std::os::fd::AsFd::as_fd(&dir), name)
+        let stat = tree::existing(dir.as_fd(), name)
             .map_err(|source| self.tree.fail(target.bytes(), "stat", source))?;
         match stat {
             None => return Err(wrong("its target is not in the archive")),
@@ -336,6 +390,10 @@ impl Unpacker<'_> {
             source => self.tree.fail(path.bytes(), "create", source),
         })
     }
+}
+
+fn too_short(path: &LayerPath) -> Error {
+    Error::entry(path.bytes(), "its content is shorter than its header says")
 }
 
 #[cfg(test)]

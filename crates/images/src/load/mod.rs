@@ -11,7 +11,7 @@ use std::thread;
 
 use self::contents::Contents;
 use self::layout::Planned;
-use crate::layer::pipeline;
+use crate::compression::decompressed;
 use crate::store::Store;
 use crate::store::layers::UnpackedLayer;
 use crate::{
@@ -33,7 +33,7 @@ impl Store {
         archive: impl Read + Send,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Loaded>> {
-        let archive = pipeline::decompressed(BufReader::with_capacity(256 << 10, archive))?;
+        let archive = Box::new(decompressed(BufReader::with_capacity(256 << 10, archive))?);
         let mut contents = Contents::read(self, archive, progress)?;
         let planned = layout::plan(&contents)?;
         let mut loaded = Vec::new();

@@ -113,3 +113,14 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_fuzzer_kept_is_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/reference");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let Ok(reference) = Reference::parse(&String::from_utf8_lossy(&bytes)) else { continue };
+        let again = Reference::parse(&reference.canonical()).unwrap();
+        assert_eq!(again.canonical(), reference.canonical());
+    }
+}

@@ -20,6 +20,8 @@ pub struct Fetched {
     pub name: String,
     /// Its length, if the server tells.
     pub length: Option<u64>,
+    /// When it was changed last, if the server tells, in seconds since the epoch.
+    pub modified_at: Option<i64>,
     /// Its bytes. A pause beyond the idle time is an error.
     pub bytes: BoxStream<'static, io::Result<Bytes>>,
 }
@@ -56,6 +58,11 @@ impl Registry {
             return Err(ApiError::from_body(status, name, &body).into());
         }
         let length = response.content_length();
+        let modified_at = response
+            .headers()
+            .get(reqwest::header::LAST_MODIFIED)
+            .and_then(|value| jiff::fmt::rfc2822::parse(value.to_str().ok()?).ok())
+            .map(|time| time.timestamp().as_second());
         let failed = name.clone();
         let bytes = response
             .bytes_stream()
@@ -63,6 +70,7 @@ impl Registry {
         Ok(Fetched {
             name: name.trim_start_matches("GET ").to_owned(),
             length,
+            modified_at,
             bytes: bytes.boxed(),
         })
     }

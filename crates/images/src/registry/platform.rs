@@ -21,7 +21,7 @@ pub struct Platform {
 /// A platform text that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?}: invalid platform: expected os, architecture, os/architecture or os/architecture/variant"
+    "{0:?}: invalid platform: expected a known os or architecture, os/architecture or os/architecture/variant"
 )]
 pub struct InvalidPlatform(String);
 
@@ -49,7 +49,9 @@ impl Platform {
         let host = Self::host();
         let platform = match *parts.as_slice() {
             [os] if is_os(os) => Self::new(os, &host.architecture, &host.variant),
-            [architecture] => Self::new(&host.os, architecture, ""),
+            [architecture] if is_architecture(architecture) => {
+                Self::new(&host.os, architecture, "")
+            }
             [os, architecture] => Self::new(os, architecture, ""),
             [os, architecture, variant] => Self::new(os, architecture, variant),
             _ => return Err(InvalidPlatform(text.to_owned())),
@@ -148,6 +150,29 @@ fn level(variant: &str, default: u8) -> u8 {
         .strip_prefix('v')
         .and_then(|digits| digits.parse::<u8>().ok())
         .map_or(default, |level| level.min(9))
+}
+
+/// A single word that is no operating system must be one of these, or a typing error would be looked
+/// for in registries.
+fn is_architecture(text: &str) -> bool {
+    let normal = Platform::new("linux", text, "").normalized();
+    matches!(
+        normal.architecture.as_str(),
+        "386"
+            | "amd64"
+            | "arm"
+            | "arm64"
+            | "loong64"
+            | "mips"
+            | "mips64"
+            | "mips64le"
+            | "mipsle"
+            | "ppc64"
+            | "ppc64le"
+            | "riscv64"
+            | "s390x"
+            | "wasm"
+    )
 }
 
 fn is_os(text: &str) -> bool {

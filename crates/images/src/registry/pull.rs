@@ -131,6 +131,10 @@ impl Registry {
         report: Report<'_>,
     ) -> Result<Pulled, RegistryError> {
         let wanted = options.platform.clone().unwrap_or_else(Platform::host);
+        if let Some(pulled) = self.unchanged(repository, reference, &wanted).await? {
+            report(pulling(reference));
+            return Ok(pulled);
+        }
         let chosen = choose_image(repository, reference, &wanted, report).await?;
         let (config_bytes, known) = self.config_of(repository, &chosen.image).await?;
         let config = ImageConfig::parse(&config_bytes)?;
@@ -156,6 +160,35 @@ impl Registry {
         let id = ImageId::of_config(&config_bytes);
         let newer = self.register(reference, &chosen, config_bytes, layers).await?;
         Ok(Pulled { reference: reference.clone(), id, digest: chosen.digest, newer })
+    }
+
+    /// Returns what the tag means here if it still means that there. Registries count the manifests
+    /// they hand out, and refuse who took too many; to ask for a digest costs nothing.
+    async fn unchanged(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        wanted: &Platform,
+    ) -> Result<Option<Pulled>, RegistryError> {
+        if reference.digest().is_some() {
+            return Ok(None);
+        }
+        let (store, name) = (self.store.clone(), reference.to_string());
+        let here =
+            blocking(move || Ok(store.resolve(&name).and_then(|id| store.inspect(&id)).ok()));
+        let Some(here) = here.await? else { return Ok(None) };
+        if wanted.rank(&platform(&here.config)) != Some(0) {
+            return Ok(None);
+        }
+        // Whatever is the matter, the request for the manifest will tell.
+        let Some(digest) = repository.digest(reference).await else { return Ok(None) };
+        let unchanged = here.repo_digests.contains(&reference.with_digest(digest).to_string());
+        Ok(unchanged.then(|| Pulled {
+            reference: reference.clone(),
+            id: here.id,
+            digest,
+            newer: false,
+        }))
     }
 
     /// Returns the config's bytes, and whether they are from the store because the image is here already.
@@ -342,9 +375,7 @@ async fn choose_image(
 ) -> Result<Chosen, RegistryError> {
     let Fetched { mut manifest, digest } = repository.manifest(reference).await?;
     // Only now: a failure before the first message becomes the status of the whole request.
-    let what = reference.digest().map(|digest| digest.to_string());
-    let what = what.or_else(|| reference.tag().map(str::to_owned));
-    report(Progress::Status { status: format!("Pulling from {}", reference.path()), id: what });
+    report(pulling(reference));
     for _ in 0..=MAX_INDEX_DEPTH {
         match Kind::parse(&manifest.bytes, &manifest.media_type, &reference.to_string())? {
             Kind::Image(image) => return Ok(Chosen { image, manifest, digest }),
@@ -367,11 +398,10 @@ fn check_platform(
     wanted: &Platform,
     reference: &Reference,
 ) -> Result<(), RegistryError> {
-    let actual = Platform {
-        architecture: config.architecture.clone(),
-        os: if config.os.is_empty() { wanted.os.clone() } else { config.os.clone() },
-        variant: config.variant.clone(),
-    };
+    let mut actual = platform(config);
+    if actual.os.is_empty() {
+        actual.os.clone_from(&wanted.os);
+    }
     if actual.architecture.is_empty() || wanted.rank(&actual).is_some() {
         return Ok(());
     }
@@ -380,6 +410,20 @@ fn check_platform(
         wanted: wanted.to_string(),
         actual: super::error::printable(&actual.to_string()),
     })
+}
+
+fn platform(config: &ImageConfig) -> Platform {
+    Platform {
+        architecture: config.architecture.clone(),
+        os: config.os.clone(),
+        variant: config.variant.clone(),
+    }
+}
+
+fn pulling(reference: &Reference) -> Progress {
+    let what = reference.digest().map(|digest| digest.to_string());
+    let what = what.or_else(|| reference.tag().map(str::to_owned));
+    Progress::Status { status: format!("Pulling from {}", reference.path()), id: what }
 }
 
 fn status(status: String) -> Progress {

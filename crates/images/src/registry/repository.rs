@@ -1,7 +1,7 @@
 //! Reading one repository: manifests, small blobs, tags.
 
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LINK};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LINK};
 use serde::Deserialize;
 
 use super::config::RegistryConfig;
@@ -92,6 +92,16 @@ impl Repository {
         let media_type =
             media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         Ok(Fetched { manifest: Manifest { media_type: media_type.to_owned(), bytes }, digest })
+    }
+
+    /// Asks for the digest of what a tag names. `None` when the registry does not say, or refuses.
+    pub(crate) async fn digest(&self, reference: &Reference) -> Option<Digest> {
+        let url = self.url(&format!("manifests/{}", reference.tag().unwrap_or("latest")));
+        let reply = self.session.send(Method::HEAD, &url, &self.scope, |request| {
+            ACCEPTED.iter().fold(request, |request, kind| request.header(ACCEPT, *kind))
+        });
+        let reply = reply.await.ok().filter(|reply| reply.status().is_success())?;
+        promised_digest(reply.headers())
     }
 
     /// Fetches a small blob into memory and verifies it.

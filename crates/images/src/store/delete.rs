@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Directories nested deeper than this are moved up before they are deleted.
 const MAX_DEPTH: usize = 64;
 
-/// Deletes a file or tree; fine if there is none.
+/// Deletes a file or tree; fine if there is none, or if somebody else deletes it at the same time.
 pub(crate) fn delete(path: &Path) -> Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::io("delete", path, io::Error::from(io::ErrorKind::InvalidInput)));
@@ -33,7 +33,11 @@ pub(crate) fn delete_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error),
     }
-    let top = open_dir(parent, name)?;
+    let top = match open_dir(parent, name) {
+        // Somebody else deletes it too.
+        Err(Errno::NOENT) => return Ok(()),
+        top => top?,
+    };
     let mut moved = 0;
     loop {
         empty_dir(&top, &top, MAX_DEPTH, &mut moved)?;
@@ -52,7 +56,11 @@ fn open_dir(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 fn empty_dir(top: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> Result<(), Errno> {
-    for name in names(dir)? {
+    let names = match names(dir) {
+        Err(Errno::NOENT) => return Ok(()),
+        names => names?,
+    };
+    for name in names {
         match rustix::fs::unlinkat(dir, &name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => continue,
             Err(Errno::ISDIR | Errno::PERM) => {}
@@ -63,12 +71,15 @@ fn empty_dir(top: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> Res
             let aside = format!(".deleting-{}-{moved}", rustix::process::getpid().as_raw_nonzero());
             match rustix::fs::renameat(dir, &name, top, &aside) {
                 // Left from an earlier, interrupted deletion: the next round gets it.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => continue,
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => continue,
                 result => result?,
             }
             continue;
         }
-        let child = open_dir(dir, &name)?;
+        let child = match open_dir(dir, &name) {
+            Err(Errno::NOENT) => continue,
+            child => child?,
+        };
         empty_dir(top, &child, depth - 1, moved)?;
         match rustix::fs::unlinkat(dir, &name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}

@@ -10,7 +10,7 @@ use redb::WriteTransaction;
 
 use super::database::{self, CONFIGS, IMAGES, ImageRecord, LAYERS, LayerRecord, Read as _};
 use super::rw::entries;
-use super::{State, Store, delete};
+use super::{State, Store, delete, quota};
 use crate::{Digest, Error, Hasher, ImageId, Result};
 
 /// Downloads that nobody resumed for so long are given up.
@@ -26,9 +26,10 @@ pub struct Fault {
 }
 
 impl Store {
-    /// Removes everything that no metadata names. Directories of layers may hold a lot: they are
-    /// only listed here, and deleted by a thread that [`Store::wait_swept`] waits for.
-    pub(crate) fn collect_garbage(&self) -> Result<()> {
+    /// Removes everything that no metadata names, and writable layers that are half deleted. Directories
+    /// may hold a lot: they are only listed here, and deleted by a thread that [`Store::wait_swept`]
+    /// waits for.
+    pub(crate) fn collect_garbage(&self, half_deleted: Vec<PathBuf>) -> Result<()> {
         let write = self.write()?;
         let mut blobs = Vec::new();
         let mut candidates = Vec::new();
@@ -49,7 +50,7 @@ impl Store {
         for blob in blobs {
             self.delete_blob(&blob.digest)?;
         }
-        self.sweep(self.strays()?)?;
+        self.sweep(self.strays()?, half_deleted)?;
         self.give_up_downloads(SystemTime::now())
     }
 
@@ -127,17 +128,20 @@ impl Store {
     }
 
     /// Deletes directories without anybody waiting.
-    fn sweep(&self, directories: Vec<PathBuf>) -> Result<()> {
-        if directories.is_empty() {
+    fn sweep(&self, layers: Vec<PathBuf>, writable: Vec<PathBuf>) -> Result<()> {
+        if layers.is_empty() && writable.is_empty() {
             return Ok(());
         }
+        let paths = self.paths().clone();
         let thread = std::thread::Builder::new().name("sweep".to_owned()).spawn(move || {
-            for path in directories {
-                // Found again at the next open.
-                if let Err(error) = delete::delete(&path) {
+            // What fails is found again at the next open.
+            let told = |path: &Path, result: Result<()>| {
+                if let Err(error) = result {
                     tracing::warn!(path = %path.display(), %error, "leftover not deleted");
                 }
-            }
+            };
+            layers.iter().for_each(|path| told(path, delete::delete(path)));
+            writable.iter().for_each(|path| told(path, quota::delete_rw(&paths, path)));
         });
         let thread = thread.map_err(|source| {
             Error::io("start the thread that cleans", &self.paths().layers, source)

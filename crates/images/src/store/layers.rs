@@ -163,15 +163,24 @@ impl Store {
         let dir = &staged.dir;
         let (size, hashed) =
             pipeline::run(input, move |archive| unpack::unpack(archive, dir, record))?;
-        let pin = self.pin(hashed.digest);
-        Ok(UnpackedLayer {
+        Ok(self.unpacked(staged, size, &hashed))
+    }
+
+    /// A layer of which no blob is kept.
+    pub(super) fn unpacked(
+        &self,
+        staged: Staged,
+        size: u64,
+        hashed: &pipeline::Hashed,
+    ) -> UnpackedLayer {
+        UnpackedLayer {
             diff_id: hashed.digest,
             size,
             archive_size: hashed.size,
             blob: None,
             staged: Some(staged),
-            _pins: vec![pin],
-        })
+            _pins: vec![self.pin(hashed.digest)],
+        }
     }
 
     /// Makes an empty staging directory.
@@ -227,7 +236,7 @@ impl Store {
         match &record.blob {
             Some(blob) if self.blob_exists(&blob.digest) => {
                 let file = io::BufReader::with_capacity(256 << 10, self.open_blob(&blob.digest)?);
-                pipeline::decompressed(file)
+                Ok(Box::new(crate::compression::decompressed(file)?))
             }
             _ => Ok(Box::new(RecipeReader::open(&self.paths().layer(&record.cache_id))?)),
         }

@@ -8,6 +8,7 @@ mod gc;
 pub(crate) mod layers;
 mod list;
 pub(crate) mod names;
+mod quota;
 mod register;
 mod remove;
 mod rw;
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     /// Deletes what was found to be garbage at open. Held only to put or take the handle.
     sweep: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Held while a container's layer gets a project of the file system.
+    projects: Mutex<()>,
 }
 
 /// What is in use now and must not be removed although no image refers to it.
@@ -115,11 +118,16 @@ impl Store {
         let paths = Paths::new(data_root);
         paths.create()?;
         let database = database::Handle::open(data_root.join("images.redb"))?;
-        let rw = rw::recorded(&paths)?;
+        let rw::Recorded { rw, half_deleted } = rw::recorded(&paths)?;
+        if let Err(error) = quota::sweep(&paths) {
+            // Numbers that stay taken are passed over.
+            tracing::warn!(path = %paths.rw.display(), %error, "quotas not swept");
+        }
         let state = Mutex::new(State { rw, ..State::default() });
         let sweep = Mutex::default();
-        let store = Self(Arc::new(Inner { paths, database, state, sweep }));
-        store.collect_garbage()?;
+        let projects = Mutex::default();
+        let store = Self(Arc::new(Inner { paths, database, state, sweep, projects }));
+        store.collect_garbage(half_deleted)?;
         Ok(store)
     }
 

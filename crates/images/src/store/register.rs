@@ -26,8 +26,12 @@ impl Store {
         self.make_durable(&image.layers)?;
         let id = ImageId::of_config(&image.config);
         let write = self.write()?;
+        let mut moved = false;
         for layer in &mut image.layers {
-            self.register_layer(&write, layer)?;
+            moved |= self.register_layer(&write, layer)?;
+        }
+        if moved {
+            sync_dir(&self.paths().layers)?;
         }
         self.write_image(&write, &id, &image, &config)?;
         write.commit().map_err(Error::database)?;
@@ -58,11 +62,12 @@ impl Store {
         Ok(())
     }
 
+    /// Gives a layer its place; tells whether its directory moved there, which is not on the disk yet.
     pub(super) fn register_layer(
         &self,
         write: &WriteTransaction,
         layer: &mut UnpackedLayer,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let key = layer.diff_id.to_string();
         let blob = layer.blob.clone().filter(|blob| self.blob_exists(&blob.digest));
         if let Some(mut record) = write.layer(&layer.diff_id)? {
@@ -70,7 +75,7 @@ impl Store {
                 record.blob = blob;
                 database::put_record(write, LAYERS, &key, &record)?;
             }
-            return Ok(());
+            return Ok(false);
         }
         let Some(staged) = &mut layer.staged else {
             return Err(Error::NoSuchContent(layer.diff_id));
@@ -79,14 +84,14 @@ impl Store {
         std::fs::rename(&staged.dir, &dir)
             .map_err(|source| Error::io("rename", &staged.dir, source))?;
         staged.dir = dir;
-        sync_dir(&self.paths().layers)?;
         let record = LayerRecord {
             cache_id: staged.cache_id.clone(),
             size: layer.size,
             archive_size: layer.archive_size,
             blob,
         };
-        database::put_record(write, LAYERS, &key, &record)
+        database::put_record(write, LAYERS, &key, &record)?;
+        Ok(true)
     }
 
     fn write_image(

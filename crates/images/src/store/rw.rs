@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::database::Read as _;
-use super::{Paths, State, Store, delete, skeleton};
+use super::{Paths, State, Store, quota, skeleton};
 use crate::{Digest, Error, ImageId, Result, RwLayer};
 
 /// The prefix of writable layers on their way out.
@@ -149,7 +149,7 @@ impl Store {
         let paths = self.paths();
         let dir = paths.rw.join(container_id);
         let aside = paths.rw.join(format!("{REMOVING}{container_id}"));
-        delete::delete(&aside)?;
+        quota::delete_rw(paths, &aside)?;
         match std::fs::rename(&dir, &aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("rename", dir, error));
@@ -157,7 +157,7 @@ impl Store {
             _ => {}
         }
         let diff_ids = self.state().rw.remove(container_id).unwrap_or_default();
-        delete::delete(&aside)?;
+        quota::delete_rw(paths, &aside)?;
         self.release_layers(&diff_ids)
     }
 }
@@ -190,10 +190,18 @@ fn check_id(container_id: &str) -> Result<()> {
     Err(Error::InvalidParameter(format!("{container_id:?} is not a container id")))
 }
 
+/// The writable layers that an open finds.
+#[derive(Default)]
+pub(crate) struct Recorded {
+    /// Layers under each, lowest first.
+    pub(crate) rw: HashMap<String, Vec<Digest>>,
+    /// Those whose deletion was begun: the rest may be a lot, and nobody waits for it.
+    pub(crate) half_deleted: Vec<PathBuf>,
+}
+
 /// Reads which layers each container has, and removes writable layers that are not whole.
-pub(crate) fn recorded(paths: &Paths) -> Result<HashMap<String, Vec<Digest>>> {
-    let mut recorded = HashMap::new();
-    let mut halves = Vec::new();
+pub(crate) fn recorded(paths: &Paths) -> Result<Recorded> {
+    let mut recorded = Recorded::default();
     for dir in entries(&paths.rw)? {
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
@@ -203,25 +211,15 @@ pub(crate) fn recorded(paths: &Paths) -> Result<HashMap<String, Vec<Digest>>> {
         });
         match parsed {
             Some(diff_ids) if !name.starts_with(REMOVING) => {
-                recorded.insert(name, diff_ids);
+                recorded.rw.insert(name, diff_ids);
             }
             // A power cut may take the small file and leave the data; that is not ours to delete.
             _ if !name.starts_with(REMOVING) && has_data(&dir.join("upper")) => {
                 tracing::warn!(path = %dir.display(), "writable layer without its list of layers");
             }
-            // Half deleted: the rest may be a lot, and nobody waits for it.
-            _ if name.starts_with(REMOVING) => halves.push(dir),
-            _ => delete::delete(&dir)?,
+            _ if name.starts_with(REMOVING) => recorded.half_deleted.push(dir),
+            _ => quota::delete_rw(paths, &dir)?,
         }
-    }
-    if !halves.is_empty() {
-        std::thread::spawn(move || {
-            for dir in halves {
-                if let Err(error) = delete::delete(&dir) {
-                    tracing::warn!(path = %dir.display(), %error, "leftover not deleted");
-                }
-            }
-        });
     }
     Ok(recorded)
 }

@@ -3,6 +3,8 @@
 //! A step is known by a key that its maker computed from all that went into it. The layer of a step
 //! stays as long as the step does, whether or not an image has it.
 
+use std::os::fd::OwnedFd;
+
 use redb::ReadableTableMetadata as _;
 use serde::{Deserialize, Serialize};
 
@@ -63,22 +65,28 @@ impl Store {
         &self,
         open: impl FnOnce() -> R + Send,
     ) -> Result<UnpackedLayer> {
+        self.layer_of_files(open, &|_| None)
+    }
+
+    /// The same where some of the archive's files are on the disk already: `give` opens what the
+    /// archive has at a path, if it is there with the same content and attributes and nobody will
+    /// change it any more. Such a file gets another name in the layer and is not written again.
+    ///
+    /// # Errors
+    /// As [`Store::layer_from_archive`].
+    pub fn layer_of_files<R: std::io::Read>(
+        &self,
+        open: impl FnOnce() -> R + Send,
+        give: &dyn Fn(&[u8]) -> Option<OwnedFd>,
+    ) -> Result<UnpackedLayer> {
         let staged = self.stage()?;
         let record = Record::Recipe(RecipeWriter::create(&staged.dir.join("recipe"))?);
         let dir = &staged.dir;
         let (size, hashed) = pipeline::run_plain(
             || Ok(open()),
-            move |archive| unpack::unpack(archive, dir, record),
+            move |archive| unpack::unpack_given(archive, dir, record, give),
         )?;
-        let pin = self.pin(hashed.digest);
-        Ok(UnpackedLayer {
-            diff_id: hashed.digest,
-            size,
-            archive_size: hashed.size,
-            blob: None,
-            staged: Some(staged),
-            _pins: vec![pin],
-        })
+        Ok(self.unpacked(staged, size, &hashed))
     }
 
     /// Gives a layer its place, so that containers can stand on it before any image has it. It stays
@@ -90,7 +98,9 @@ impl Store {
         if layer.staged.is_none() {
             return Ok(layer);
         }
-        let write = self.write()?;
+        let mut write = self.write()?;
+        // What names the layer waits for the disk. Until then it is garbage after a power cut.
+        write.set_durability(redb::Durability::None).map_err(Error::database)?;
         self.state().unsynced.insert(layer.diff_id);
         self.register_layer(&write, &mut layer)?;
         write.commit().map_err(Error::database)?;
@@ -107,6 +117,17 @@ impl Store {
     /// `NoSuchContent` for a layer that is not here.
     pub fn layer_dirs(&self, diff_ids: &[Digest]) -> Result<Vec<std::path::PathBuf>> {
         self.chain(diff_ids)
+    }
+
+    /// Reads the archive of a layer: its size, and the bytes whose digest is the diff id.
+    ///
+    /// # Errors
+    /// `NoSuchContent`, `Io`.
+    pub fn read_layer(
+        &self,
+        layer: &UnpackedLayer,
+    ) -> Result<(u64, Box<dyn std::io::Read + Send>)> {
+        Ok((layer.archive_size, self.layer_archive(&layer.diff_id)?))
     }
 
     /// Looks steps up; a step whose layer is gone counts as unknown.

@@ -8,6 +8,7 @@ mod content;
 mod faults;
 mod harness;
 mod hostile;
+mod hub;
 mod interop;
 mod pull;
 mod push;

@@ -25,7 +25,7 @@ fn outer_address() -> Option<IpAddr> {
     }
 }
 
-fn openssl(dir: &Path, args: &str) {
+pub fn openssl(dir: &Path, args: &str) {
     let output = Command::new("openssl").current_dir(dir).args(args.split(' ')).output().unwrap();
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
