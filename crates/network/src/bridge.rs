@@ -88,7 +88,7 @@ pub(crate) struct Plan {
     name: String,
     mac: MacAddress,
     mtu: u32,
-    /// The gateways.
+    /// The gateways, and the link-local address where one of them is of IPv6.
     addresses: Vec<Cidr>,
     has_ipv6: bool,
     /// Neighbours do not reach each other.
@@ -108,15 +108,21 @@ impl Plan {
                 && !(family == Family::V4 && options.inhibit_ipv4)
         };
         let gateways = record.ipam.iter().filter(has_address);
-        let addresses: Vec<Cidr> =
+        let mut addresses: Vec<Cidr> =
             gateways.filter_map(|ipam| Cidr::new(ipam.gateway?, ipam.subnet.prefix())).collect();
         let first = addresses.iter().find_map(|cidr| match cidr.address() {
             IpAddr::V4(ip) => Some(ip),
             IpAddr::V6(_) => None,
         });
+        let mac = first.map_or_else(|| MacAddress::from_id(&record.id), MacAddress::from_ip);
+        // The kernel gives this one by itself, but seconds after the first port is up, and asks for
+        // the neighbours of packets that it forwards from no other: until then they were lost.
+        if addresses.iter().any(|cidr| cidr.family() == Family::V6) {
+            addresses.extend(Cidr::new(mac.link_local(), 64));
+        }
         Some(Self {
             name: record.interface.clone()?,
-            mac: first.map_or_else(|| MacAddress::from_id(&record.id), MacAddress::from_ip),
+            mac,
             mtu: options.mtu.unwrap_or(config.mtu),
             addresses,
             has_ipv6: record.enable_ipv6,
@@ -153,9 +159,26 @@ fn filters_bridged() -> bool {
 }
 
 /// Whether ports must be kept apart by the bridge itself. Where rules can do it they do: they let a
-/// neighbour's published port through, which then comes straight from port to port as well.
+/// neighbour's published port through, which then comes straight from port to port as well. Else
+/// what rules let through goes by the host.
 pub(crate) fn isolates_ports(options: &BridgeOptions) -> bool {
     !options.icc && !filters_bridged()
+}
+
+/// Refuses packets beyond 64 KiB where the kernel has them in IPv6 alone, or not at all.
+pub(crate) fn check_segments() -> Result<()> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if has_large_segments(&release) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "teu.bridge.gso_max_size needs Linux 6.3 or newer, and this is {release}"
+    )))
+}
+
+fn has_large_segments(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3)
 }
 
 /// Deletes a bridge of ours; another's stays, and so does one that is no bridge.
@@ -224,7 +247,9 @@ fn ensure_addresses(route: &mut Route, link: &Link, plan: &Plan, is_ours: bool) 
             .addresses(family)
             .context(action)?
             .into_iter()
-            .filter(|address| address.link == link.index && !is_link_local(address.address))
+            .filter(|address| address.link == link.index)
+            // The kernel's own is nobody's business, unless it was asked for.
+            .filter(|address| !is_link_local(address.address) || wanted.contains(address))
             .collect();
         let missing = wanted.iter().filter(|address| !present.contains(address));
         requests.extend(missing.map(|address| Request::add_address(*address)));
@@ -247,6 +272,11 @@ fn ensure_sysctls(plan: &Plan, config: &Config) -> Result<()> {
     }
     // Answers to a client on 127.0.0.1 come back through the bridge.
     set_sysctl(&format!("ipv4/conf/{bridge}/route_localnet"), "1")?;
+    if plan.keeps_apart && !filters_bridged() {
+        // The bridge isolates its ports. With its own link address it answers those who look for a
+        // neighbour, so that what they send comes this way, where rules let linked ones through.
+        set_sysctl(&format!("ipv4/conf/{bridge}/proxy_arp_pvlan"), "1")?;
+    }
     // A container must not be able to reroute the host.
     let ipv6 = format!("ipv6/conf/{bridge}/accept_ra");
     if !fs::exists(format!("/proc/sys/net/{ipv6}")).unwrap_or(false) {
@@ -288,4 +318,22 @@ fn set_sysctl(name: &str, value: &str) -> Result<()> {
         return Ok(());
     }
     fs::write(&path, value).context(|| format!("set {path} to {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_segments_came_with_linux_6_3() {
+        for (release, has) in [
+            ("6.3.0", true),
+            ("6.18.44-x", true),
+            ("7.0-rc1", true),
+            ("6.2.16", false),
+            ("5.10.0-28-amd64", false),
+        ] {
+            assert_eq!(has_large_segments(release), has, "{release}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use linux::netlink::Family;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -40,18 +41,24 @@ struct Claim {
 /// Who keeps others from binding a claimed port.
 #[derive(Debug)]
 enum Keeper {
-    Us(OwnedFd),
+    Us(Arc<OwnedFd>),
     /// The container's shim, which has the socket now.
     Shim,
-    /// Too many ports are kept already, or a process had it when the container was taken up.
+    /// Somebody who had it when the container was taken up: its shim, or anybody.
+    Unknown,
+    /// Too many ports are kept already, or a process that is none of ours has it.
     Nobody,
 }
 
 impl Keeper {
-    fn socket(&self) -> Option<&OwnedFd> {
+    fn of(socket: Option<OwnedFd>) -> Self {
+        socket.map_or(Self::Nobody, |socket| Self::Us(Arc::new(socket)))
+    }
+
+    fn socket(&self) -> Option<&Arc<OwnedFd>> {
         match self {
             Self::Us(socket) => Some(socket),
-            Self::Shim | Self::Nobody => None,
+            Self::Shim | Self::Unknown | Self::Nobody => None,
         }
     }
 }
@@ -89,14 +96,8 @@ impl Refusal {
                 allocated(binding, PortOwner::Container(container_name(&container_id)))
             }
             Self::Process { binding } => {
-                let IpAddr::V4(ip) = binding.host_ip else {
-                    let any = Ipv4Addr::UNSPECIFIED;
-                    return allocated(
-                        binding,
-                        owner::find(binding.protocol, any, binding.host_port),
-                    );
-                };
-                allocated(binding, owner::find(binding.protocol, ip, binding.host_port))
+                let owner = owner::find(binding.protocol, binding.host_ip, binding.host_port);
+                allocated(binding, owner)
             }
             Self::Other(error) => error,
         }
@@ -126,18 +127,16 @@ impl Claims {
     /// Takes up the ports of a container that an earlier process published; one that somebody has
     /// bound meanwhile is published all the same.
     pub(crate) fn restore(&mut self, container_id: &str, bindings: &[PortBinding]) {
-        // Looking for a socket's owner takes long; one of many speaks for all.
-        let mut held_elsewhere = None;
         for binding in bindings.iter().filter(|binding| binding.host_port != 0) {
             let keeper = match self.bind(binding.protocol, binding.host_ip, binding.host_port) {
-                Ok(socket) => socket.map_or(Keeper::Nobody, Keeper::Us),
-                Err(_) if *held_elsewhere.get_or_insert_with(|| is_held(binding)) => Keeper::Shim,
+                Ok(socket) => Keeper::of(socket),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => Keeper::Unknown,
                 Err(error) => {
                     tracing::warn!(
                         port = binding.host_port,
                         %error,
                         container_id,
-                        "published port is bound by another process"
+                        "published port cannot be kept bound"
                     );
                     Keeper::Nobody
                 }
@@ -152,19 +151,23 @@ impl Claims {
         claims.into_iter().flatten().any(|claim| {
             claim.container_id == container_id
                 && claim.host_ip == binding.host_ip
-                && !matches!(claim.keeper, Keeper::Nobody)
+                && matches!(claim.keeper, Keeper::Us(_) | Keeper::Shim)
         })
     }
 
-    /// Copies of the sockets that keep these ports of a container.
-    pub(crate) fn sockets(&self, container_id: &str, bindings: &[PortBinding]) -> Vec<OwnedFd> {
+    /// The sockets that keep these ports of a container.
+    pub(crate) fn sockets(
+        &self,
+        container_id: &str,
+        bindings: &[PortBinding],
+    ) -> Vec<Arc<OwnedFd>> {
         let claims = bindings.iter().filter_map(|binding| {
             let claims = self.by_port.get(&(binding.protocol, binding.host_port))?;
             claims.iter().find(|claim| {
                 claim.container_id == container_id && claim.host_ip == binding.host_ip
             })
         });
-        claims.filter_map(|claim| claim.keeper.socket()?.try_clone().ok()).collect()
+        claims.filter_map(|claim| claim.keeper.socket().cloned()).collect()
     }
 
     /// Closes the sockets of a container's ports, which somebody else keeps from now on.
@@ -174,13 +177,35 @@ impl Claims {
             for claim in self.by_port.get_mut(&key).into_iter().flatten() {
                 if claim.container_id == container_id
                     && claim.host_ip == binding.host_ip
-                    && claim.keeper.socket().is_some()
+                    && !matches!(claim.keeper, Keeper::Shim)
                 {
+                    self.held -= u64::from(claim.keeper.socket().is_some());
                     claim.keeper = Keeper::Shim;
-                    self.held -= 1;
                 }
             }
         }
+    }
+
+    /// Which of these ports somebody else has: who keeps the container's does not keep them.
+    pub(crate) fn not_held(
+        &mut self,
+        container_id: &str,
+        bindings: &[PortBinding],
+    ) -> Vec<PortBinding> {
+        let mut taken = Vec::new();
+        for binding in bindings {
+            let key = (binding.protocol, binding.host_port);
+            for claim in self.by_port.get_mut(&key).into_iter().flatten() {
+                if claim.container_id == container_id
+                    && claim.host_ip == binding.host_ip
+                    && matches!(claim.keeper, Keeper::Unknown)
+                {
+                    claim.keeper = Keeper::Nobody;
+                    taken.push(*binding);
+                }
+            }
+        }
+        taken
     }
 
     pub(crate) fn release(&mut self, container_id: &str, bindings: &[PortBinding]) {
@@ -290,7 +315,7 @@ impl Claims {
                 source,
             })
         })?;
-        self.insert(container_id, binding, socket.map_or(Keeper::Nobody, Keeper::Us));
+        self.insert(container_id, binding, Keeper::of(socket));
         Ok(())
     }
 
@@ -337,17 +362,6 @@ impl Claims {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
         Ok((self.held < limit).then_some(socket))
     }
-}
-
-/// Whether a container's own shim keeps the port.
-fn is_held(binding: &PortBinding) -> bool {
-    const SHIM: &str = "teu-shim";
-    let ip = match binding.host_ip {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    };
-    let owner = owner::find(binding.protocol, ip, binding.host_port);
-    matches!(owner, PortOwner::Process { name, .. } if name == SHIM)
 }
 
 /// The host addresses that a request means.
@@ -453,5 +467,26 @@ mod tests {
         assert_eq!((six.len(), six[0].host_port), (1, four[0].host_port));
         // An address of a family that the container does not have.
         assert_eq!(claims.claim_all(later, &[request([127, 0, 0, 1], 1..=1)]).unwrap(), []);
+    }
+
+    #[test]
+    fn whose_a_bound_port_is_the_keeper_says() {
+        let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let binding = PortBinding {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_ip: Ipv4Addr::LOCALHOST.into(),
+            host_port: somebody.local_addr().unwrap().port(),
+        };
+        let mut claims = Claims::default();
+        claims.restore("a", &[binding]);
+        assert!(!claims.is_held("a", &binding), "nobody has said so yet");
+        assert_eq!(claims.not_held("b", &[binding]), []);
+        claims.hand_over("a", &[binding]);
+        assert!(claims.is_held("a", &binding));
+        assert_eq!(claims.not_held("a", &[binding]), []);
+        claims.restore("b", &[binding]);
+        assert_eq!(claims.not_held("b", &[binding]), [binding]);
+        assert_eq!((claims.is_held("b", &binding), claims.held), (false, 0));
     }
 }

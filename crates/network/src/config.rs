@@ -20,7 +20,7 @@ pub struct Config {
     pub data_root: PathBuf,
     pub exec_root: PathBuf,
     /// Name of the default bridge, at most 15 bytes; `none`: there is no default bridge. It also names
-    /// the nftables table, so that daemons with different bridges live beside each other.
+    /// the nftables table (that of a daemon without a bridge has a name made up for it), so that daemons with different bridges live beside each other.
     pub bridge_name: String,
     /// Address and prefix of the default bridge. `None`: the first pool that clashes with no route
     /// of the host, chosen once and remembered.

@@ -75,6 +75,10 @@ impl Inner {
         }
         if record.driver == Driver::Bridge {
             endpoint.port_requests.clone_from(&request.ports);
+            if record.is_predefined() {
+                endpoint.reaches.clone_from(&request.reaches);
+                endpoint.open_to_links.clone_from(&request.open_to_links);
+            }
             endpoint.host_interface = Some(format!("veth{}", &endpoint.id[..7]));
         }
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
@@ -140,7 +144,18 @@ impl Inner {
             requests.push(Request::isolate_port(host_interface, true));
         }
         requests.push(Request::raise_port(host_interface, &self.port_alias(endpoint)));
-        kernel.route.execute(requests).context(action)
+        kernel.route.execute(requests).context(action)?;
+        if let Some(bytes) = options.segment_limit_bytes {
+            // The bridge takes what all of its ports do, and has none before the first.
+            let limit = |name: &str| Request::set_segment_limit(name, bytes);
+            let host = kernel.route.execute([limit(host_interface), limit(&bridge)]);
+            let inside = namespace.with_route(|route| route.execute([limit(plan.interface)]));
+            if let Err(error) = host.and(inside) {
+                // Slower than it could be, and right.
+                tracing::warn!(network = record.name, %error, "large segments are refused");
+            }
+        }
+        Ok(())
     }
 
     fn make_macvlan(
@@ -178,7 +193,7 @@ impl Inner {
     }
 
     pub(crate) fn port_alias_prefix(&self) -> String {
-        format!("teu:{}:", self.config.bridge_name)
+        format!("teu:{}:", self.identity)
     }
 
     /// Removes everything of an endpoint; each part may be gone already.
@@ -215,7 +230,24 @@ impl Inner {
         result = result.and(self.store.remove_endpoint(&endpoint.id));
         // Last: only now may somebody else have the address.
         lock(&self.state).endpoints.remove(&endpoint.id);
+        result = result.and(self.follow_links(endpoint));
         result.and(self.write_names(&endpoint.network_id))
+    }
+
+    /// Opens what links open, and closes what they no longer do, after an endpoint has come or gone.
+    pub(crate) fn follow_links(&self, endpoint: &Endpoint) -> Result<()> {
+        let concerned = !endpoint.reaches.is_empty()
+            || !endpoint.open_to_links.is_empty() && {
+                let state = lock(&self.state);
+                state.endpoints.values().any(|other| other.reaches.contains(&endpoint.container_id))
+            };
+        if !concerned {
+            return Ok(());
+        }
+        let mut kernel = lock(&self.kernel);
+        let endpoints: Vec<Endpoint> = lock(&self.state).endpoints.values().cloned().collect();
+        rules::apply_links(&mut kernel.nftables, &self.table, &endpoints)
+            .or_else(|_| self.apply_rules(&mut kernel))
     }
 
     fn withdraw(&self, endpoint: &Endpoint) -> Result<()> {
@@ -237,7 +269,9 @@ impl Inner {
     pub(crate) fn apply_rules(&self, kernel: &mut Kernel) -> Result<()> {
         let (bridges, endpoints) = self.expected_rules();
         if bridges.is_empty() && !self.config.has_bridge() {
-            return Ok(());
+            // Nothing is left of the last network of a daemon that has no bridge of its own.
+            return rules::remove(&mut kernel.nftables, &self.table)
+                .context(|| format!("delete nftables table inet {}", self.table));
         }
         rules::apply(&mut kernel.nftables, &self.table, &bridges, &endpoints)
             .context(|| format!("write nftables table inet {}", self.table))
@@ -246,6 +280,9 @@ impl Inner {
     /// As [`Self::apply_rules`], where networks have come or gone but no ports.
     pub(crate) fn apply_bridge_rules(&self, kernel: &mut Kernel) -> Result<()> {
         let (bridges, _) = self.expected_rules();
+        if bridges.is_empty() {
+            return self.apply_rules(kernel);
+        }
         rules::apply_bridges(&mut kernel.nftables, &self.table, &bridges)
             .or_else(|_| self.apply_rules(kernel).map_err(std::io::Error::other))
             .context(|| format!("write nftables table inet {}", self.table))
@@ -353,7 +390,13 @@ fn assign_addresses(
         None => refuse(wish)?,
     }
     let wish = request.ip6.map(IpAddr::V6);
-    match record.subnet(Family::V6) {
+    if let (Some(ip), true) = (wish, request.without_ipv6) {
+        return Err(Error::Invalid(format!(
+            "the container cannot have the address {ip}: it has IPv6 turned off by the sysctl \
+             net.ipv6.conf.all.disable_ipv6"
+        )));
+    }
+    match record.subnet(Family::V6).filter(|_| !request.without_ipv6) {
         Some(ipam) => {
             let IpAddr::V6(ip) = choose(record, ipam, wish, request, used)? else {
                 return Err(Error::AddressOutside(ipam.subnet.address()));
@@ -367,8 +410,11 @@ fn assign_addresses(
         }
         None => refuse(wish)?,
     }
-    let derived =
-        endpoint.ip.map_or_else(|| MacAddress::from_id(&endpoint.id), MacAddress::from_ip);
+    let derived = match (endpoint.ip, endpoint.ip6) {
+        (Some(ip), _) => MacAddress::from_ip(ip),
+        (None, Some(ip)) => MacAddress::from_ip6(ip),
+        (None, None) => MacAddress::from_id(&endpoint.id),
+    };
     endpoint.mac = Some(request.mac.unwrap_or(derived));
     Ok(())
 }

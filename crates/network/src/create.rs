@@ -21,6 +21,7 @@ use crate::options::{BridgeOptions, GatewayMode};
 use crate::predefined::new_record;
 use crate::record::{Driver, IpamConfig, NetworkRecord, is_predefined};
 use crate::state::State;
+use crate::turn::Turn;
 use crate::{bridge, ipam, macvlan};
 
 /// A network to make. "Engine API NetworkCreate".
@@ -37,7 +38,8 @@ pub struct NetworkRequest {
     pub enable_ipv6: Option<bool>,
     /// Empty: `default`.
     pub ipam_driver: String,
-    pub ipam_options: BTreeMap<String, String>,
+    /// `None` and none at all come to the same, and are shown as they were said.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     pub ipam: Vec<IpamRequest>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
@@ -64,6 +66,7 @@ impl Network {
         let (mut record, options) = draft(request)?;
         // Held to the end: two networks made at once must not get the same subnet.
         let mut kernel = lock(&inner.kernel);
+        let turn = Turn::take()?;
         let warnings = inner.choose_subnets(&mut kernel, &mut record, &options, request)?;
         {
             let mut state = lock(&inner.state);
@@ -72,6 +75,7 @@ impl Network {
         }
         let made = inner.store.put_network(&record).and_then(|()| {
             inner.ensure_bridge(&mut kernel, &record)?;
+            drop(turn);
             inner.apply_bridge_rules(&mut kernel)?;
             inner.write_names(&record.id)
         });
@@ -118,7 +122,7 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
             request.ipam_driver.escape_default()
         )));
     }
-    if let Some(option) = request.ipam_options.keys().next() {
+    if let Some(option) = request.ipam_options.iter().flat_map(BTreeMap::keys).next() {
         return Err(Error::Invalid(format!(
             "invalid option \"{}\": the IPAM driver \"default\" has none",
             option.escape_default()
@@ -144,6 +148,9 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
             ));
         }
     }
+    if options.segment_limit_bytes.is_some() {
+        bridge::check_segments()?;
+    }
     let mut record = new_record(name, driver);
     if driver == Driver::Bridge {
         let bridge = options.name.clone().unwrap_or_else(|| format!("br-{}", &record.id[..12]));
@@ -154,6 +161,7 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
     // Without a wire there is no way out.
     record.internal = request.internal || !has_wire;
     record.attachable = request.attachable;
+    record.ipam_options.clone_from(&request.ipam_options);
     record.options.clone_from(&request.options);
     record.labels.clone_from(&request.labels);
     Ok((record, options))

@@ -79,6 +79,16 @@ impl Network {
                 );
                 Finding::note(HOST, text)
             }));
+            // Its chains accept by default and refuse by their last rules, which nobody else sees.
+            if !kernel.nftables.chains("firewalld").unwrap_or_default().is_empty() {
+                let text = format!(
+                    "firewalld is at work: its zones decide what containers reach (firewall-cmd \
+                     --permanent --zone=trusted --add-interface={} lets them out), and let every \
+                     published port through",
+                    bridges[0].interface
+                );
+                findings.push(Finding::note(HOST, text));
+            }
         }
         findings.extend(self.warnings().iter().map(|warning| {
             let (text, remedy) = warning.split_once(". To let them: ").unwrap_or((warning, ""));

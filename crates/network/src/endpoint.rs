@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::options::EndpointOptions;
-use crate::port::{PortBinding, PortRequest};
+use crate::port::{PortBinding, PortRequest, Protocol};
 
 /// An Ethernet address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,13 +26,27 @@ impl MacAddress {
         Self([0x02, 0x42, a, b, c, d])
     }
 
-    /// One of this host's own making, for an interface without an IPv4 address: from an id of
-    /// random hexadecimal digits.
+    /// The same for an address of IPv6, which does not fit in: 02:42 and a hash of it (FNV-1a).
+    pub(crate) fn from_ip6(ip: Ipv6Addr) -> Self {
+        let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let [a, b, c, d] = ip.octets().into_iter().fold(0x811c_9dc5, mix).to_be_bytes();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// One of this host's own making, for an interface without an address: from an id of random
+    /// hexadecimal digits.
     pub(crate) fn from_id(id: &str) -> Self {
         let byte = |at: usize| {
             id.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0)
         };
         Self([0x02, 0x42, byte(0), byte(2), byte(4), byte(6)])
+    }
+
+    /// The link-local address that an interface makes of it, RFC 4291 appendix A.
+    pub(crate) fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0.map(u16::from);
+        let word = |high, low| high << 8 | low;
+        Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
     }
 }
 
@@ -98,11 +112,18 @@ pub struct EndpointRequest {
     pub aliases: Vec<String>,
     /// Names that this container alone sees, each for a container id.
     pub links: BTreeMap<String, String>,
+    /// Ids of containers whose ports are open to this one even where neighbours do not reach each
+    /// other.
+    pub reaches: Vec<String>,
+    /// The ports that are.
+    pub open_to_links: Vec<(Protocol, u16)>,
     /// Ports of the container, published by whichever endpoint is its way out.
     pub ports: Vec<PortRequest>,
     pub mac: Option<MacAddress>,
     pub ip: Option<Ipv4Addr>,
     pub ip6: Option<Ipv6Addr>,
+    /// The container has IPv6 turned off: it gets no address of it.
+    pub without_ipv6: bool,
     /// Further addresses of the interface.
     pub link_local: Vec<IpAddr>,
     /// The endpoint with the highest is the container's way out.
@@ -155,6 +176,11 @@ pub struct Endpoint {
     pub links: BTreeMap<String, String>,
     #[serde(default)]
     pub sysctls: Vec<(String, String)>,
+    /// Ids of containers whose `open_to_links` it reaches, in the default network.
+    #[serde(default)]
+    pub reaches: Vec<String>,
+    #[serde(default)]
+    pub open_to_links: Vec<(Protocol, u16)>,
 }
 
 impl Endpoint {
@@ -183,8 +209,7 @@ impl Endpoint {
 /// Checks what can be wrong in an endpoint's settings by themselves.
 ///
 /// # Errors
-/// If a text is no link address, an address is none that an interface can have, or an option is
-/// unknown.
+/// If a text is no link address, an address is none of a link alone, or an option is unknown.
 pub fn check_endpoint(
     mac: Option<&str>,
     link_local: &[IpAddr],
@@ -193,8 +218,11 @@ pub fn check_endpoint(
     if let Some(mac) = mac {
         mac.parse::<MacAddress>()?;
     }
-    let unusable = |ip: &&IpAddr| ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
-    if let Some(ip) = link_local.iter().find(unusable) {
+    let is_link_local = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if let Some(ip) = link_local.iter().find(|ip| !is_link_local(ip)) {
         return Err(Error::Invalid(format!("invalid link-local IP address: {ip}")));
     }
     EndpointOptions::parse(options).map(drop)

@@ -1,7 +1,7 @@
 //! The name files of a container: resolv.conf, hosts, hostname. Text in, text out, but for
 //! [`host_resolv_conf`].
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::error::{Error, Result};
@@ -49,6 +49,20 @@ impl ExtraHost {
     }
 }
 
+/// One line of a hosts file: an address, and who is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLine {
+    pub address: IpAddr,
+    /// The first one tells the line from others.
+    pub names: Vec<String>,
+}
+
+impl fmt::Display for HostLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\t{}", self.address, self.names.join(" "))
+    }
+}
+
 /// Everything that goes into a hosts file.
 #[derive(Debug, Clone, Default)]
 pub struct HostsOptions<'a> {
@@ -57,8 +71,12 @@ pub struct HostsOptions<'a> {
     /// The container's own addresses, one line each.
     pub addresses: &'a [IpAddr],
     pub extra_hosts: &'a [ExtraHost],
+    /// Containers known by name, checked already.
+    pub neighbours: &'a [HostLine],
     /// What `host-gateway` stands for.
     pub host_gateway: Option<IpAddr>,
+    /// The container has IPv6 turned off.
+    pub without_ipv6: bool,
 }
 
 /// Generates a container's resolv.conf from the host's text and the overrides.
@@ -146,11 +164,38 @@ pub fn replace_own_addresses(
     changed
 }
 
-fn own_names(hostname: &str, domainname: &str) -> String {
-    if domainname.is_empty() {
-        return hostname.to_owned();
+/// Puts a line in the place of the one whose first name is `name`, or after all; `None` takes it out.
+pub fn replace_host_line(text: &str, name: &str, line: Option<&HostLine>) -> String {
+    let mut line = line.map(HostLine::to_string);
+    let mut changed = String::with_capacity(text.len());
+    for present in text.lines() {
+        let first = present.split_whitespace().nth(1);
+        if first == Some(name) && !present.starts_with('#') {
+            let Some(line) = line.take() else { continue };
+            changed.push_str(&line);
+        } else {
+            changed.push_str(present);
+        }
+        changed.push('\n');
     }
-    format!("{hostname}.{domainname} {hostname}")
+    if let Some(line) = line {
+        changed.push_str(&line);
+        changed.push('\n');
+    }
+    changed
+}
+
+/// The full name, the hostname and its first label, each once.
+fn own_names(hostname: &str, domainname: &str) -> String {
+    let mut names = match domainname {
+        "" => hostname.to_owned(),
+        _ => format!("{hostname}.{domainname} {hostname}"),
+    };
+    if let Some((label, _)) = hostname.split_once('.') {
+        names.push(' ');
+        names.push_str(label);
+    }
+    names
 }
 
 /// Reads the host's resolv.conf: behind systemd-resolved's stub, the real one. Empty where there is
@@ -179,14 +224,15 @@ fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> + '_ {
 
 /// Generates a container's hosts file.
 pub fn hosts_file(hosts: &HostsOptions<'_>) -> Result<String> {
-    let mut text = String::from(
-        "127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\n\
-         ff00::\tip6-mcastprefix\n\
-         ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
+    const LOCAL6: &str = "::1\tlocalhost ip6-localhost ip6-loopback\n\
+                          fe00::\tip6-localnet\n\
+                          ff00::\tip6-mcastprefix\n\
+                          ff02::1\tip6-allnodes\n\
+                          ff02::2\tip6-allrouters\n";
+    let mut text = String::from("127.0.0.1\tlocalhost\n");
+    if !hosts.without_ipv6 {
+        text.push_str(LOCAL6);
+    }
     for host in hosts.extra_hosts {
         validate_domain(&host.name)?;
         let ip = host.ip.or(hosts.host_gateway).ok_or_else(|| {
@@ -197,6 +243,9 @@ pub fn hosts_file(hosts: &HostsOptions<'_>) -> Result<String> {
             )
         })?;
         let _ = writeln!(text, "{ip}\t{}", host.name); // writing to a String cannot fail
+    }
+    for neighbour in hosts.neighbours {
+        let _ = writeln!(text, "{neighbour}"); // as above
     }
     if hosts.hostname.is_empty() {
         return Ok(text);

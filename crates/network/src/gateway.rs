@@ -94,8 +94,9 @@ impl Inner {
                 ports
             } else {
                 released.extend(ports);
-                let present: Vec<PortBinding> =
-                    after.iter().flat_map(|e| e.ports.iter().copied()).collect();
+                // Those of the other family, which get the same numbers; routed ones have none.
+                let present = after.iter().flat_map(|e| e.ports.iter().copied());
+                let present: Vec<_> = present.filter(|port| port.host_port != 0).collect();
                 match self.claim_family(keeper, family, routed, &present) {
                     Ok(new) => {
                         claimed.extend(new.iter().copied());

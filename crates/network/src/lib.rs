@@ -42,6 +42,7 @@ mod rules;
 mod sandbox;
 mod state;
 mod store;
+mod turn;
 mod watch;
 
 pub use cidr::Cidr;
@@ -51,8 +52,8 @@ pub use doctor::{Finding, Level};
 pub use endpoint::{Endpoint, EndpointRequest, Live, MacAddress, Sandbox, check_endpoint};
 pub use error::{Error, ErrorKind, PortOwner, Result};
 pub use files::{
-    DnsOptions, ExtraHost, HostsOptions, RESOLVER, host_resolv_conf, hostname_file, hosts_file,
-    replace_own_addresses, resolv_conf, resolv_conf_of_resolver,
+    DnsOptions, ExtraHost, HostLine, HostsOptions, RESOLVER, host_resolv_conf, hostname_file,
+    hosts_file, replace_host_line, replace_own_addresses, resolv_conf, resolv_conf_of_resolver,
 };
 pub use name::{validate_domain, validate_hostname};
 pub use network::Network;

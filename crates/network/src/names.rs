@@ -1,12 +1,33 @@
 //! The files that say who is called what in a network, for those who answer containers' queries.
 
-use resolver::{NameEntry, NetworkNames, names_path};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use resolver::{NAMES_DIRECTORY, NameEntry, NetworkNames, names_path};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, lock};
 
 impl Inner {
+    /// Writes the names of all networks, and removes what a process that was killed left: the file of
+    /// a network whose record had gone, a file half written.
+    pub(crate) fn restore_names(&self) -> Result<()> {
+        let ids: Vec<String> = lock(&self.state).networks.keys().cloned().collect();
+        ids.iter().try_for_each(|id| self.write_names(id))?;
+        let exec_root = &self.config.exec_root;
+        let known: BTreeSet<PathBuf> = ids.iter().map(|id| names_path(exec_root, id)).collect();
+        let directory = exec_root.join(NAMES_DIRECTORY);
+        let entries = match std::fs::read_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.context(|| format!("list {}", directory.display()))?,
+        };
+        for path in entries.flatten().map(|entry| entry.path()).filter(|it| !known.contains(it)) {
+            resolver::remove_names(&path).context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// Writes the names of a network as they are now, or removes those of one that is gone.
     pub(crate) fn write_names(&self, network_id: &str) -> Result<()> {
         let path = names_path(&self.config.exec_root, network_id);

@@ -1,12 +1,14 @@
 //! The handle through which the engine has networks: connecting, disconnecting, looking.
 //!
-//! Locks, in the order in which they may be held together: `kernel`, then `names`, then `state`,
-//! then `claims`. `kernel` is held for a few netlink exchanges and while a network is recorded,
-//! `names` for writing a file, the others for map operations; `claims` also for binding sockets.
+//! Locks, in the order in which they may be held together: `changes`, then `kernel`, then `names`,
+//! then `state`, then `claims`. `changes` is shared by all who connect and disconnect, and held alone
+//! by who puts back what is missing; `kernel` is held for a few netlink exchanges and while a network
+//! is recorded, `names` for writing a file, the others for map operations; `claims` also for binding
+//! sockets.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use linux::netlink::Route;
 use linux::netlink::nft::{ForeignChain, Nftables};
@@ -22,8 +24,9 @@ use crate::record::NetworkInfo;
 use crate::sandbox::Sandboxes;
 use crate::state::State;
 use crate::store::Store;
+use crate::turn::Turn;
 use crate::watch::Watch;
-use crate::{gateway, predefined, rules};
+use crate::{gateway, owner, predefined, rules};
 
 /// All networks of this host; clones share it.
 #[derive(Debug, Clone)]
@@ -34,10 +37,14 @@ pub struct Network {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    /// Tells this daemon from others on the host.
+    pub(crate) identity: String,
     pub(crate) table: String,
     pub(crate) store: Store,
     pub(crate) sandboxes: Sandboxes,
     pub(crate) reaper: Reaper,
+    /// Shared while an endpoint comes or goes: the kernel has only a part of it then.
+    pub(crate) changes: RwLock<()>,
     pub(crate) kernel: Mutex<Kernel>,
     pub(crate) state: Mutex<State>,
     pub(crate) claims: Mutex<Claims>,
@@ -70,18 +77,22 @@ impl Network {
             route: Route::open().context(|| "open a netlink socket".to_owned())?,
             nftables: Nftables::open().context(|| "open an nftables socket".to_owned())?,
         };
+        let turn = Turn::take()?;
         let networks = predefined::networks(&mut kernel.route, &config, &store)?;
         let endpoints = untangled(store.endpoints()?);
         let mut claims = Claims::default();
         for endpoint in endpoints.values() {
             claims.restore(&endpoint.container_id, &endpoint.ports);
         }
+        let identity = predefined::identity(&config, &networks);
         let inner = Inner {
-            table: rules::table_name(&config.bridge_name),
+            table: rules::table_name(&identity),
+            identity,
             sandboxes: Sandboxes::new(config.ready_sandboxes)?,
             reaper: Reaper::new()?,
             config,
             store,
+            changes: RwLock::new(()),
             kernel: Mutex::new(kernel),
             state: Mutex::new(State { networks, endpoints }),
             claims: Mutex::new(claims),
@@ -89,9 +100,9 @@ impl Network {
             watch: OnceLock::new(),
         };
         inner.ensure_bridges(&mut lock(&inner.kernel))?;
+        drop(turn);
         inner.apply_rules(&mut lock(&inner.kernel))?;
-        let ids: Vec<String> = lock(&inner.state).networks.keys().cloned().collect();
-        ids.iter().try_for_each(|id| inner.write_names(id))?;
+        inner.restore_names()?;
         let network = Self { inner: Arc::new(inner) };
         if network.inner.config.watch {
             let _ = network.inner.watch.set(Watch::new(&network)?); // nobody else has set it
@@ -111,6 +122,16 @@ impl Network {
         self.inner.sandboxes.create(container_id)
     }
 
+    /// As [`Self::create_sandbox`], in a new namespace that belongs to the container's own user
+    /// namespace.
+    ///
+    /// # Errors
+    /// If it cannot be entered or made ready.
+    pub fn create_sandbox_in(&self, container_id: &str, namespace: OwnedFd) -> Result<Sandbox> {
+        self.destroy_sandbox(container_id)?;
+        self.inner.sandboxes.create_in(container_id, namespace)
+    }
+
     /// The sandbox of a container, where it has one.
     pub fn sandbox(&self, container_id: &str) -> Option<Sandbox> {
         self.inner.sandboxes.get(container_id)
@@ -125,6 +146,7 @@ impl Network {
     /// # Errors
     /// The first failure, after everything was tried.
     pub fn destroy_sandbox(&self, container_id: &str) -> Result<()> {
+        let _changes = self.inner.begin_change();
         let mut result = Ok(());
         let mut interfaces = Vec::new();
         for endpoint in self.endpoints(container_id) {
@@ -157,11 +179,13 @@ impl Network {
         request: &EndpointRequest,
     ) -> Result<Endpoint> {
         let inner = &self.inner;
+        let _changes = inner.begin_change();
         let endpoint = inner.reserve(container_id, network, request)?;
         let connected = inner.store.put_endpoint(&endpoint).and_then(|()| {
             let change = inner.plan_gateways(container_id, None)?;
             inner.attach(&endpoint)?;
             inner.apply_gateways(container_id, None, &change)?;
+            inner.follow_links(&endpoint)?;
             inner.write_names(&endpoint.network_id)
         });
         if let Err(error) = connected {
@@ -180,6 +204,7 @@ impl Network {
     /// # Errors
     /// If the container is not connected, or the kernel refuses.
     pub fn disconnect(&self, container_id: &str, network: &str) -> Result<()> {
+        let _changes = self.inner.begin_change();
         let endpoint = {
             let state = lock(&self.inner.state);
             let record = state.resolve(network)?;
@@ -196,7 +221,7 @@ impl Network {
 
     /// What a container publishes, and the sockets that keep it bound as long as this process lives.
     /// Those that were handed over are not among them.
-    pub fn published(&self, container_id: &str) -> (Vec<PortBinding>, Vec<OwnedFd>) {
+    pub fn published(&self, container_id: &str) -> (Vec<PortBinding>, Vec<Arc<OwnedFd>>) {
         let endpoints = self.endpoints(container_id).into_iter();
         let ports: Vec<PortBinding> =
             endpoints.flat_map(|e| e.ports).filter(|port| port.host_port != 0).collect();
@@ -207,6 +232,23 @@ impl Network {
     /// Closes these sockets: somebody who lives longer has copies.
     pub fn hand_over(&self, container_id: &str, ports: &[PortBinding]) {
         lock(&self.inner.claims).hand_over(container_id, ports);
+    }
+
+    /// Says of ports that were bound already when this process came that it is not by whoever keeps
+    /// the container's: somebody else has taken them.
+    pub fn not_held(&self, container_id: &str, ports: &[PortBinding]) {
+        let taken = lock(&self.inner.claims).not_held(container_id, ports);
+        for port in taken {
+            let owner = owner::find(port.protocol, port.host_ip, port.host_port);
+            tracing::warn!(
+                container_id,
+                host_ip = %port.host_ip,
+                port = port.host_port,
+                protocol = %port.protocol,
+                %owner,
+                "a published port is bound by another process, which gets nothing of it"
+            );
+        }
     }
 
     /// Whether everything that a container publishes on a given address can be published: it has
@@ -237,6 +279,22 @@ impl Network {
             }
         }
         renamed.iter().try_for_each(|id| self.inner.write_names(id))
+    }
+
+    /// Changes whose open ports a container reaches in the default network.
+    ///
+    /// # Errors
+    /// If the record cannot be written, or the kernel refuses.
+    pub fn set_reached(&self, container_id: &str, reached: Vec<String>) -> Result<()> {
+        let mut changed = None;
+        for endpoint in lock(&self.inner.state).endpoints.values_mut() {
+            if endpoint.container_id == container_id && !endpoint.reaches.is_empty() {
+                changed = Some(endpoint.clone());
+                endpoint.reaches.clone_from(&reached);
+                self.inner.store.put_endpoint(endpoint)?;
+            }
+        }
+        changed.map_or(Ok(()), |before| self.inner.follow_links(&before))
     }
 
     /// All networks, by name.
@@ -287,6 +345,10 @@ impl Network {
 }
 
 impl Inner {
+    fn begin_change(&self) -> RwLockReadGuard<'_, ()> {
+        self.changes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes an endpoint, after its ports and the default route have gone to the next one.
     fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
         let (container_id, leaving) = (endpoint.container_id.as_str(), Some(endpoint.id.as_str()));

@@ -20,7 +20,9 @@ const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
 const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
 const MTU: &str = "com.docker.network.driver.mtu";
 const INTERFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
-const KNOWN: [&str; 11] = [
+/// Ours alone, hence the prefix.
+const SEGMENT_LIMIT: &str = "teu.bridge.gso_max_size";
+const KNOWN: [&str; 12] = [
     BRIDGE_NAME,
     MASQUERADE,
     ICC,
@@ -32,6 +34,7 @@ const KNOWN: [&str; 11] = [
     TRUSTED,
     MTU,
     INTERFACE_PREFIX,
+    SEGMENT_LIMIT,
 ];
 
 const ENDPOINT_INTERFACE: &str = "com.docker.network.endpoint.ifname";
@@ -71,6 +74,8 @@ pub(crate) struct BridgeOptions {
     pub(crate) mtu: Option<u32>,
     /// Of interfaces in containers: `eth`.
     pub(crate) interface_prefix: String,
+    /// How large a packet of TCP may be before it is cut for the wire; `None`: the kernel's 64 KiB.
+    pub(crate) segment_limit_bytes: Option<u32>,
 }
 
 impl BridgeOptions {
@@ -113,6 +118,13 @@ impl BridgeOptions {
                 _ => return Err(invalid(MTU, text, "a number from 68 to 65535")),
             },
         };
+        let segment_limit_bytes = match text(SEGMENT_LIMIT) {
+            None | Some("" | "0") => None,
+            Some(text) => match text.parse() {
+                Ok(bytes @ 65_536..=524_280) => Some(bytes),
+                _ => return Err(invalid(SEGMENT_LIMIT, text, "a number from 65536 to 524280")),
+            },
+        };
         let prefix = text(INTERFACE_PREFIX).filter(|text| !text.is_empty()).unwrap_or("eth");
         // Digits follow.
         check_interface(INTERFACE_PREFIX, &format!("{prefix}000"))?;
@@ -130,6 +142,7 @@ impl BridgeOptions {
             trusted_interfaces: trusted,
             mtu,
             interface_prefix: prefix.to_owned(),
+            segment_limit_bytes,
         })
     }
 
@@ -224,8 +237,10 @@ fn sysctl(entry: &str) -> Result<(String, String)> {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     match parts.as_slice() {
-        ["net", family @ ("ipv4" | "ipv6" | "mpls"), group @ ("conf" | "neigh"), "IFNAME", key]
-            if word(key) && !value.chars().any(char::is_control) =>
+        ["net", family @ ("ipv4" | "ipv6" | "mpls"), group @ ("conf" | "neigh"), place, key]
+            if place.eq_ignore_ascii_case("IFNAME")
+                && word(key)
+                && !value.chars().any(char::is_control) =>
         {
             Ok((format!("net/{family}/{group}/IFNAME/{key}"), value.to_owned()))
         }
@@ -258,6 +273,7 @@ mod tests {
             ("com.docker.network.bridge.host_binding_ipv4", "1.2.3"),
             ("com.docker.network.bridge.gateway_mode_ipv4", "natted"),
             ("com.docker.network.driver.mtu", "12"),
+            ("teu.bridge.gso_max_size", "65535"),
             ("com.docker.network.bridge.trusted_host_interfaces", "eth0:a b"),
             ("com.docker.network.container_iface_prefix", "a-very-long-one"),
             ("parent", "eth0"),
@@ -278,6 +294,8 @@ mod tests {
                 ("net/ipv6/conf/IFNAME/mtu".to_owned(), "1300".to_owned()),
             ]
         );
+        let small = parse("net.ipv4.conf.ifname.forwarding=1").unwrap().sysctls;
+        assert_eq!(small[0].0, "net/ipv4/conf/IFNAME/forwarding");
         for text in [
             "net.ipv4.ip_forward=1",
             "net.ipv4.conf.all.forwarding=1",

@@ -7,7 +7,7 @@ use crate::error::PortOwner;
 use crate::port::Protocol;
 
 /// Finds the process behind a socket that keeps `ip:port` from being bound.
-pub(crate) fn find(protocol: Protocol, ip: Ipv4Addr, port: u16) -> PortOwner {
+pub(crate) fn find(protocol: Protocol, ip: IpAddr, port: u16) -> PortOwner {
     let tables: &[&str] = match protocol {
         Protocol::Tcp => &["tcp", "tcp6"],
         Protocol::Udp => &["udp", "udp6"],
@@ -24,7 +24,7 @@ pub(crate) fn find(protocol: Protocol, ip: Ipv4Addr, port: u16) -> PortOwner {
 
 /// Inodes of the sockets in a table of /proc/net that are bound to the port at an address that
 /// overlaps `ip`.
-fn inodes_at(table: &str, protocol: Protocol, ip: Ipv4Addr, port: u16) -> Vec<u64> {
+fn inodes_at(table: &str, protocol: Protocol, ip: IpAddr, port: u16) -> Vec<u64> {
     const LISTEN: &str = "0A";
     let inode = |line: &str| -> Option<u64> {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -34,9 +34,12 @@ fn inodes_at(table: &str, protocol: Protocol, ip: Ipv4Addr, port: u16) -> Vec<u6
         {
             return None;
         }
-        let overlaps = match address_of(address)? {
-            IpAddr::V4(found) => found == ip || found.is_unspecified() || ip.is_unspecified(),
-            IpAddr::V6(found) => found.is_unspecified() || ip.is_unspecified(),
+        let found = address_of(address)?;
+        let overlaps = match (found, ip) {
+            // One that takes both families.
+            (IpAddr::V6(found), IpAddr::V4(_)) => found.is_unspecified(),
+            (IpAddr::V4(_), IpAddr::V6(_)) => false,
+            _ => found == ip || found.is_unspecified() || ip.is_unspecified(),
         };
         if overlaps { fields.get(9)?.parse().ok() } else { None }
     };
@@ -90,19 +93,23 @@ mod tests {
         let tcp = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
                    0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n\
                    1: 0100007F:0050 0100007F:8000 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n";
-        let loopback = Ipv4Addr::LOCALHOST;
-        let other = Ipv4Addr::new(192, 0, 2, 1);
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         assert_eq!(inodes_at(tcp, Protocol::Tcp, loopback, 80), [4711]);
-        assert_eq!(inodes_at(tcp, Protocol::Tcp, Ipv4Addr::UNSPECIFIED, 80), [4711]);
+        assert_eq!(inodes_at(tcp, Protocol::Tcp, any, 80), [4711]);
         assert_eq!(inodes_at(tcp, Protocol::Tcp, other, 80), [] as [u64; 0]);
         assert_eq!(inodes_at(tcp, Protocol::Tcp, loopback, 81), [] as [u64; 0]);
+        let six = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        assert_eq!(inodes_at(tcp, Protocol::Tcp, six, 80), [] as [u64; 0]);
     }
 
     #[test]
     fn a_listener_of_this_process_is_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let PortOwner::Process { pid, .. } = find(Protocol::Tcp, Ipv4Addr::UNSPECIFIED, port)
+        let PortOwner::Process { pid, .. } =
+            find(Protocol::Tcp, Ipv4Addr::UNSPECIFIED.into(), port)
         else {
             panic!("owner not found")
         };
@@ -110,7 +117,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("[::]:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(matches!(
-            find(Protocol::Tcp, Ipv4Addr::LOCALHOST, port),
+            find(Protocol::Tcp, Ipv4Addr::LOCALHOST.into(), port),
             PortOwner::Process { .. }
         ));
     }

@@ -50,6 +50,17 @@ pub(crate) fn networks(
     Ok(networks)
 }
 
+/// Tells a daemon from others on the host: its default bridge, of which there is one by that name, or
+/// where it has none, the id of a network that it has for ever.
+pub(crate) fn identity(config: &Config, networks: &BTreeMap<String, NetworkRecord>) -> String {
+    let name = &config.bridge_name;
+    let host = networks.values().find(|record| record.driver == Driver::Host);
+    match host.and_then(|host| host.id.get(..12)) {
+        Some(id) if !config.has_bridge() => format!("{name}-{id}"),
+        _ => name.clone(),
+    }
+}
+
 /// A network without anything.
 pub(crate) fn new_record(name: &str, driver: Driver) -> NetworkRecord {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -62,7 +73,7 @@ pub(crate) fn new_record(name: &str, driver: Driver) -> NetworkRecord {
         ipam: Vec::new(),
         enable_ipv4: true,
         enable_ipv6: false,
-        ipam_options: BTreeMap::new(),
+        ipam_options: None,
         internal: false,
         attachable: false,
         options: BTreeMap::new(),
@@ -84,6 +95,7 @@ pub(crate) fn default_bridge(config: &Config) -> BridgeOptions {
         trusted_interfaces: Vec::new(),
         mtu: Some(config.mtu),
         interface_prefix: "eth".to_owned(),
+        segment_limit_bytes: None,
     }
 }
 

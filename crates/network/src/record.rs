@@ -20,6 +20,11 @@ pub enum Driver {
     Null,
 }
 
+impl Driver {
+    /// In the order of their names.
+    pub const ALL: [Self; 4] = [Self::Bridge, Self::Host, Self::Macvlan, Self::Null];
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -59,7 +64,7 @@ pub struct NetworkRecord {
     #[serde(default)]
     pub enable_ipv6: bool,
     #[serde(default)]
-    pub ipam_options: BTreeMap<String, String>,
+    pub ipam_options: Option<BTreeMap<String, String>>,
     pub internal: bool,
     pub attachable: bool,
     pub options: BTreeMap<String, String>,

@@ -2,6 +2,7 @@
 //! changes ([`Network::repair`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use linux::netlink::{Link, Request};
 
@@ -61,32 +62,43 @@ impl Network {
     /// If the kernel refuses.
     pub fn repair(&self) -> Result<bool> {
         let inner = &self.inner;
-        let lost = {
+        // What comes or goes at this moment looks like a loss as well. Only a second look, while
+        // nothing does, tells one from the other.
+        if inner.is_whole()? {
+            return Ok(false);
+        }
+        let _nothing_changes = inner.changes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut repaired = false;
+        let mut interfaces = Vec::new();
+        {
             let mut kernel = lock(&inner.kernel);
             inner.ensure_bridges(&mut kernel)?;
-            inner.restore_ports(&mut kernel)?
-        };
-        let mut repaired = lost.reattached;
-        for endpoint in lost.without_interface {
-            // The container may have ended since; then its teardown is under way.
+            for lost in inner.lost_ports(&mut kernel)? {
+                match lost {
+                    Lost::Bridge { endpoint, requests } => {
+                        let action = || format!("restore the bridge port of {}", endpoint.id);
+                        kernel.route.execute(requests).context(action)?;
+                        repaired = true;
+                    }
+                    Lost::Interface(endpoint) => interfaces.push(endpoint),
+                }
+            }
+        }
+        for endpoint in interfaces {
             let endpoints = self.endpoints(&endpoint.container_id);
             let attached = inner
                 .attach(&endpoint)
                 .and_then(|()| inner.set_routes(&endpoint.container_id, &endpoints));
             match attached {
                 Ok(()) => repaired = true,
+                // Its namespace may have ended with its processes, of which nobody has told yet.
                 Err(error) => tracing::warn!(
                     container_id = endpoint.container_id, %error, "cannot restore an interface"
                 ),
             }
         }
         let mut kernel = lock(&inner.kernel);
-        let (bridges, endpoints) = inner.expected_rules();
-        if bridges.is_empty() {
-            return Ok(repaired);
-        }
-        let intact = rules::is_intact(&mut kernel.nftables, &inner.table, &bridges, &endpoints)
-            .unwrap_or(false);
+        let intact = inner.has_its_rules(&mut kernel);
         if !intact {
             inner.apply_rules(&mut kernel)?;
         }
@@ -94,9 +106,14 @@ impl Network {
     }
 }
 
-struct Lost {
-    reattached: bool,
-    without_interface: Vec<Endpoint>,
+/// What an endpoint that is to be there lacks.
+enum Lost {
+    /// Its host's end is there, and these put it back into the bridge.
+    Bridge {
+        endpoint: Endpoint,
+        requests: [Request; 3],
+    },
+    Interface(Endpoint),
 }
 
 impl Inner {
@@ -144,17 +161,31 @@ impl Inner {
         state.networks.values().any(|record| record.interface.as_deref() == Some(name))
     }
 
-    /// Puts interfaces that lost their bridge back into it, and finds endpoints without one.
-    fn restore_ports(&self, kernel: &mut Kernel) -> Result<Lost> {
-        let action = || "restore bridge ports".to_owned();
-        let links = kernel.route.links().context(action)?;
+    /// Whether nothing is to be repaired, or under way.
+    fn is_whole(&self) -> Result<bool> {
+        let mut kernel = lock(&self.kernel);
+        self.ensure_bridges(&mut kernel)?;
+        Ok(self.lost_ports(&mut kernel)?.is_empty() && self.has_its_rules(&mut kernel))
+    }
+
+    fn has_its_rules(&self, kernel: &mut Kernel) -> bool {
+        let (bridges, endpoints) = self.expected_rules();
+        bridges.is_empty()
+            || rules::is_intact(&mut kernel.nftables, &self.table, &bridges, &endpoints)
+                .unwrap_or(false)
+    }
+
+    /// Finds interfaces that lost their bridge, and endpoints without one.
+    fn lost_ports(&self, kernel: &mut Kernel) -> Result<Vec<Lost>> {
+        let links = kernel.route.links().context(|| "list interfaces".to_owned())?;
         let links: BTreeMap<&str, &Link> =
             links.iter().map(|link| (link.name.as_str(), link)).collect();
         let endpoints: Vec<Endpoint> = lock(&self.state).endpoints.values().cloned().collect();
-        let mut lost = Lost { reattached: false, without_interface: Vec::new() };
+        let mut lost = Vec::new();
         for endpoint in endpoints {
             let Some(name) = endpoint.host_interface.as_deref() else { continue };
-            let record = self.record_of(&endpoint)?;
+            // Removed with its network since.
+            let Ok(record) = self.record_of(&endpoint) else { continue };
             let isolated = bridge::isolates_ports(&self.bridge_options(&record));
             let bridge = record.interface.unwrap_or_default();
             let Some(master) = links.get(bridge.as_str()).map(|link| link.index) else { continue };
@@ -166,11 +197,10 @@ impl Inner {
                         Request::isolate_port(name, isolated),
                         Request::raise_port(name, &self.port_alias(&endpoint)),
                     ];
-                    kernel.route.execute(requests).context(action)?;
-                    lost.reattached = true;
+                    lost.push(Lost::Bridge { endpoint, requests });
                 }
                 None if self.sandboxes.get(&endpoint.container_id).is_some() => {
-                    lost.without_interface.push(endpoint);
+                    lost.push(Lost::Interface(endpoint));
                 }
                 None => {}
             }

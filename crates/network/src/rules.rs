@@ -5,7 +5,10 @@
 //!   map ports          { proto . port           : container address . port }   bound to 0.0.0.0
 //!   map address_ports  { proto . address . port : container address . port }   bound to one address
 //!   map ports6, address_ports6   the same in IPv6
+//!   map port_ranges    { proto . first-last     : container address }          ports that keep their number
+//!   map address_port_ranges, port_ranges6, address_port_ranges6   likewise
 //!   set routed, routed6 { container address . proto . port }   published without translation
+//!   set linked { address . address . proto . port }   who reaches whose open port by a legacy link
 //!   set bridges, internal, … { interface }                     which bridge is of what kind
 //!   set icc, trusted   { from . to }                            who passes without being published
 //!   chain TEU-USER     the administrator's: run for every forwarded packet before ours
@@ -18,17 +21,19 @@
 //! }
 //! ```
 //! Bridges are in sets, so that a forwarded packet passes the same few rules however many there are.
-//! Ten thousand published ports are ten thousand map elements behind two rules. All rules and
+//! Ten thousand published ports are ten thousand map elements behind two rules, or one element where
+//! they are neighbours and keep their numbers. All rules and
 //! elements are replaced in one transaction, so that a live connection or port never sees a gap;
 //! TEU-USER is made once and never flushed. A verdict to accept ends only our own chains: whatever
 //! another table drops stays dropped.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use linux::netlink::Family;
 use linux::netlink::nft::{
-    AddressKind, BaseChain, Batch, ChainKind, CtState, ElementChange, Expression as E,
+    AddressKind, BaseChain, Batch, ChainKind, CtState, Element, ElementChange, Expression as E,
     ForeignChain, Hook, Map, Nftables, Verdict,
 };
 
@@ -50,6 +55,7 @@ const PORTS: Map<'_> = Map {
     key_type: (INET_PROTO << 6) | INET_SERVICE,
     key_bytes: 8,
     data: Some(((IPV4_ADDR << 6) | INET_SERVICE, 8)),
+    parts: &[],
 };
 const ADDRESS_PORTS: Map<'_> = Map {
     name: "address_ports",
@@ -65,28 +71,65 @@ const ADDRESS_PORTS6: Map<'_> = Map {
     key_bytes: 24,
     ..PORTS6
 };
+const PORT_RANGES: Map<'_> =
+    Map { name: "port_ranges", data: Some((IPV4_ADDR, 4)), parts: &[1, 2], ..PORTS };
+const ADDRESS_PORT_RANGES: Map<'_> = Map {
+    name: "address_port_ranges",
+    data: Some((IPV4_ADDR, 4)),
+    parts: &[1, 4, 2],
+    ..ADDRESS_PORTS
+};
+const PORT_RANGES6: Map<'_> =
+    Map { name: "port_ranges6", data: Some((IPV6_ADDR, 16)), ..PORT_RANGES };
+const ADDRESS_PORT_RANGES6: Map<'_> = Map {
+    name: "address_port_ranges6",
+    data: Some((IPV6_ADDR, 16)),
+    parts: &[1, 16, 2],
+    ..ADDRESS_PORTS6
+};
 const ROUTED: Map<'_> = Map {
     name: "routed",
     key_type: (IPV4_ADDR << 12) | (INET_PROTO << 6) | INET_SERVICE,
     key_bytes: 12,
     data: None,
+    parts: &[],
 };
 const ROUTED6: Map<'_> = Map {
     name: "routed6",
     key_type: (IPV6_ADDR << 12) | (INET_PROTO << 6) | INET_SERVICE,
     key_bytes: 24,
     data: None,
+    parts: &[],
 };
 /// Filled from the endpoints.
-const PORT_MAPS: [&Map<'_>; 6] =
-    [&PORTS, &ADDRESS_PORTS, &PORTS6, &ADDRESS_PORTS6, &ROUTED, &ROUTED6];
+const PORT_MAPS: [&Map<'_>; 10] = [
+    &PORTS,
+    &ADDRESS_PORTS,
+    &PORTS6,
+    &ADDRESS_PORTS6,
+    &PORT_RANGES,
+    &ADDRESS_PORT_RANGES,
+    &PORT_RANGES6,
+    &ADDRESS_PORT_RANGES6,
+    &ROUTED,
+    &ROUTED6,
+];
+
+/// Filled from pairs of endpoints.
+const LINKED: Map<'_> = Map {
+    name: "linked",
+    key_type: (IPV4_ADDR << 18) | (IPV4_ADDR << 12) | (INET_PROTO << 6) | INET_SERVICE,
+    key_bytes: 16,
+    data: None,
+    parts: &[],
+};
 
 const fn interfaces(name: &'static str) -> Map<'static> {
-    Map { name, key_type: IFNAME, key_bytes: 16, data: None }
+    Map { name, key_type: IFNAME, key_bytes: 16, data: None, parts: &[] }
 }
 
 const fn pairs(name: &'static str) -> Map<'static> {
-    Map { name, key_type: (IFNAME << 6) | IFNAME, key_bytes: 32, data: None }
+    Map { name, key_type: (IFNAME << 6) | IFNAME, key_bytes: 32, data: None, parts: &[] }
 }
 
 const BRIDGES: Map<'_> = interfaces("bridges");
@@ -136,13 +179,17 @@ pub(crate) struct BridgeRules {
     pub(crate) trusted: Vec<String>,
 }
 
-/// The table's name: two daemons have two bridges, hence two tables.
-pub(crate) fn table_name(bridge: &str) -> String {
-    if bridge == "teu0" { "teu".to_owned() } else { format!("teu-{bridge}") }
+/// The table's name: two daemons are called differently, hence have two tables.
+pub(crate) fn table_name(identity: &str) -> String {
+    if identity == "teu0" { "teu".to_owned() } else { format!("teu-{identity}") }
 }
 
-/// A map element: which map, key, data.
-type Element = (&'static str, (Vec<u8>, Vec<u8>));
+/// An element, and of which map.
+type Member = (&'static str, Element);
+
+fn single(map: &Map<'static>, key: Vec<u8>, data: Vec<u8>) -> Member {
+    (map.name, Element { key, key_end: None, data })
+}
 
 /// Replaces everything but TEU-USER by exactly these bridges and endpoints.
 pub(crate) fn apply(
@@ -157,9 +204,54 @@ pub(crate) fn apply(
         batch.add_map(map);
         batch.flush_map(map.name);
     }
+    batch.add_map(&LINKED);
+    replace_links(&mut batch, endpoints);
     replace_bridges(&mut batch, bridges);
     change(&mut batch, ElementChange::Add, &elements_of_all(endpoints));
     nftables.commit(&batch)
+}
+
+/// Replaces what links open. Fails where the table is not as [`apply`] left it.
+pub(crate) fn apply_links(
+    nftables: &mut Nftables,
+    table: &str,
+    endpoints: &[Endpoint],
+) -> io::Result<()> {
+    let mut batch = Batch::new(table);
+    replace_links(&mut batch, endpoints);
+    nftables.commit(&batch)
+}
+
+fn replace_links(batch: &mut Batch, endpoints: &[Endpoint]) {
+    batch.flush_map(LINKED.name);
+    let links = links_between(endpoints);
+    if !links.is_empty() {
+        batch.change_elements(
+            ElementChange::Add,
+            LINKED.name,
+            links.iter().map(|(_, element)| element),
+        );
+    }
+}
+
+/// From each endpoint to the open ports of those that it is linked to, in one network.
+fn links_between(endpoints: &[Endpoint]) -> Vec<Member> {
+    let mut links = BTreeSet::new();
+    for from in endpoints.iter().filter(|endpoint| !endpoint.reaches.is_empty()) {
+        let targets = endpoints.iter().filter(|to| {
+            to.network_id == from.network_id && from.reaches.contains(&to.container_id)
+        });
+        for to in targets {
+            let (Some(source), Some(destination)) = (from.ip, to.ip) else { continue };
+            for (protocol, port) in &to.open_to_links {
+                let mut key = [source.octets(), destination.octets()].concat();
+                key.extend([protocol.number(), 0, 0, 0]);
+                key.extend([port.to_be_bytes(), [0, 0]].concat());
+                links.insert(key);
+            }
+        }
+    }
+    links.into_iter().map(|key| single(&LINKED, key, Vec::new())).collect()
 }
 
 /// Replaces what the bridges come to, and leaves published ports as they are. Fails where the table
@@ -171,6 +263,18 @@ pub(crate) fn apply_bridges(
 ) -> io::Result<()> {
     let mut batch = Batch::new(table);
     replace_bridges(&mut batch, bridges);
+    nftables.commit(&batch)
+}
+
+/// Takes the table away, unless the administrator has rules in it.
+pub(crate) fn remove(nftables: &mut Nftables, table: &str) -> io::Result<()> {
+    if nftables.chains(table)?.is_empty()
+        || nftables.rule_counts(table)?.iter().any(|(chain, _)| chain == USER)
+    {
+        return Ok(());
+    }
+    let mut batch = Batch::new(table);
+    batch.delete_table();
     nftables.commit(&batch)
 }
 
@@ -225,11 +329,12 @@ pub(crate) fn is_intact(
     }
     let mut elements = elements_of_all(endpoints);
     elements.extend(members_of(bridges));
-    for map in PORT_MAPS.into_iter().chain(BRIDGE_SETS) {
+    elements.extend(links_between(endpoints));
+    for map in PORT_MAPS.into_iter().chain(BRIDGE_SETS).chain([&LINKED]) {
         let of_map = elements.iter().filter(|(name, _)| *name == map.name);
-        let mut expected: Vec<_> = of_map.map(|(_, (key, _))| key).collect();
-        let keys = nftables.keys(table, map.name)?;
-        let mut keys: Vec<_> = keys.iter().collect();
+        let mut expected: Vec<_> =
+            of_map.map(|(_, element)| (element.key.clone(), element.key_end.clone())).collect();
+        let mut keys = nftables.keys(table, map.name)?;
         expected.sort();
         keys.sort();
         if keys != expected {
@@ -307,16 +412,26 @@ fn publishing() -> Vec<Rule> {
     // route_localnet lets answers back to a client on 127.0.0.1; new packets have no business there.
     let to_loopback = E::destination(loopback, prefix);
     vec![
-        rule("guard", [E::in_interface_of(BRIDGES.name), v4(), to_loopback, drop()]),
+        rule("guard", [v4(), to_loopback, E::in_interface_of(BRIDGES.name), drop()]),
         rule("prerouting", [v4(), not_loopback, local(), jump("publish")]),
         rule("prerouting", [v6(), local(), jump("publish6")]),
         rule("output", [v4(), local(), jump("publish")]),
         rule("output", [v6(), not_loopback6, local(), jump("publish6")]),
         // The more specific binding first.
         rule("publish", [v4(), E::dnat_by_address_and_port(Family::V4, ADDRESS_PORTS.name)]),
+        rule(
+            "publish",
+            [v4(), E::dnat_by_address_and_port_range(Family::V4, ADDRESS_PORT_RANGES.name)],
+        ),
         rule("publish", [v4(), E::dnat_by_port(Family::V4, PORTS.name)]),
+        rule("publish", [v4(), E::dnat_by_port_range(Family::V4, PORT_RANGES.name)]),
         rule("publish6", [v6(), E::dnat_by_address_and_port(Family::V6, ADDRESS_PORTS6.name)]),
+        rule(
+            "publish6",
+            [v6(), E::dnat_by_address_and_port_range(Family::V6, ADDRESS_PORT_RANGES6.name)],
+        ),
         rule("publish6", [v6(), E::dnat_by_port(Family::V6, PORTS6.name)]),
+        rule("publish6", [v6(), E::dnat_by_port_range(Family::V6, PORT_RANGES6.name)]),
     ]
 }
 
@@ -328,6 +443,7 @@ fn forwarding() -> Vec<Rule> {
         forward(vec![jump(USER)]),
         forward(vec![E::ct_state(CtState::ESTABLISHED_OR_RELATED), accept()]),
         forward(vec![E::interfaces_of(ICC.name), accept()]),
+        forward(vec![v4(), into(BRIDGES.name), E::between(LINKED.name), accept()]),
         forward(vec![E::in_interface_of(INTERNAL.name), drop()]),
         forward(vec![into(INTERNAL.name), drop()]),
         forward(vec![into(BRIDGES.name), E::ct_is_dnat(), accept()]),
@@ -378,9 +494,9 @@ fn masquerading(bridge: &BridgeRules) -> Vec<Rule> {
 }
 
 /// The members of the sets of bridges.
-fn members_of(bridges: &[BridgeRules]) -> Vec<Element> {
+fn members_of(bridges: &[BridgeRules]) -> Vec<Member> {
     let mut members = Vec::new();
-    let mut add = |set: &Map<'static>, key: Vec<u8>| members.push((set.name, (key, Vec::new())));
+    let mut add = |set: &Map<'static>, key: Vec<u8>| members.push(single(set, key, Vec::new()));
     for bridge in bridges {
         let name = interface_key(&bridge.interface);
         add(&BRIDGES, name.clone());
@@ -415,41 +531,66 @@ fn interface_key(name: &str) -> Vec<u8> {
     key
 }
 
-fn elements_of_all(endpoints: &[Endpoint]) -> Vec<Element> {
-    let elements = endpoints.iter().flat_map(|endpoint| {
-        endpoint
-            .ports
-            .iter()
-            .filter_map(|port| element_of(endpoint.address(Family::of(port.host_ip))?, port))
-    });
-    elements.collect()
+fn elements_of_all(endpoints: &[Endpoint]) -> Vec<Member> {
+    endpoints.iter().flat_map(elements_of).collect()
+}
+
+/// Neighbouring ports that keep their numbers are one element.
+fn elements_of(endpoint: &Endpoint) -> Vec<Member> {
+    let mut ports = endpoint.ports.clone();
+    ports.sort_unstable_by_key(|port| (port.host_ip, port.protocol, port.host_port));
+    let follows = |a: &PortBinding, b: &PortBinding| {
+        let keeps_number = |port: &PortBinding| port.host_port == port.container_port;
+        let same = (a.host_ip, a.protocol) == (b.host_ip, b.protocol);
+        same && keeps_number(a)
+            && keeps_number(b)
+            && a.host_port.checked_add(1) == Some(b.host_port)
+    };
+    let mut elements = Vec::new();
+    for run in ports.chunk_by(follows) {
+        let [first, ..] = run else { continue };
+        let Some(container) = endpoint.address(Family::of(first.host_ip)) else { continue };
+        elements.push(element_of(container, first, run.last().filter(|_| run.len() > 1)));
+    }
+    elements
 }
 
 /// Parts of a key and of data are padded to four bytes each.
-fn element_of(container: IpAddr, port: &PortBinding) -> Option<Element> {
+fn element_of(container: IpAddr, port: &PortBinding, last: Option<&PortBinding>) -> Member {
     let octets = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
-    let (any, one, routed) = match container {
-        IpAddr::V4(_) => (&PORTS, &ADDRESS_PORTS, &ROUTED),
-        IpAddr::V6(_) => (&PORTS6, &ADDRESS_PORTS6, &ROUTED6),
-    };
     let number = |port: u16| [port.to_be_bytes(), [0, 0]].concat();
-    let protocol = vec![port.protocol.number(), 0, 0, 0];
+    let protocol = || vec![port.protocol.number(), 0, 0, 0];
+    let is_v4 = container.is_ipv4();
+    let choose = |four, six| if is_v4 { four } else { six };
     if port.host_port == 0 {
-        let key = [octets(container), protocol, number(port.container_port)].concat();
-        return Some((routed.name, (key, Vec::new())));
+        let key = [octets(container), protocol(), number(port.container_port)].concat();
+        return single(choose(&ROUTED, &ROUTED6), key, Vec::new());
     }
-    let data = [octets(container), number(port.container_port)].concat();
-    if port.host_ip.is_unspecified() {
-        return Some((any.name, ([protocol, number(port.host_port)].concat(), data)));
-    }
-    let key = [protocol, octets(port.host_ip), number(port.host_port)].concat();
-    Some((one.name, (key, data)))
+    let any = port.host_ip.is_unspecified();
+    let key = |host_port: u16| match any {
+        true => [protocol(), number(host_port)].concat(),
+        false => [protocol(), octets(port.host_ip), number(host_port)].concat(),
+    };
+    let Some(last) = last else {
+        let map = match any {
+            true => choose(&PORTS, &PORTS6),
+            false => choose(&ADDRESS_PORTS, &ADDRESS_PORTS6),
+        };
+        let data = [octets(container), number(port.container_port)].concat();
+        return single(map, key(port.host_port), data);
+    };
+    let map = match any {
+        true => choose(&PORT_RANGES, &PORT_RANGES6),
+        false => choose(&ADDRESS_PORT_RANGES, &ADDRESS_PORT_RANGES6),
+    };
+    let key_end = Some(key(last.host_port));
+    (map.name, Element { key: key(port.host_port), key_end, data: octets(container) })
 }
 
-fn change(batch: &mut Batch, what: ElementChange, elements: &[Element]) {
+fn change(batch: &mut Batch, what: ElementChange, elements: &[Member]) {
     for map in PORT_MAPS.into_iter().chain(BRIDGE_SETS) {
         let of_map = elements.iter().filter(|(name, _)| *name == map.name);
         let mut of_map = of_map.map(|(_, element)| element).peekable();
@@ -458,3 +599,6 @@ fn change(batch: &mut Batch, what: ElementChange, elements: &[Element]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,17 @@ impl Sandboxes {
         Ok(sandbox)
     }
 
+    /// Gives a container this namespace, which nobody has used yet, in place of any it still has.
+    pub(crate) fn create_in(&self, container_id: &str, namespace: OwnedFd) -> Result<Sandbox> {
+        let route = linux::namespace::in_namespace(namespace.as_fd(), prepare)
+            .and_then(|prepared| prepared)
+            .context(|| "prepare a network namespace".to_owned())?;
+        let namespace = Namespace { namespace, route: Mutex::new(Some(route)) };
+        let sandbox = sandbox_of(container_id, &namespace);
+        lock(&self.held).insert(container_id.to_owned(), Arc::new(namespace));
+        Ok(sandbox)
+    }
+
     /// Takes over the namespace of a running container.
     pub(crate) fn adopt(&self, container_id: &str, pid: u32) -> Result<()> {
         let namespace = network_namespace_of(pid)
@@ -190,17 +201,20 @@ impl Shared {
 }
 
 fn make() -> io::Result<Namespace> {
-    let (namespace, route) = make_network_namespace(|| {
-        let mut route = Route::open()?;
-        let loopback = route.link("lo")?.ok_or(io::ErrorKind::NotFound)?;
-        route.execute([Request::raise(loopback.index)])?;
-        for (name, value) in SYSCTLS {
-            // A kernel without the key has nothing to turn off.
-            let _ = std::fs::write(format!("/proc/sys/net/{name}"), value);
-        }
-        Ok(route)
-    })?;
+    let (namespace, route) = make_network_namespace(prepare)?;
     Ok(Namespace { namespace, route: Mutex::new(Some(route)) })
+}
+
+/// Makes the namespace that the calling thread is in ready for interfaces.
+fn prepare() -> io::Result<Route> {
+    let mut route = Route::open()?;
+    let loopback = route.link("lo")?.ok_or(io::ErrorKind::NotFound)?;
+    route.execute([Request::raise(loopback.index)])?;
+    for (name, value) in SYSCTLS {
+        // A kernel without the key has nothing to turn off.
+        let _ = std::fs::write(format!("/proc/sys/net/{name}"), value);
+    }
+    Ok(route)
 }
 
 /// Interfaces added later have no IPv6 unless their network has, and believe no advertisement.

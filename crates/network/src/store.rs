@@ -3,6 +3,7 @@
 //! An endpoint describes kernel objects that end with the boot, so its file lies in the exec-root
 //! and needs no fsync; a start pays for none.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("network
 const VERSION: u32 = 1;
 /// Place on disk that is kept for the database.
 const RESERVED: u64 = 128 << 10;
+/// The extension of a record that is being written.
+const UNFINISHED: &str = "tmp";
 
 #[derive(Serialize, Deserialize)]
 struct Versioned<T> {
@@ -77,18 +80,19 @@ impl Store {
         write().map_err(|error| state_error(&self.path, error.to_string()))
     }
 
-    /// Endpoints of this and earlier processes since the boot. A file that cannot be read is one
-    /// that was never finished; it goes.
+    /// Endpoints of this and earlier processes since the boot. A file that was never finished goes.
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>> {
         let list = || format!("list {}", self.endpoints.display());
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for entry in fs::read_dir(&self.endpoints).context(list)? {
             let path = entry.context(list)?.path();
-            if path.is_dir() {
-                continue; // the names
-            }
             // The directory of names is not one of them.
             if path.is_dir() {
+                continue;
+            }
+            if path.extension() == Some(OsStr::new(UNFINISHED)) {
+                // What it says, whole or not, has not happened.
+                fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
                 continue;
             }
             match fs::read(&path).context(list).and_then(|bytes| decode(&path, &bytes)) {
@@ -105,7 +109,7 @@ impl Store {
 
     pub(crate) fn put_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
         let path = self.endpoint_path(&endpoint.id);
-        let temporary = path.with_extension("tmp");
+        let temporary = path.with_extension(UNFINISHED);
         let bytes = encode(&path, endpoint)?;
         fs::write(&temporary, bytes)
             .and_then(|()| fs::rename(&temporary, &path))

@@ -1,8 +1,9 @@
-//! Sockets and clock around [`Core`]: one thread, one poll, until the shim is gone or nobody has
+//! Sockets and clock around [`Core`]: one thread that decides, one poll, until the shim is gone or nobody has
 //! asked for a while.
 
 mod attempts;
 mod clients;
+mod host;
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -16,6 +17,7 @@ use rustix::process::{PidfdFlags, Resource, Rlimit};
 use crate::core::{Client, Core, Output};
 use crate::serve::attempts::{Attempts, Heard};
 use crate::serve::clients::Clients;
+use crate::serve::host::Host;
 use crate::view::Files;
 
 /// Who has nothing to do gives his memory back: the next query starts another.
@@ -33,10 +35,8 @@ pub struct Sockets {
     pub udp: OwnedFd,
     /// The same, and listening.
     pub tcp: OwnedFd,
-    /// The host's network.
+    /// The host's network; the calling thread is in the container's.
     pub host: OwnedFd,
-    /// The container's network, where the calling thread is.
-    pub container: OwnedFd,
 }
 
 /// What a polled descriptor stands for.
@@ -82,6 +82,8 @@ impl Server {
         let (udp, tcp) = (UdpSocket::from(sockets.udp), TcpListener::from(sockets.tcp));
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
+        // From here on nothing needs a right.
+        let host = Host::start(sockets.host)?;
         Ok(Self {
             core: Core::new(crate::random),
             files: Files::new(bundle),
@@ -89,7 +91,7 @@ impl Server {
             udp,
             tcp,
             clients: Clients::default(),
-            attempts: Attempts::new(sockets.host, sockets.container),
+            attempts: Attempts::new(host),
             active: Instant::now(),
         })
     }
@@ -114,9 +116,6 @@ impl Server {
             }
             self.core.tick(now, &mut output);
             self.act(now, output);
-            if self.attempts.is_lost {
-                return Err(io::Error::other("the way back to the container's network is barred"));
-            }
             self.clients.end_idle(now);
             if self.is_idle(now) {
                 return Ok(());
@@ -211,9 +210,7 @@ impl Server {
                         self.clients.reply(number, &bytes);
                     }
                     Output::Ask { attempt, upstream, via, bytes } => {
-                        if self.attempts.is_lost
-                            || self.attempts.ask(attempt, upstream, via, &bytes).is_err()
-                        {
+                        if self.attempts.ask(attempt, upstream, via, &bytes).is_err() {
                             self.core.failed(now, attempt, &mut output);
                         }
                     }

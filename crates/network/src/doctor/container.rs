@@ -1,7 +1,7 @@
 //! One container: its interfaces, its way out, its published ports.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use linux::netlink::{Family, Link, RouteEntry};
 
@@ -96,12 +96,8 @@ impl Network {
         if lock(&self.inner.claims).is_held(&endpoint.container_id, &binding) {
             return None;
         }
-        let ip = match binding.host_ip {
-            IpAddr::V4(ip) => ip,
-            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-        };
-        let PortOwner::Process { name, pid } = owner::find(binding.protocol, ip, binding.host_port)
-        else {
+        let owner = owner::find(binding.protocol, binding.host_ip, binding.host_port);
+        let PortOwner::Process { name, pid } = owner else {
             return None;
         };
         if pid == std::process::id() {

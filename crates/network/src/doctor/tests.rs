@@ -50,7 +50,7 @@ fn record() -> NetworkRecord {
         }],
         enable_ipv4: true,
         enable_ipv6: false,
-        ipam_options: BTreeMap::new(),
+        ipam_options: None,
         internal: false,
         attachable: false,
         options: BTreeMap::new(),

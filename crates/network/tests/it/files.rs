@@ -1,6 +1,9 @@
 //! Generated name files: text in, text out.
 
-use network::{DnsOptions, ExtraHost, HostsOptions, hostname_file, hosts_file, resolv_conf};
+use network::{
+    DnsOptions, ExtraHost, HostLine, HostsOptions, hostname_file, hosts_file, replace_host_line,
+    resolv_conf,
+};
 
 fn resolv(host: &str, dns: &DnsOptions) -> Vec<String> {
     let text = resolv_conf(host, dns).unwrap();
@@ -54,16 +57,32 @@ fn hosts_names_the_container_and_its_extra_hosts() {
         domainname: "example.org",
         addresses: &["172.17.0.2".parse().unwrap()],
         extra_hosts: &extra,
+        neighbours: &[HostLine {
+            address: "172.17.0.3".parse().unwrap(),
+            names: vec!["store".to_owned(), "db".to_owned()],
+        }],
         host_gateway: Some("172.17.0.1".parse().unwrap()),
+        without_ipv6: false,
     })
     .unwrap();
     assert!(text.starts_with("127.0.0.1\tlocalhost\n"), "{text}");
     assert!(
         text.ends_with(
-            "192.0.2.9\tdb\n2001:db8::1\tsix\n172.17.0.1\tup\n172.17.0.2\tweb.example.org web\n"
+            "192.0.2.9\tdb\n2001:db8::1\tsix\n172.17.0.1\tup\n172.17.0.3\tstore db\n172.17.0.2\tweb.example.org web\n"
         ),
         "{text}"
     );
+    for (hostname, domainname, names) in [
+        ("web", "", "web"),
+        ("web.example.org", "", "web.example.org web"),
+        ("web.dc1", "example.org", "web.dc1.example.org web.dc1 web"),
+    ] {
+        let addresses = ["172.17.0.2".parse().unwrap()];
+        let options =
+            HostsOptions { hostname, domainname, addresses: &addresses, ..HostsOptions::default() };
+        let text = hosts_file(&options).unwrap();
+        assert_eq!(text.lines().last(), Some(format!("172.17.0.2\t{names}").as_str()));
+    }
     let without = HostsOptions { extra_hosts: &extra, ..HostsOptions::default() };
     assert!(hosts_file(&without).is_err());
     assert_eq!(hostname_file("web").unwrap(), "web\n");
@@ -106,4 +125,17 @@ fn with_a_resolver_the_hosts_options_stay_but_for_ndots() {
     assert!(!text.contains("10.0.0.1"), "{text}");
     let own = DnsOptions { options: vec!["ndots:2".to_owned()], ..DnsOptions::default() };
     assert!(generate(&own).ends_with("options ndots:2\n"));
+}
+
+#[test]
+fn one_line_of_hosts_is_replaced_by_its_first_name() {
+    let text = "127.0.0.1\tlocalhost\n#1.1.1.1 db\n172.17.0.3\tdb host\n172.17.0.4\tdb.old x db\n";
+    let line = HostLine {
+        address: "172.17.0.9".parse().unwrap(),
+        names: vec!["db".to_owned(), "other".to_owned()],
+    };
+    let changed = replace_host_line(text, "db", Some(&line));
+    assert_eq!(changed, text.replace("172.17.0.3\tdb host", "172.17.0.9\tdb other"));
+    assert_eq!(replace_host_line(text, "db", None), text.replace("172.17.0.3\tdb host\n", ""));
+    assert_eq!(replace_host_line("", "db", Some(&line)), "172.17.0.9\tdb other\n");
 }

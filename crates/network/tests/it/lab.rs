@@ -57,6 +57,22 @@ impl Lab {
         run("nsenter", &[&[namespace.as_str(), tool], arguments].concat())
     }
 
+    /// Makes the host one without br_netfilter: rules see nothing of what passes between the ports
+    /// of a bridge, and nobody can ask for it.
+    pub(crate) fn forget_bridge_filter(&self) {
+        const CLONE_NEWNS: u64 = 0x0002_0000;
+        const SETTINGS: &str = "/proc/sys/net/bridge";
+        if !Path::new(SETTINGS).exists() {
+            return;
+        }
+        for tables in ["iptables", "ip6tables", "arptables"] {
+            std::fs::write(format!("{SETTINGS}/bridge-nf-call-{tables}"), "0").unwrap();
+        }
+        linux::namespace::unshare(CLONE_NEWNS).unwrap();
+        run("mount", &["--make-rprivate", "/"]);
+        run("mount", &["-t", "tmpfs", "none", SETTINGS]);
+    }
+
     /// The directory that holds the data-root and the exec-root.
     pub(crate) fn root(&self) -> &Path {
         self.directory.path()
@@ -97,6 +113,7 @@ impl Container {
         let sandbox = network.create_sandbox(id)?;
         let namespace = std::fs::File::open(&sandbox.netns_path).unwrap().into();
         let endpoint = network.connect(id, "bridge", &request(id, ports))?;
+        links_carry();
         Ok(Self { id: id.to_owned(), endpoint, namespace })
     }
 
@@ -143,6 +160,45 @@ impl Drop for Init {
     }
 }
 
+/// A process of the host, until it is dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(tool: &str, arguments: &[&str]) -> Self {
+        Self(Command::new(tool).args(arguments).spawn().unwrap())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + ANSWER;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the kernel has made every link ready that was raised: it does so later, and drops
+/// what passes in between, a datagram that nobody repeats among it.
+pub(crate) fn links_carry() {
+    until("links are ready", || {
+        let links = run("ip", &["-o", "link", "show"]);
+        let rising = |line: &str| line.contains("LOWER_UP") && line.contains("state DOWN");
+        !links.lines().any(rising)
+    });
+}
+
 pub(crate) fn request(name: &str, ports: &[&str]) -> EndpointRequest {
     EndpointRequest {
         container_name: format!("name-of-{name}"),
@@ -151,10 +207,15 @@ pub(crate) fn request(name: &str, ports: &[&str]) -> EndpointRequest {
     }
 }
 
-/// Reads `[ip:][host[-host]:]container[/protocol]`.
-fn port_request(text: &str) -> PortRequest {
+/// Reads `[ip:][host[-host]:]container[/protocol]`, an address of IPv6 in brackets.
+pub(crate) fn port_request(text: &str) -> PortRequest {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let parts: Vec<&str> = ports.split(':').collect();
+    let (ip6, ports) = match ports.strip_prefix('[').and_then(|text| text.split_once("]:")) {
+        Some((ip, rest)) => (Some(ip), rest),
+        None => (None, ports),
+    };
+    let mut parts: Vec<&str> = ip6.into_iter().collect();
+    parts.extend(ports.split(':'));
     let range = |text: &str| {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         first.parse().unwrap()..=last.parse().unwrap()

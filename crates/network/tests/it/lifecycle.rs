@@ -1,6 +1,7 @@
 //! Addresses, ports and names over connects, crashes and other people's changes.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use network::{Config, Error, ErrorKind, Network, PortOwner};
@@ -236,6 +237,64 @@ fn many_connect_and_leave_at_once() {
             scope.spawn(move || network.destroy_sandbox(&format!("c{number}")).unwrap());
         }
     });
+    network.settle();
+    assert_eq!(leftovers(), clean);
+}
+
+#[test]
+fn a_record_that_was_never_finished_describes_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let web = Container::start(&network, "web", &["8080:80"]);
+    drop(network);
+    let directory = lab.config().exec_root.join("network");
+    let record = directory.join(format!("{}.json", web.endpoint.id));
+    // Killed before the last step of writing: once of this endpoint, once of a first record.
+    std::fs::copy(&record, record.with_extension("tmp")).unwrap();
+    let first = std::fs::read_to_string(&record).unwrap().replace(&web.endpoint.id, "first");
+    std::fs::write(directory.join("first.tmp"), first).unwrap();
+    let network = lab.open();
+    assert_eq!(network.inspect("bridge").unwrap().endpoints, [web.endpoint]);
+    network.reconcile(&[]).unwrap();
+    let left = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(left.filter(|path| path.is_file()).count(), 0);
+}
+
+#[test]
+fn a_repair_stays_out_of_what_comes_and_goes() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let clean = leftovers();
+    network.create_sandbox("mover").unwrap();
+    let ended = AtomicBool::new(false);
+    let come_and_go = || {
+        for _ in 0..40 {
+            network.connect("mover", "bridge", &request("mover", &["8080:80"])).unwrap();
+            network.disconnect("mover", "bridge").unwrap();
+        }
+    };
+    let start_and_end = || {
+        for _ in 0..40 {
+            network.create_sandbox("short").unwrap();
+            network.connect("short", "bridge", &request("short", &["53/udp"])).unwrap();
+            network.destroy_sandbox("short").unwrap();
+        }
+    };
+    let repair = || {
+        while !ended.load(Ordering::Relaxed) {
+            assert!(!network.repair().unwrap(), "nothing was missing");
+        }
+    };
+    std::thread::scope(|scope| {
+        let _repairs = scope.spawn(repair);
+        let changes = [scope.spawn(come_and_go), scope.spawn(start_and_end)];
+        let changed = changes.map(std::thread::ScopedJoinHandle::join);
+        ended.store(true, Ordering::Relaxed);
+        for changed in changed {
+            changed.unwrap();
+        }
+    });
+    network.destroy_sandbox("mover").unwrap();
     network.settle();
     assert_eq!(leftovers(), clean);
 }

@@ -94,6 +94,51 @@ fn without_a_wire_containers_have_each_other() {
 }
 
 #[test]
+fn a_vlan_of_the_wire_is_a_wire() {
+    let Some(lab) = Lab::new() else { return };
+    let tag = "ip link add link eth0 name eth0.10 type vlan id 10 && \
+               ip address add 203.0.113.2/24 dev eth0.10 && ip link set eth0.10 up; echo $?";
+    if lab.run_outside("sh", &["-c", tag]).trim() != "0" {
+        eprintln!("skipped: this kernel has no VLANs (CONFIG_VLAN_8021Q)");
+        return;
+    }
+    let neighbour = Ipv4Addr::new(203, 0, 113, 2);
+    let network = lab.open();
+    let mut request = on_wire("tagged", &[("parent", "wan0.10")]);
+    request.ipam = vec![IpamRequest {
+        subnet: Some(cidr("203.0.113.0/24")),
+        ip_range: Some(cidr("203.0.113.128/25")),
+        gateway: Some(neighbour.into()),
+        ..IpamRequest::default()
+    }];
+    network.create(&request).unwrap();
+    let parent = || run("ip", &["-d", "link", "show", "wan0.10"]);
+    assert!(parent().contains("vlan protocol 802.1Q id 10"), "{}", parent());
+    let (one, one_ip) = start(&network, "one", "tagged");
+    let server = listen(&one, 80);
+    assert_eq!(peer_of(&server, connect_from(&lab.outside, one_ip, 80).unwrap()), neighbour);
+    let outer = listen(&lab.outside, 81);
+    assert_eq!(peer_of(&outer, connect_from(&one, neighbour, 81).unwrap()), one_ip);
+    // The same wire without the tag is another one.
+    lab.run_outside("sysctl", &["-qw", "net.ipv4.ip_forward=0"]);
+    let untagged = network.create(&on_wire("untagged", &[("parent", "wan0")]));
+    untagged.unwrap();
+    let (two, _) = start(&network, "two", "untagged");
+    assert!(is_unreachable(&two, one_ip, 80));
+    for id in ["one", "two"] {
+        network.destroy_sandbox(id).unwrap();
+    }
+    // After a boot it is made anew; it goes with its network, and the wire itself stays.
+    drop(network);
+    run("ip", &["link", "delete", "wan0.10"]);
+    let network = lab.open();
+    assert!(parent().contains("id 10"));
+    network.remove("tagged").unwrap();
+    let links = run("ip", &["-o", "link"]);
+    assert!(!links.contains("wan0.10") && links.contains("wan0"), "{links}");
+}
+
+#[test]
 fn what_cannot_be_is_said_and_leaves_nothing() {
     let Some(lab) = Lab::new() else { return };
     let network = lab.open();

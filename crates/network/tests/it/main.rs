@@ -11,4 +11,5 @@ mod latency;
 mod lifecycle;
 mod macvlan;
 mod networks;
+mod ports;
 mod traffic;

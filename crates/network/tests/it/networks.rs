@@ -1,7 +1,8 @@
 //! Networks that users make: addresses, moves from one to the other, walls between them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 
 use linux::netlink::Family;
@@ -9,7 +10,7 @@ use network::{ErrorKind, IpamRequest, Network, NetworkRequest};
 
 use crate::lab::{
     Container, HOST, Init, Lab, OUTSIDE, cidr, connect, connect_from, is_unreachable, leftovers,
-    listen, peer_of, request, run,
+    links_carry, listen, peer_of, request, run,
 };
 
 fn make(network: &Network, name: &str) -> network::NetworkRecord {
@@ -173,6 +174,7 @@ fn start_in(network: &Network, id: &str, name: &str, ports: &[&str]) -> Containe
     let sandbox = network.create_sandbox(id).unwrap();
     let namespace = std::fs::File::open(&sandbox.netns_path).unwrap().into();
     let endpoint = network.connect(id, name, &request(id, ports)).unwrap();
+    links_carry();
     Container { id: id.to_owned(), endpoint, namespace }
 }
 
@@ -452,4 +454,167 @@ fn reserved_addresses_are_not_given_to_others() {
     let error = connect("d", &["10.6.0.2", "10.6.0.3"]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("10.6.0.0/29"), "{error}");
+}
+
+#[test]
+fn daemons_that_choose_at_once_choose_different_subnets() {
+    const DAEMONS: usize = 4;
+    let Some(lab) = Lab::new() else { return };
+    let together = std::sync::Barrier::new(DAEMONS);
+    let daemon = |number: usize| {
+        let root = lab.root().join(number.to_string());
+        let config = network::Config {
+            bridge_name: if number == 0 { "none".to_owned() } else { format!("teu{number}") },
+            data_root: root.join("data"),
+            exec_root: root.join("exec"),
+            ..lab.config()
+        };
+        together.wait();
+        let network = Network::open(config).unwrap();
+        together.wait();
+        make(&network, "one");
+        together.wait();
+        make(&network, "two");
+        network
+    };
+    let networks: Vec<Network> = std::thread::scope(|scope| {
+        let daemons: Vec<_> = (0..DAEMONS)
+            .map(|number| {
+                scope.spawn({
+                    let daemon = &daemon;
+                    move || daemon(number)
+                })
+            })
+            .collect();
+        daemons.into_iter().map(|daemon| daemon.join().unwrap()).collect()
+    });
+    let mut subnets: Vec<String> = networks
+        .iter()
+        .flat_map(Network::list)
+        .flat_map(|info| info.record.ipam.into_iter().map(|ipam| ipam.subnet.to_string()))
+        .collect();
+    subnets.sort();
+    let all = subnets.len();
+    subnets.dedup();
+    assert_eq!((subnets.len(), all), (3 * DAEMONS - 1, 3 * DAEMONS - 1), "{subnets:?}");
+}
+
+#[test]
+fn daemons_without_a_bridge_keep_apart() {
+    let Some(lab) = Lab::new() else { return };
+    let open = |name: &str| {
+        let root = lab.root().join(name);
+        let config = network::Config {
+            bridge_name: "none".to_owned(),
+            data_root: root.join("data"),
+            exec_root: root.join("exec"),
+            ..lab.config()
+        };
+        Network::open(config).unwrap()
+    };
+    let tables = || run("nft", &["list", "tables"]).lines().count();
+    let one = open("one");
+    assert_eq!(tables(), 0);
+    make(&one, "mynet");
+    let sandbox = one.create_sandbox("a").unwrap();
+    assert_eq!(sandbox.container_id, "a");
+    one.connect("a", "mynet", &request("a", &["8080:80"])).unwrap();
+    let other = open("other");
+    // Whatever belongs to none of its containers goes; nobody else's does.
+    other.reconcile(&[]).unwrap();
+    assert!(!one.repair().unwrap());
+    make(&other, "mynet");
+    assert_eq!(tables(), 2);
+    other.remove("mynet").unwrap();
+    assert_eq!(tables(), 1);
+    one.destroy_sandbox("a").unwrap();
+    one.remove("mynet").unwrap();
+    assert_eq!(tables(), 0);
+}
+
+#[test]
+fn names_of_a_network_that_went_while_the_process_was_killed_go_too() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let kept = make(&network, "kept");
+    drop(network);
+    let path = |id: &str| resolver::names_path(&lab.config().exec_root, id);
+    let gone = path(&kept.id.replace(|_: char| true, "0"));
+    let half_written = path(&kept.id).with_file_name(format!(".{}.json", kept.id));
+    for left in [&gone, &half_written] {
+        std::fs::copy(path(&kept.id), left).unwrap();
+    }
+    let _network = lab.open();
+    let directory = std::fs::read_dir(gone.parent().unwrap()).unwrap();
+    let left: Vec<_> = directory.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [path(&kept.id)]);
+}
+
+#[test]
+fn a_subnet_of_link_local_addresses_is_one_like_others() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let wish = NetworkRequest {
+        name: "near".to_owned(),
+        enable_ipv6: Some(true),
+        ipam: vec![IpamRequest {
+            subnet: Some(cidr("fe80:1234::/64")),
+            gateway: Some("fe80:1234::1".parse().unwrap()),
+            ..Default::default()
+        }],
+        ..NetworkRequest::default()
+    };
+    let (record, _) = network.create(&wish).unwrap();
+    let bridge = record.interface.unwrap();
+    assert!(run("ip", &["-6", "addr", "show", "dev", &bridge]).contains("fe80:1234::1/64"));
+    let container = start_in(&network, "c1", "near", &[]);
+    let shown = container.run("ip", &["-6", "addr", "show", "dev", "eth0"]);
+    assert!(shown.contains("fe80:1234::2/64"), "{shown}");
+    // Nothing is put right that is right, now and after a restart.
+    assert!(!network.repair().unwrap());
+    drop(network);
+    assert!(!lab.open().repair().unwrap());
+}
+
+/// Sends from one to the other, so much that packets become as large as they may.
+fn pour(server: &TcpListener, mut client: TcpStream) {
+    const BYTES: usize = 64 * 1024 * 1024;
+    let sender = std::thread::spawn(move || client.write_all(&vec![7; BYTES]).unwrap());
+    let (mut accepted, _) = server.accept().unwrap();
+    let mut received = Vec::new();
+    accepted.read_to_end(&mut received).unwrap();
+    sender.join().unwrap();
+    assert!(received.len() == BYTES && received.iter().all(|byte| *byte == 7));
+}
+
+#[test]
+fn packets_are_as_large_as_a_network_lets_them() {
+    let Some(lab) = Lab::new() else { return };
+    let network = lab.open();
+    let mut wish = with_options("large", &[]);
+    wish.options.insert("teu.bridge.gso_max_size".to_owned(), "196608".to_owned());
+    let record = match network.create(&wish) {
+        Ok((record, _)) => record,
+        Err(error) => {
+            assert!(error.to_string().contains("needs Linux 6.3"), "{error}");
+            return;
+        }
+    };
+    let a = start_in(&network, "a", "large", &["8080:80"]);
+    let b = start_in(&network, "b", "large", &[]);
+    let of_ports = run("ip", &["-d", "link", "show", "master", &record.interface.clone().unwrap()]);
+    assert_eq!(of_ports.matches("gso_max_size 196608").count(), 2, "{of_ports}");
+    for shown in [
+        run("ip", &["-d", "link", "show", "dev", &record.interface.unwrap()]),
+        a.run("ip", &["-d", "link", "show", "dev", "eth0"]),
+    ] {
+        assert!(shown.contains("gso_max_size 196608"), "{shown}");
+    }
+    let server = a.listen(80);
+    pour(&server, connect_from(&b.namespace, a.ip(), 80).unwrap());
+    pour(&server, connect_from(&lab.outside, HOST, 8080).unwrap());
+    pour(&server, connect(Ipv4Addr::LOCALHOST, 8080).unwrap());
+    // On its way to an interface that takes less they are cut.
+    let world = listen(&lab.outside, 9000);
+    pour(&world, connect_from(&a.namespace, OUTSIDE, 9000).unwrap());
 }

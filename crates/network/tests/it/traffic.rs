@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use network::{Config, EndpointRequest, Network, Protocol};
+
 use crate::lab::{
-    Container, HOST, Lab, OUTSIDE, connect, connect_from, is_unreachable, listen, peer_of, run, udp,
+    Container, HOST, Lab, OUTSIDE, connect, connect_from, is_unreachable, listen, peer_of, request,
+    run, udp,
 };
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
@@ -186,8 +189,7 @@ fn containers_do_not_reach_the_hosts_loopback() {
 #[test]
 fn without_icc_neighbours_meet_through_published_ports_only() {
     let Some(lab) = Lab::new() else { return };
-    let config = network::Config { icc: false, ..lab.config() };
-    let network = network::Network::open(config).unwrap();
+    let network = Network::open(Config { icc: false, ..lab.config() }).unwrap();
     let web = Container::start(&network, "web", &["8080:80"]);
     let neighbour = Container::start(&network, "neighbour", &[]);
     let server = web.listen(80);
@@ -199,6 +201,36 @@ fn without_icc_neighbours_meet_through_published_ports_only() {
         assert!(is_unreachable(&neighbour.namespace, web.ip(), 80));
         peer_of(&server, connect_from(&neighbour.namespace, HOST, 8080).unwrap());
     }
+}
+
+#[test]
+fn linked_neighbours_meet_where_the_bridge_keeps_them_apart() {
+    let Some(lab) = Lab::new() else { return };
+    lab.forget_bridge_filter();
+    let network = Network::open(Config { icc: false, ..lab.config() }).unwrap();
+    let start = |id: &str, wish: EndpointRequest| {
+        let sandbox = network.create_sandbox(id).unwrap();
+        let namespace = std::fs::File::open(&sandbox.netns_path).unwrap().into();
+        let endpoint = network.connect(id, "bridge", &wish).unwrap();
+        Container { id: id.to_owned(), endpoint, namespace }
+    };
+    let open_to_links = vec![(Protocol::Tcp, 80)];
+    let db = start("db", EndpointRequest { open_to_links, ..request("db", &["8080:82"]) });
+    let web =
+        start("web", EndpointRequest { reaches: vec!["db".to_owned()], ..request("web", &[]) });
+    let other = start("other", request("other", &[]));
+    let ports = run("ip", &["-d", "link", "show", "master", "teu0"]);
+    assert_eq!(ports.matches("isolated on").count(), 3, "{ports}");
+    let (linked, closed, published) = (db.listen(80), db.listen(81), db.listen(82));
+    assert_eq!(peer_of(&linked, connect_from(&web.namespace, db.ip(), 80).unwrap()), web.ip());
+    peer_of(&published, connect_from(&other.namespace, HOST, 8080).unwrap());
+    for (from, port) in [(&web, 81), (&web, 82), (&other, 80), (&other, 81)] {
+        assert!(is_unreachable(&from.namespace, db.ip(), port), "{} {port}", from.id);
+    }
+    assert!(is_unreachable(&db.namespace, web.ip(), 80));
+    drop(closed);
+    network.set_reached("web", Vec::new()).unwrap();
+    assert!(is_unreachable(&web.namespace, db.ip(), 80));
 }
 
 #[test]

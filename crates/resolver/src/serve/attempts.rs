@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::thread::LinkNameSpaceType;
 
 use super::clients::{is_momentary, take_message};
+use super::host::Host;
 use crate::core::Via;
 use crate::view::Upstream;
 
@@ -22,10 +22,7 @@ const ANSWER_BYTES: usize = 65535;
 #[derive(Debug)]
 pub(super) struct Attempts {
     attempts: BTreeMap<u64, Attempt>,
-    host: OwnedFd,
-    container: OwnedFd,
-    /// This thread could not go back to the container's network: nothing may be sent any more.
-    pub(super) is_lost: bool,
+    host: Host,
 }
 
 #[derive(Debug)]
@@ -43,8 +40,8 @@ pub(super) enum Heard {
 }
 
 impl Attempts {
-    pub(super) fn new(host: OwnedFd, container: OwnedFd) -> Self {
-        Self { attempts: BTreeMap::new(), host, container, is_lost: false }
+    pub(super) fn new(host: Host) -> Self {
+        Self { attempts: BTreeMap::new(), host }
     }
 
     /// Sends a message.
@@ -57,23 +54,13 @@ impl Attempts {
     ) -> io::Result<()> {
         let to = SocketAddr::new(upstream.address, PORT);
         let attempt = if upstream.on_host {
-            self.on_host(|| open(to, via, bytes))?
+            let bytes = bytes.to_vec();
+            self.host.run(move || open(to, via, &bytes))?
         } else {
             open(to, via, bytes)?
         };
         self.attempts.insert(number, attempt);
         Ok(())
-    }
-
-    /// A socket belongs to the network its maker was in, wherever that goes then.
-    fn on_host<T>(&mut self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let network = Some(LinkNameSpaceType::Network);
-        rustix::thread::move_into_link_name_space(self.host.as_fd(), network)?;
-        let done = work();
-        let back = rustix::thread::move_into_link_name_space(self.container.as_fd(), network);
-        self.is_lost = back.is_err();
-        back?;
-        done
     }
 
     pub(super) fn forget(&mut self, number: u64) {
