@@ -256,21 +256,21 @@ mod tests {
     #[test]
     fn env_sees_what_was_before_the_instruction() {
         let state = applied("ENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc\n", &[]);
-        assert_eq!(state.config.config.env.unwrap(), ["abc=bye", "def=hello", "ghi=bye"]);
+        let env = state.config.config.env.unwrap();
+        assert!(env[0].starts_with("PATH=/usr/local/sbin:"), "{env:?}");
+        assert_eq!(env[1..], ["abc=bye", "def=hello", "ghi=bye"]);
     }
 
     #[test]
     fn args_have_defaults_values_and_are_hidden_by_env() {
         let lines = "ARG A=1\nARG B\nARG G\nARG C=$A$G\nENV A=env\nENV X=$A$B$C\n";
         let state = applied(lines, &[("B", Some("b"))]);
-        assert_eq!(state.config.config.env.clone().unwrap()[1], "X=envb1global");
+        assert_eq!(state.config.config.env.clone().unwrap()[2], "X=envb1global");
         let args = state.visible_args();
         assert_eq!(args.get("B").map(String::as_str), Some("b"));
         assert!(!args.contains_key("A"));
-        assert_eq!(
-            applied("ARG A=1\nENV X=[$A]\n", &[("A", None)]).config.config.env.unwrap(),
-            ["X=[]"]
-        );
+        let state = applied("ARG A=1\nENV X=[$A]\n", &[("A", None)]);
+        assert_eq!(state.config.config.env.unwrap()[1], "X=[]");
     }
 
     #[test]

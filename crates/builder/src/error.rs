@@ -77,6 +77,14 @@ pub enum Error {
     /// The image store refused.
     #[error(transparent)]
     Images(#[from] images::Error),
+    /// An image that could not be had, and whose name looks like a stage's.
+    #[error("{source} (did you mean the stage {stage}?)")]
+    StageMeant {
+        /// The stage's name.
+        stage: String,
+        /// Why the image could not be had.
+        source: Box<Self>,
+    },
     /// A registry refused.
     #[error(transparent)]
     Registry(#[from] images::registry::RegistryError),
@@ -89,7 +97,7 @@ impl Error {
             Self::Syntax { .. } | Self::Invalid(_) | Self::Command { .. } => {
                 ErrorKind::InvalidParameter
             }
-            Self::At { source, .. } => source.kind(),
+            Self::At { source, .. } | Self::StageMeant { source, .. } => source.kind(),
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Cancelled | Self::Io { .. } => ErrorKind::Internal,
@@ -147,9 +155,8 @@ impl SourceFile {
         if let Some(help) = &found.help {
             text.push_str(&format!(" ({help})"));
         }
-        let place = Diagnostic { message: String::new(), help: None, span: found.span };
         text.push('\n');
-        text.push_str(&place.place(&self.name, &self.text));
+        text.push_str(&found.place(&self.name, &self.text));
         Error::Syntax { line: found.span.line, text }
     }
 

@@ -6,18 +6,49 @@ use crate::caches::CacheMount;
 use crate::state::now;
 use crate::{Builder, Result};
 
-/// When what is cached goes by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When what is cached goes by itself: rule after rule; without any nothing does.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcPolicy {
-    /// Bytes that the cache may have.
-    pub max_bytes: u64,
-    /// Seconds after which what was not used goes.
-    pub max_age_secs: i64,
+    /// The rules.
+    pub rules: Vec<GcRule>,
+}
+
+/// What goes by one rule, the longest unused first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcRule {
+    /// Only until so many bytes are left.
+    pub keep_bytes: Option<u64>,
+    /// Only what was not used for so many seconds.
+    pub unused_secs: Option<i64>,
+    /// Only entries of these kinds, if there are any.
+    pub kinds: Vec<String>,
+    /// Also what images share.
+    pub shared: bool,
+}
+
+impl Default for GcRule {
+    fn default() -> Self {
+        Self { keep_bytes: None, unused_secs: None, kinds: Vec::new(), shared: true }
+    }
 }
 
 impl Default for GcPolicy {
     fn default() -> Self {
-        Self { max_bytes: 20 << 30, max_age_secs: 60 * 24 * 3600 }
+        let by_age = GcRule { unused_secs: Some(60 * 24 * 3600), ..GcRule::default() };
+        let by_size = GcRule { keep_bytes: Some(20 << 30), ..GcRule::default() };
+        Self { rules: vec![by_age, by_size] }
+    }
+}
+
+impl GcRule {
+    fn options(&self, now: i64) -> PruneOptions {
+        PruneOptions {
+            all: self.shared,
+            keep_bytes: self.keep_bytes,
+            unused_since: self.unused_secs.map(|seconds| now - seconds),
+            kinds: self.kinds.clone(),
+            ..PruneOptions::default()
+        }
     }
 }
 
@@ -34,6 +65,8 @@ pub struct CacheEntry {
     pub description: String,
     /// Bytes.
     pub size: u64,
+    /// Whether there is a layer or directory at all.
+    pub has_content: bool,
     /// Whether an image has the same layer, so that removing the entry frees nothing.
     pub shared: bool,
     /// A build uses it now.
@@ -59,6 +92,14 @@ pub struct PruneOptions {
     pub ids: Vec<String>,
     /// Only entries of these kinds.
     pub kinds: Vec<String>,
+    /// Only entries that stand on one of these.
+    pub parents: Vec<String>,
+    /// Only entries with one of these in their description.
+    pub descriptions: Vec<String>,
+    /// Only entries that an image shares, or that none does.
+    pub shared: Option<bool>,
+    /// Only entries that a build uses, of which none can go, or the others.
+    pub in_use: Option<bool>,
 }
 
 /// What a prune did.
@@ -102,6 +143,7 @@ impl Builder {
             kind: "exec.cachemount",
             description: format!("cached mount {}", mount.id),
             size: mount.size,
+            has_content: true,
             shared: false,
             in_use: mount.in_use,
             created_at: mount.created_at,
@@ -144,23 +186,19 @@ impl Builder {
     /// Removes what is too old, or too much; not while builds run.
     pub(crate) async fn collect_garbage(&self) {
         let Ok(_alone) = self.inner.building.try_write() else { return };
-        let policy = self.inner.policy;
         let builder = self.clone();
         let collected = crate::blocking(move || {
-            let (entries, mounts) = builder.entries()?;
-            let age = PruneOptions {
-                all: true,
-                unused_since: Some(now() - policy.max_age_secs),
-                ..PruneOptions::default()
-            };
-            let size = PruneOptions {
-                all: true,
-                keep_bytes: Some(policy.max_bytes),
-                ..PruneOptions::default()
-            };
-            let mut going = chosen(entries.clone(), &age);
-            going.extend(chosen(entries, &size));
-            if going.is_empty() { Ok(Pruned::default()) } else { builder.remove(&going, &mounts) }
+            let mut pruned = Pruned::default();
+            for rule in &builder.inner.policy.rules {
+                let (entries, mounts) = builder.entries()?;
+                let going = chosen(entries, &rule.options(now()));
+                if !going.is_empty() {
+                    let more = builder.remove(&going, &mounts)?;
+                    pruned.removed.extend(more.removed);
+                    pruned.space_reclaimed += more.space_reclaimed;
+                }
+            }
+            Ok(pruned)
         });
         match collected.await {
             Ok(pruned) if pruned.removed.is_empty() => {}
@@ -183,6 +221,7 @@ fn of_step(key: String, step: StepRecord, shared: bool) -> CacheEntry {
         kind: "regular",
         description: step.description,
         size: step.size,
+        has_content: step.layer.is_some(),
         shared,
         in_use: false,
         created_at: step.created_at,
@@ -191,18 +230,28 @@ fn of_step(key: String, step: StepRecord, shared: bool) -> CacheEntry {
     }
 }
 
+fn is_wanted(entry: &CacheEntry, options: &PruneOptions) -> bool {
+    let fits = |wanted: &[String], test: &dyn Fn(&String) -> bool| {
+        wanted.is_empty() || wanted.iter().any(test)
+    };
+    !entry.in_use
+        && options.in_use != Some(true)
+        && (options.all || !entry.shared)
+        && options.shared.is_none_or(|shared| shared == entry.shared)
+        && options.unused_since.is_none_or(|since| entry.last_used_at < since)
+        && fits(&options.ids, &|id| entry.id.starts_with(id))
+        && fits(&options.kinds, &|kind| kind == entry.kind)
+        && fits(&options.parents, &|parent| entry.parent.as_ref() == Some(parent))
+        && fits(&options.descriptions, &|text| entry.description.contains(text))
+}
+
 /// Chooses what goes, the longest unused first.
 fn chosen(mut entries: Vec<CacheEntry>, options: &PruneOptions) -> Vec<CacheEntry> {
     let mut total: u64 = entries.iter().map(|entry| entry.size).sum();
     entries.sort_by_key(|entry| entry.last_used_at);
     let mut going = Vec::new();
     for entry in entries {
-        let wanted = !entry.in_use
-            && (options.all || !entry.shared)
-            && options.unused_since.is_none_or(|since| entry.last_used_at < since)
-            && (options.ids.is_empty() || options.ids.iter().any(|id| entry.id.starts_with(id)))
-            && (options.kinds.is_empty() || options.kinds.iter().any(|kind| kind == entry.kind));
-        if !wanted || options.keep_bytes.is_some_and(|keep| total <= keep) {
+        if !is_wanted(&entry, options) || options.keep_bytes.is_some_and(|keep| total <= keep) {
             continue;
         }
         total -= entry.size;
@@ -222,6 +271,7 @@ mod tests {
             kind: "regular",
             description: String::new(),
             size,
+            has_content: true,
             shared,
             in_use: false,
             created_at: 0,
@@ -245,6 +295,10 @@ mod tests {
         assert_eq!(ids(&PruneOptions { keep_bytes: Some(39), ..all.clone() }), ["b", "c"]);
         assert_eq!(ids(&PruneOptions { unused_since: Some(3), ..all.clone() }), ["b", "c"]);
         assert_eq!(ids(&PruneOptions { ids: vec!["a".into()], ..all.clone() }), ["a"]);
+        assert_eq!(ids(&PruneOptions { shared: Some(true), ..all.clone() }), ["b"]);
+        assert_eq!(ids(&PruneOptions { shared: Some(false), ..all.clone() }), ["c", "a"]);
+        assert!(ids(&PruneOptions { in_use: Some(true), ..all.clone() }).is_empty());
+        assert!(ids(&PruneOptions { parents: vec!["a".into()], ..all.clone() }).is_empty());
         assert!(ids(&PruneOptions { kinds: vec!["exec.cachemount".into()], ..all }).is_empty());
     }
 }

@@ -3,9 +3,11 @@
 //! Directories on the way are in it with the attributes that they have below, since the topmost layer
 //! decides about a directory.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use images::archive::{Entry, EntryKind, Time, write};
@@ -96,8 +98,35 @@ pub(crate) struct LayerArchive {
     dress: Dress,
     parts: VecDeque<Part>,
     directories: HashSet<Vec<u8>>,
-    /// First path of each file with several names, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    /// First source and first path of each file with several names, by device and inode.
+    links: HashMap<(u64, u64), (Vec<u8>, Vec<u8>)>,
+    gifts: Gifts,
+}
+
+/// A file in a tree.
+type Gift = (Arc<FileTree>, Vec<u8>);
+
+/// Files that are in a build's own directory as they are to be in the layer.
+#[derive(Default)]
+pub(crate) struct Gifts {
+    /// By path in the layer; `None` for a path that comes several times.
+    files: HashMap<Vec<u8>, Option<Gift>>,
+}
+
+impl Gifts {
+    fn note(&mut self, path: &[u8], gift: Option<Gift>) {
+        match self.files.entry(path.to_vec()) {
+            Slot::Occupied(mut known) => drop(known.insert(None)),
+            Slot::Vacant(free) => drop(free.insert(gift)),
+        }
+    }
+
+    /// Opens what is to be at a path.
+    pub(crate) fn open(&self, path: &[u8]) -> Option<OwnedFd> {
+        let (tree, source) = self.files.get(path)?.as_ref()?;
+        // What cannot be opened is read from the archive, which tells the error.
+        tree.open_path(source).ok()
+    }
 }
 
 enum Part {
@@ -113,6 +142,7 @@ impl LayerArchive {
             parts: VecDeque::new(),
             directories: HashSet::new(),
             links: HashMap::new(),
+            gifts: Gifts::default(),
         }
     }
 
@@ -179,7 +209,14 @@ impl LayerArchive {
         }
     }
 
-    fn header(&mut self, mut entry: Entry) {
+    fn header(&mut self, entry: Entry) {
+        self.file_header(entry, None);
+    }
+
+    fn file_header(&mut self, mut entry: Entry, gift: Option<Gift>) {
+        if entry.kind == EntryKind::File {
+            self.gifts.note(&entry.name, gift);
+        }
         if entry.kind == EntryKind::Directory {
             entry.name.push(b'/');
         }
@@ -328,19 +365,30 @@ impl LayerArchive {
         }
         let key = (node.stat.st_dev, node.stat.st_ino);
         if node.stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&key) {
-                entry.kind = EntryKind::HardLink;
-                entry.link.clone_from(first);
-                entry.size = 0;
-                entry.payload = 0;
-                self.header(entry);
-                return Ok(());
+            match self.links.get(&key) {
+                // Of one source that is copied twice there are two files, as layers that have it
+                // already must make no difference.
+                Some((source, _)) if *source == node.path => {}
+                Some((_, first)) => {
+                    entry.kind = EntryKind::HardLink;
+                    entry.link.clone_from(first);
+                    entry.size = 0;
+                    entry.payload = 0;
+                    self.header(entry);
+                    return Ok(());
+                }
+                None => drop(self.links.insert(key, (node.path.clone(), target.clone()))),
             }
-            self.links.insert(key, target);
         }
         entry.xattrs = selection.tree.xattrs(node).map_err(fail)?;
         let size = entry.payload;
-        self.header(entry);
+        let source = described(node, &target);
+        let is_same = (entry.uid, entry.gid, entry.mode) == (source.uid, source.gid, source.mode)
+            && self.dress.newest.is_none_or(|newest| entry.mtime.secs < newest);
+        let is_given = is_same && node.kind() == FileType::RegularFile && size > 0;
+        let gift = (is_given && selection.tree.gives(node))
+            .then(|| (Arc::clone(&selection.tree), node.path.clone()));
+        self.file_header(entry, gift);
         if node.kind() == FileType::RegularFile && size > 0 {
             let tree = Arc::clone(&selection.tree);
             self.parts.push_back(Part::File { tree, path: node.path.clone(), size });
@@ -370,9 +418,15 @@ impl LayerArchive {
     }
 
     /// Gives the archive's bytes.
-    pub(crate) fn into_reader(mut self) -> ArchiveReader {
+    pub(crate) fn into_reader(self) -> ArchiveReader {
+        self.into_parts().0
+    }
+
+    /// Gives the archive's bytes, and those of its files that need not be written again.
+    pub(crate) fn into_parts(mut self) -> (ArchiveReader, Gifts) {
         self.parts.push_back(Part::Bytes(write::END.to_vec()));
-        ArchiveReader { parts: self.parts, current: Current::Bytes(io::Cursor::new(Vec::new())) }
+        let current = Current::Bytes(io::Cursor::new(Vec::new()));
+        (ArchiveReader { parts: self.parts, current }, self.gifts)
     }
 }
 
@@ -452,6 +506,58 @@ impl Read for ArchiveReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn selections(tree: &Arc<FileTree>, sources: &[&str]) -> Vec<Selection> {
+        let none = dockerignore::Patterns::default();
+        let options = crate::select::Options { parents: false, exclude: &none, keep_owner: true };
+        let select = |source: &&str| crate::select::select(tree, source, options).unwrap();
+        sources.iter().flat_map(select).collect()
+    }
+
+    #[test]
+    fn only_what_is_the_same_is_given_and_only_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        std::fs::write(dir.path().join("d/f"), "1").unwrap();
+        std::fs::write(dir.path().join("d/empty"), "").unwrap();
+        let given = |dress: Dress, sources: &[&str]| {
+            let tree = Arc::new(FileTree::open(dir.path()).unwrap());
+            let mut archive = LayerArchive::new(None, dress);
+            archive.copy(&selections(&tree, sources), "/x/").unwrap();
+            let (_, gifts) = archive.into_parts();
+            ["x/f", "x/empty", "x/d/f"].map(|path| gifts.open(path.as_bytes()).is_some())
+        };
+        assert_eq!(given(Dress::default(), &["d"]), [true, false, false]);
+        let mode = ModeChange::parse("0111");
+        assert_eq!(given(Dress { mode, ..Dress::default() }, &["d"]), [false; 3]);
+        assert_eq!(given(Dress { newest: Some(1), ..Dress::default() }, &["d"]), [false; 3]);
+        // The same file twice is two files; two files at one path are in the archive.
+        assert_eq!(given(Dress::default(), &["/", "d"]), [false, false, true]);
+        assert_eq!(given(Dress::default(), &["d", "d/f"]), [false; 3]);
+        let tree = FileTree::open(dir.path()).unwrap();
+        let node = tree.node(b"d/f").unwrap().unwrap();
+        assert!(tree.gives(&node) && !tree.gives(&node), "another layer has it");
+    }
+
+    #[test]
+    fn another_name_of_a_source_makes_no_other_layer() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "1").unwrap();
+        let bytes = || {
+            let tree = Arc::new(FileTree::open(dir.path()).unwrap());
+            let mut archive = LayerArchive::new(None, Dress::default());
+            archive.copy(&selections(&tree, &["f", "/"]), "/x/").unwrap();
+            archive.copy(&selections(&tree, &["f"]), "/y/").unwrap();
+            let mut bytes = Vec::new();
+            archive.into_reader().read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let first = bytes();
+        // As a layer that took the file as its own.
+        let other = tempfile::tempdir().unwrap();
+        std::fs::hard_link(dir.path().join("f"), other.path().join("f")).unwrap();
+        assert!(bytes() == first);
+    }
 
     #[test]
     fn modes_are_numbers_and_words() {

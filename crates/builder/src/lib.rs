@@ -10,12 +10,18 @@
 mod apply;
 mod archive;
 mod build;
+mod cache_image;
 mod caches;
+mod context;
+mod device;
 pub mod diagnostic;
 mod error;
 pub mod expand;
+mod fetch;
 mod gc;
+mod inputs;
 mod layer;
+mod lint;
 mod mount;
 mod mounts;
 mod owner;
@@ -28,6 +34,7 @@ mod sources;
 mod stage;
 mod state;
 pub mod syntax;
+mod transfer;
 mod tree;
 
 use std::sync::Arc;
@@ -38,7 +45,7 @@ use images::registry::Registry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::{Error, ErrorKind, Result};
-pub use gc::{CacheEntry, GcPolicy, PruneOptions, Pruned};
+pub use gc::{CacheEntry, GcPolicy, GcRule, PruneOptions, Pruned};
 pub use request::{
     ContextSource, Credentials, Event, Events, NamedContext, Options, Request, Secret,
 };
@@ -54,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
     pub(crate) caches: caches::CacheMounts,
+    pub(crate) inputs: inputs::Inputs,
     pub(crate) policy: GcPolicy,
     /// Holds collections back while builds use what they would remove.
     pub(crate) building: tokio::sync::RwLock<()>,
@@ -79,12 +87,14 @@ impl Builder {
     pub async fn open(engine: Engine, registry: Registry, policy: GcPolicy) -> Self {
         scratch::sweep(&engine).await;
         let caches = caches::CacheMounts::new(engine.config().data_root.join("builder/mounts"));
+        let inputs = inputs::Inputs::open(engine.config().data_root.join("builder/inputs"));
         let building = tokio::sync::RwLock::default();
         Self {
             inner: Arc::new(Inner {
                 engine,
                 registry,
                 caches,
+                inputs,
                 policy,
                 building,
                 collected_at: std::sync::atomic::AtomicI64::new(0),

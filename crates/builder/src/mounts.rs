@@ -226,11 +226,19 @@ impl Maker<'_> {
         };
         prepared.mounts.push(bind(&path, &target, true));
         if let Some(name) = env {
-            if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let is_name = |name: &str| {
+                name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                    && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            };
+            if !is_name(name) {
                 return Err(Error::Invalid(format!("secret {id}: {name:?} is no variable's name")));
             }
-            // The shell reads it: in the container's configuration it would be stored.
-            prepared.prelude.push(format!("{name}=\"$(cat '{target}')\"; export {name}"));
+            // A shell reads it: in the container's configuration it would be stored. What follows
+            // keeps the line feeds at the secret's end.
+            let path = target.replace('\'', "'\\''");
+            prepared.prelude.push(format!(
+                "{name}=\"$(cat '{path}' && echo .)\" && {name}=\"${{{name}%.}}\" && export {name} || exit"
+            ));
         }
         if !is_file {
             prepared.targets.push(target);
@@ -295,7 +303,8 @@ fn materialize(tree: &Arc<FileTree>, source: &str, directory: &Path) -> Result<(
     let options = Options { parents: false, exclude: &none, keep_owner: true };
     let mut archive = LayerArchive::new(None, Dress::default());
     archive.copy(&select::select(tree, source, options)?, "/.")?;
-    Ok(engine::archive::unpack_into(archive.into_reader(), directory)?)
+    engine::archive::unpack_into(archive.into_reader(), directory)?;
+    Ok(())
 }
 
 /// Takes the places that mounts were on out of a writable layer, where nothing else is in them.

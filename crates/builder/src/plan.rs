@@ -48,6 +48,9 @@ pub struct Plan {
     pub global_args: BTreeMap<String, String>,
 }
 
+/// What the names of further contexts mean: files, or an image.
+pub type Names = BTreeMap<String, Option<String>>;
+
 /// What a plan depends on besides the file.
 #[derive(Debug, Default)]
 pub struct Inputs<'a> {
@@ -57,8 +60,8 @@ pub struct Inputs<'a> {
     pub target: Option<&'a str>,
     /// Values that every build has, such as `TARGETPLATFORM`.
     pub predefined: BTreeMap<String, String>,
-    /// Names of further contexts.
-    pub contexts: BTreeSet<String>,
+    /// Further contexts by name, those that are images with the image.
+    pub contexts: Names,
 }
 
 /// Makes a plan.
@@ -86,6 +89,72 @@ pub fn plan(file: &Dockerfile, inputs: &Inputs<'_>) -> Result<Plan, Diagnostic> 
         total += 1 + file.stages[stage.index].instructions.len();
     }
     Ok(Plan { stages, target, total, global_args })
+}
+
+impl Plan {
+    /// Plans stages that only a trigger of a base image needs, and what they need: the file does not
+    /// say so. Each comes after those it needs.
+    ///
+    /// # Errors
+    /// See [`plan`].
+    pub fn more(
+        &self,
+        file: &Dockerfile,
+        inputs: &Inputs<'_>,
+        wanted: usize,
+        known: &BTreeSet<usize>,
+    ) -> Result<Vec<Planned>, Diagnostic> {
+        let resolver = Resolver { file, inputs, global_args: &self.global_args };
+        let mut planned: BTreeMap<usize, Planned> = BTreeMap::new();
+        let mut pending = vec![wanted];
+        while let Some(index) = pending.pop() {
+            if !known.contains(&index) && !planned.contains_key(&index) {
+                let mut stage = resolver.stage(index)?;
+                // Behind all that was counted.
+                stage.first_number = self.total + 1;
+                pending.extend(stage.needs.iter().copied());
+                planned.insert(index, stage);
+            }
+        }
+        Ok(planned.into_values().collect())
+    }
+}
+
+/// Finds the stages that must not come from the cache when those of some names must not: they, and
+/// all that need them, because what these made of the old result is not the new one's. Returns the names
+/// that no stage has, too.
+pub fn fresh<'a>(
+    file: &Dockerfile,
+    plan: &Plan,
+    names: &'a [String],
+) -> (BTreeSet<usize>, Vec<&'a str>) {
+    let has = |stage: &Stage, name: &str| {
+        stage.name.as_ref().is_some_and(|own| own.text.eq_ignore_ascii_case(name))
+    };
+    let mut fresh = BTreeSet::new();
+    for planned in &plan.stages {
+        let stage = &file.stages[planned.index];
+        if names.iter().any(|name| has(stage, name)) || !planned.needs.is_disjoint(&fresh) {
+            fresh.insert(planned.index);
+        }
+    }
+    let unknown = names.iter().filter(|name| !file.stages.iter().any(|stage| has(stage, name)));
+    (fresh, unknown.map(String::as_str).collect())
+}
+
+/// Finds the stages that an instruction of stage `index` takes files from.
+///
+/// # Errors
+/// See [`reference()`].
+pub fn stages_of(
+    file: &Dockerfile,
+    contexts: &Names,
+    instruction: &Instruction,
+    index: usize,
+) -> Result<Vec<usize>, String> {
+    let bases = froms(instruction).into_iter();
+    let bases = bases.map(|from| reference(file, contexts, &from.text, index));
+    Ok(bases.collect::<Result<Vec<_>, _>>()?.iter().filter_map(stage_of).collect())
 }
 
 fn global_args(
@@ -184,20 +253,13 @@ impl Resolver<'_> {
                 .help("give the ARG a default before the first FROM, or --build-arg"));
         }
         let own = stage.name.as_ref().map(|name| name.text.as_str());
-        if let Some(earlier) = self.named(&name, index)
+        if !self.inputs.contexts.contains_key(&name)
+            && let Some(earlier) = self.named(&name, index)
             && own.is_none_or(|own| !own.eq_ignore_ascii_case(&name) || earlier < index)
         {
             return Ok(Base::Stage(earlier));
         }
-        Ok(self.outside(&name))
-    }
-
-    fn outside(&self, name: &str) -> Base {
-        match name {
-            name if self.inputs.contexts.contains(name) => Base::Context(name.to_owned()),
-            "scratch" => Base::Scratch,
-            name => Base::Image(name.to_owned()),
-        }
+        Ok(outside(&self.inputs.contexts, &name))
     }
 
     /// Finds a stage by name among those before `index`.
@@ -213,23 +275,23 @@ impl Resolver<'_> {
     }
 }
 
-/// Finds what a `--from` in stage `index` means.
+/// Finds what a `--from` in stage `index` means: a further context, as in BuildKit before a stage.
 ///
 /// # Errors
 /// For this stage itself and later ones.
 pub fn reference(
     file: &Dockerfile,
-    contexts: &BTreeSet<String>,
+    contexts: &Names,
     name: &str,
     index: usize,
 ) -> Result<Base, String> {
     let is_named =
         |stage: &Stage| stage.name.as_ref().is_some_and(|own| own.text.eq_ignore_ascii_case(name));
+    if contexts.contains_key(name) {
+        return Ok(outside(contexts, name));
+    }
     if let Some(earlier) = file.stages[..index].iter().rposition(is_named) {
         return Ok(Base::Stage(earlier));
-    }
-    if contexts.contains(name) {
-        return Ok(Base::Context(name.to_owned()));
     }
     if is_named(&file.stages[index]) {
         return Err(format!("circular dependency: stage {name} copies from itself"));
@@ -249,10 +311,20 @@ pub fn reference(
             }
         };
     }
-    Ok(match name {
-        "scratch" => Base::Scratch,
-        name => Base::Image(name.to_owned()),
-    })
+    Ok(outside(contexts, name))
+}
+
+/// What a name means that is no stage's.
+fn outside(contexts: &Names, name: &str) -> Base {
+    // Without a tag the name stands for the latest, as it does for images.
+    let short = name.strip_suffix(":latest").unwrap_or(name);
+    let found = contexts.get_key_value(name).or_else(|| contexts.get_key_value(short));
+    match found {
+        Some((_, Some(image))) => Base::Image(image.clone()),
+        Some((own, None)) => Base::Context(own.clone()),
+        None if name == "scratch" => Base::Scratch,
+        None => Base::Image(name.to_owned()),
+    }
 }
 
 fn stage_of(base: &Base) -> Option<usize> {

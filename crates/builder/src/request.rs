@@ -20,8 +20,8 @@ pub enum ContextSource {
 
 /// A further source of files, or a replacement for an image, by name.
 pub enum NamedContext {
-    /// An archive that was sent before.
-    Archive(ByteStream),
+    /// Files that were sent ahead, by what [`crate::Builder::add_context`] calls them.
+    Input(String),
     /// An image.
     Image(Reference),
     /// A Git repository or an archive, by URL.
@@ -57,8 +57,12 @@ pub struct Options {
     pub platform: Option<String>,
     /// Look nothing up in the cache.
     pub no_cache: bool,
+    /// Names of stages of which nothing is looked up, nor of those that stand on them.
+    pub no_cache_filter: Vec<String>,
     /// Images here whose steps are taken, too, where they fit. Those that are not here are told of.
     pub cache_from: Vec<String>,
+    /// Write the steps that made the image into its configuration, for those who take them from it.
+    pub inline_cache: bool,
     /// Ask the registry for newer base images.
     pub pull: bool,
     /// Keep the containers of RUN.
@@ -77,6 +81,8 @@ pub struct Options {
     pub ssh: BTreeMap<String, PathBuf>,
     /// Whether `RUN --security=insecure` is granted.
     pub allow_insecure: bool,
+    /// Devices and classes of devices that `RUN --device` is granted; `*` is all.
+    pub allowed_devices: Vec<String>,
     /// Only read the Dockerfile and tell what is wrong with it.
     pub check_only: bool,
     /// Credentials for base images.
@@ -95,7 +101,7 @@ impl fmt::Debug for ContextSource {
 impl fmt::Debug for NamedContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Archive(_) => f.write_str("Archive"),
+            Self::Input(id) => f.debug_tuple("Input").field(id).finish(),
             Self::Image(reference) => f.debug_tuple("Image").field(reference).finish(),
             Self::Remote(url) => f.debug_tuple("Remote").field(url).finish(),
         }
@@ -128,7 +134,9 @@ impl Default for Options {
             target: None,
             platform: None,
             no_cache: false,
+            no_cache_filter: Vec::new(),
             cache_from: Vec::new(),
+            inline_cache: false,
             pull: false,
             keep_containers: false,
             network: String::new(),
@@ -138,6 +146,7 @@ impl Default for Options {
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             allow_insecure: false,
+            allowed_devices: Vec::new(),
             check_only: false,
             credentials: Arc::new(|_| AuthConfig::default()),
         }
@@ -157,6 +166,11 @@ impl fmt::Debug for Secret {
 /// What a build tells. Steps are known by a number that is theirs alone.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// The stages that are going to be built, as far as the Dockerfile says it.
+    Planned {
+        /// Their numbers.
+        stages: Vec<usize>,
+    },
     /// A step begins.
     Started {
         /// The step.
@@ -219,8 +233,22 @@ pub enum Event {
         /// The stage.
         stage: usize,
     },
+    /// Advice about the Dockerfile.
+    Lint {
+        /// The rule's name.
+        rule: String,
+        /// The place, the message and what to do.
+        text: String,
+    },
     /// Something to know.
     Warning(String),
+    /// What the cache has of the build, by key.
+    Steps {
+        /// Steps of all stages.
+        all: Vec<String>,
+        /// Those that made the result.
+        result: Vec<String>,
+    },
     /// The image is made.
     Built {
         /// Its id.

@@ -43,7 +43,8 @@ pub(crate) struct Options<'a> {
 /// Finds what a source stands for.
 ///
 /// # Errors
-/// NotFound when nothing is there, or a pattern finds nothing.
+/// NotFound when nothing is there. A pattern may find nothing, since another source may stand beside
+/// it: see [`nothing_found`].
 pub(crate) fn select(
     tree: &Arc<FileTree>,
     source: &str,
@@ -61,12 +62,22 @@ pub(crate) fn select(
     for path in matches {
         selections.push(one(tree, &path, pivot.as_bytes(), source, options)?);
     }
-    if selections.is_empty() {
-        return Err(Error::NotFound(format!(
-            "COPY failed: no source files were specified: nothing in the build context matches {source:?}"
-        )));
-    }
     Ok(selections)
+}
+
+/// Takes one path as it is, without patterns in it.
+///
+/// # Errors
+/// NotFound when nothing is there.
+pub(crate) fn exactly(tree: &Arc<FileTree>, path: &str, options: Options<'_>) -> Result<Selection> {
+    one(tree, cleaned(path).as_bytes(), b"", path, options)
+}
+
+/// What is told when no source of an instruction stands for anything.
+pub(crate) fn nothing_found(source: &str) -> Error {
+    Error::NotFound(format!(
+        "COPY failed: no source files were specified: nothing in the build context matches {source:?}"
+    ))
 }
 
 fn one(
@@ -216,8 +227,8 @@ pub(crate) fn digest(selections: &[Selection]) -> Result<Digest> {
     for selection in selections {
         field(if selection.is_directory { b"directory" } else { b"file" });
         let is_file = |item: &&Item| item.node.kind() == FileType::RegularFile;
-        let files: Vec<&[u8]> =
-            selection.items.iter().filter(is_file).map(|item| item.node.path.as_slice()).collect();
+        let files: Vec<&Node> =
+            selection.items.iter().filter(is_file).map(|item| &item.node).collect();
         let mut digests = selection.tree.digests(&files)?.into_iter();
         for item in &selection.items {
             let stat = &item.node.stat;
@@ -287,7 +298,7 @@ mod tests {
         let none = Patterns::default();
         let options = Options { parents: false, exclude: &none, keep_owner: false };
         assert!(select(&tree, "nope", options).is_err());
-        assert!(select(&tree, "nope*", options).is_err());
+        assert!(select(&tree, "nope*", options).unwrap().is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! history so far are those of the build, and whose next entry is the very step. That holds only for
 //! steps of which the history says everything: a RUN with mounts is done anyway. COPY is done as well,
 //! for its history does not tell the files, and the image is followed further if the layer is the same.
+//! What an image tells about its steps besides is taken first: see [`crate::cache_image`].
 
 use engine::Engine;
 use images::{Digest, History, ImageConfig};
@@ -35,7 +36,10 @@ impl Sources {
             let (mut configs, mut missing) = (Vec::new(), Vec::new());
             for name in names {
                 match images.resolve(&name).and_then(|id| images.inspect(&id)) {
-                    Ok(detail) => configs.push(detail.config),
+                    Ok(detail) => {
+                        crate::cache_image::import(&images, &detail)?;
+                        configs.push(detail.config);
+                    }
                     Err(images::Error::NoSuchImage(_)) => missing.push(name),
                     Err(error) => return Err(error.into()),
                 }

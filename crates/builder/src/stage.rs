@@ -5,11 +5,13 @@ mod from;
 
 use std::sync::Arc;
 
-use engine::container::{HostConfig, NetworkMode, UnnamedImage};
+use engine::container::{DeviceRequest, HostConfig, NetworkMode, UnnamedImage};
 use images::{RunConfig, UnpackedLayer};
 
 use crate::apply::{self, ArgValues};
-use crate::build::{Build, Context, PROXY_ARGS};
+use crate::build::{Build, PROXY_ARGS};
+use crate::context::Context;
+use crate::device::{self, Device};
 use crate::layer::{Dress, LayerArchive};
 use crate::mount::{self, Mount};
 use crate::mounts::{Maker, Origin, Prepared};
@@ -28,7 +30,8 @@ use crate::{Error, Result};
 /// With the place in the Dockerfile.
 pub(crate) async fn build(build: &Arc<Build>, planned: &Planned) -> Result<State> {
     let stage = &build.file.stages[planned.index];
-    let mut worker = Worker { build, planned, number: planned.first_number };
+    let is_fresh = build.is_fresh(planned);
+    let mut worker = Worker { build, planned, number: planned.first_number, is_fresh };
     let at = |span, error| build.source.at(span, error);
     let mut state = worker.from().await.map_err(|error| at(stage.base.span, error))?;
     let triggers = state.config.config.on_build.take().unwrap_or_default();
@@ -37,6 +40,8 @@ pub(crate) async fn build(build: &Arc<Build>, planned: &Planned) -> Result<State
             syntax::parse_trigger(&trigger, &build.file.directives).map_err(|found| {
                 at(stage.base.span, Error::Invalid(format!("ONBUILD {trigger}: {}", found.message)))
             })?;
+        let wanted = build.want_stages_of(&instruction, planned.index);
+        wanted.map_err(|error| at(stage.base.span, error))?;
         let done = worker.step(&mut state, &instruction, 0).await;
         done.map_err(|error| at(stage.base.span, error))?;
     }
@@ -52,6 +57,8 @@ struct Worker<'a> {
     build: &'a Arc<Build>,
     planned: &'a Planned,
     number: usize,
+    /// Whether every step is to be done, also one that the cache has.
+    is_fresh: bool,
 }
 
 /// What is left of a step when the cache does not have it.
@@ -68,7 +75,12 @@ impl Work {
     fn is_told_by_history(&self) -> bool {
         match self {
             Self::Config | Self::Directory(_) => true,
-            Self::Run(run) => run.mounts.is_empty() && run.network.is_none() && !run.insecure,
+            Self::Run(run) => {
+                run.mounts.is_empty()
+                    && run.network.is_none()
+                    && !run.insecure
+                    && run.devices.is_empty()
+            }
             Self::Copy(_) => false,
         }
     }
@@ -81,12 +93,14 @@ struct RunWork {
     env: Vec<String>,
     network: Option<String>,
     insecure: bool,
-    is_shell: bool,
+    devices: Vec<Device>,
 }
 
 /// A step that is ready to be looked up or done.
 struct Step {
     key: String,
+    /// By which the key was found, or will be, without looking at files.
+    quick: Option<String>,
     created_by: String,
     work: Work,
 }
@@ -101,10 +115,21 @@ impl Worker<'_> {
         if self.build.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let needs =
+            plan::stages_of(&self.build.file, &self.build.names, instruction, self.planned.index);
+        // A mistake shows when the step is prepared.
+        for index in needs.unwrap_or_default() {
+            self.build.result(index).await?;
+        }
         let id = self.announce(&instruction.text, number).await;
         let parent = state.key.clone();
         let step = self.prepare(id, state, instruction).await?;
-        if let Some(record) = self.build.lookup(&step.key).await? {
+        state.steps.extend(step.quick.clone());
+        let record = match self.is_fresh {
+            true => None,
+            false => self.build.lookup(&step.key).await?,
+        };
+        if let Some(record) = record {
             let layer = match &record.layer {
                 Some(diff_id) => {
                     self.build.builder.inner.engine.images().existing_layer(diff_id)?
@@ -113,40 +138,44 @@ impl Worker<'_> {
             };
             // One that went just now is made again.
             if layer.is_some() == record.layer.is_some() {
+                let layer = layer.map(Arc::new);
                 self.build.tell(Event::Cached { step: id }).await;
                 state.advance(
                     step.key.clone(),
                     step.created_by,
                     self.build.epoch.unwrap_or(record.created_at),
-                    layer.map(Arc::new),
+                    layer.clone(),
                 );
                 let used = images::StepRecord {
                     last_used_at: state::now(),
                     uses: record.uses + 1,
                     ..record
                 };
-                self.build.finish_step(step.key, used);
+                self.build.finish_step(step.key, used, layer);
                 return self.done(id, state).await;
             }
         }
-        let finished = self.build.finished(state, &step.created_by);
+        let finished = match self.is_fresh {
+            true => None,
+            false => self.build.finished(state, &step.created_by),
+        };
         let (layer, created_at) = match self.take(id, &step.work, finished.as_ref()).await? {
             Some(taken) => taken,
             None => {
-                let then = finished.as_ref().map(|finished| finished.created_at);
-                // Directories that COPY makes get the image's time, to be the same as there.
-                let then = then.filter(|_| matches!(step.work, Work::Copy(_)));
-                let now = then.unwrap_or_else(|| self.build.time());
+                let then = finished.map(|finished| finished.created_at);
+                // Directories that COPY makes get the image's time, to be the same as there; and the step
+                // gets theirs, to be the same from there.
+                let is_copy = matches!(step.work, Work::Copy(_));
+                let now = then.filter(|_| is_copy).unwrap_or_else(|| self.build.time());
                 let layer = self.work(id, state, step.work, now).await?;
-                let made = layer.as_ref().map(UnpackedLayer::diff_id);
-                let same = finished.is_some_and(|finished| finished.layer == made);
-                (layer, if same { now } else { self.build.time() })
+                (layer, if is_copy { now } else { self.build.time() })
             }
         };
         let description = format!("{} {}", self.stage_name(), instruction.text);
         let record = state::record(&parent, &description, created_at, layer.as_ref());
-        self.build.finish_step(step.key.clone(), record);
-        state.advance(step.key, step.created_by, created_at, layer.map(Arc::new));
+        let layer = layer.map(Arc::new);
+        self.build.finish_step(step.key.clone(), record, layer.clone());
+        state.advance(step.key, step.created_by, created_at, layer);
         self.done(id, state).await
     }
 
@@ -179,7 +208,7 @@ impl Worker<'_> {
                 stage: self.planned.index,
                 stage_name: self.stage_name(),
                 number,
-                total: self.build.plan.total,
+                total: self.build.plan.total.max(number),
                 text: text.to_owned(),
             })
             .await;
@@ -219,7 +248,7 @@ impl Worker<'_> {
         let parent = state.key.clone();
         if let Some(created_by) = apply::apply(state, instruction, self.escape(), &values)? {
             let key = key(&[&parent, "config", &created_by]);
-            return Ok(Step { key, created_by, work: Work::Config });
+            return Ok(Step { key, quick: None, created_by, work: Work::Config });
         }
         match &instruction.kind {
             Kind::Run(run) => self.prepare_run(state, run).await,
@@ -235,7 +264,7 @@ impl Worker<'_> {
                 let created_by = format!("WORKDIR {path}");
                 let epoch = self.epoch_text();
                 let key = key(&[&parent, "workdir", &path, &epoch]);
-                Ok(Step { key, created_by, work: Work::Directory(path) })
+                Ok(Step { key, quick: None, created_by, work: Work::Directory(path) })
             }
             _ => Err(Error::Invalid(format!("{} cannot be done here", instruction.text))),
         }
@@ -246,23 +275,23 @@ impl Worker<'_> {
     }
 
     async fn prepare_run(&self, state: &State, run: &Run) -> Result<Step> {
-        let (command, is_shell) = match (&run.command, run.is_script) {
+        let command = match (&run.command, run.is_script) {
             // A script with an interpreter of its own is written down and run by that.
             (Words::Shell(script), true) if script.starts_with("#!") => {
                 let quoted = script.replace('\'', "'\\''");
                 let line = format!(
                     "f=$(mktemp) && printf %s '{quoted}' > \"$f\" && chmod 700 \"$f\" && \"$f\"; e=$?; rm -f \"$f\"; exit $e"
                 );
-                (Words::Shell(line), true)
+                Words::Shell(line)
             }
             (Words::Shell(line), _) => {
                 let mut line = line.clone();
                 for heredoc in &run.heredocs {
-                    line.push_str(&format!("\n{}{}\n", heredoc.content, heredoc.name));
+                    line.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
                 }
-                (Words::Shell(line), true)
+                Words::Shell(line)
             }
-            (Words::Exec(words), _) => (Words::Exec(words.clone()), false),
+            (Words::Exec(words), _) => Words::Exec(words.clone()),
         };
         let argv = apply::command(state, &command);
         let mut mounts = Vec::new();
@@ -304,11 +333,18 @@ impl Worker<'_> {
                 )));
             }
         };
-        if let Some(device) = run.devices.first() {
-            return Err(Error::Invalid(format!(
-                "--device={} is not supported in a build: devices are given to `run`",
-                device.text
-            )));
+        let mut devices = Vec::new();
+        for text in &run.devices {
+            let device = device::parse(&self.word(state, &text.text)?).map_err(Error::Invalid)?;
+            if !device.is_allowed(&self.build.request.allowed_devices) {
+                let name = &device.name;
+                return Err(Error::Invalid(format!(
+                    "device {name} is requested by the build but not allowed: build with --allow \
+                     device={name}"
+                )));
+            }
+            parts.push(format!("device={} {}", device.name, device.required));
+            devices.push(device);
         }
         let args = state.visible_args();
         let mut env: Vec<String> = state.config.config.env.clone().unwrap_or_default();
@@ -331,8 +367,9 @@ impl Worker<'_> {
             0 => format!("RUN {shown}"),
             count => format!("RUN |{count} {shown_args}{shown}"),
         };
-        let work = RunWork { argv, shown, mounts, env, network, insecure, is_shell };
-        Ok(Step { key: key(&parts), created_by, work: Work::Run(Box::new(work)) })
+        let work = RunWork { argv, shown, mounts, env, network, insecure, devices };
+        let work = Work::Run(Box::new(work));
+        Ok(Step { key: key(&parts), quick: None, created_by, work })
     }
 
     /// What of a mount counts for the cache.
@@ -359,8 +396,7 @@ impl Worker<'_> {
     /// What a `from` means; `None` is the context.
     fn base_of(&self, from: Option<&str>, text: &Spanned) -> Result<Option<Base>> {
         let Some(from) = from else { return Ok(None) };
-        let contexts = self.build.contexts.keys().cloned().collect();
-        plan::reference(&self.build.file, &contexts, from, self.planned.index)
+        plan::reference(&self.build.file, &self.build.names, from, self.planned.index)
             .map(Some)
             .map_err(|message| self.build.source.at(text.span, Error::Invalid(message)))
     }
@@ -428,13 +464,12 @@ impl Worker<'_> {
         }
         let mut argv = work.argv;
         if !prepared.prelude.is_empty() {
-            let Some(line) = argv.last_mut().filter(|_| work.is_shell) else {
-                return Err(Error::Invalid(
-                    "a secret in a variable (env=) needs the shell form of RUN".to_owned(),
-                ));
-            };
-            *line = format!("{}\n{line}", prepared.prelude.join("\n"));
+            // Also for the exec form, and for a SHELL that speaks another language.
+            let script = format!("{}\nexec \"$@\"", prepared.prelude.join("\n"));
+            argv.splice(0..0, ["/bin/sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]);
         }
+        let mut host_config = self.host_config(work.network.as_deref(), work.insecure)?;
+        host_config.resources.device_requests.extend(self.devices(work.devices).await?);
         let config: &RunConfig = &state.config.config;
         let command = Command {
             step: id,
@@ -444,7 +479,7 @@ impl Worker<'_> {
             env: work.env,
             user: config.user.clone(),
             working_dir: config.working_dir.clone(),
-            host_config: self.host_config(work.network.as_deref(), work.insecure)?,
+            host_config,
             keep_container: self.build.request.keep_containers,
             newest: self.build.epoch,
         };
@@ -455,6 +490,26 @@ impl Worker<'_> {
             cancel: &self.build.cancel,
         };
         runner.run(command, prepared, self.tree(state).await?).await
+    }
+
+    /// What brings devices into a container.
+    async fn devices(&self, wanted: Vec<Device>) -> Result<Option<DeviceRequest>> {
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let engine = self.build.builder.inner.engine.clone();
+        let here = crate::blocking(move || Ok(engine.cdi_devices()?)).await?;
+        let mut device_ids: Vec<String> = Vec::new();
+        for device in &wanted {
+            for id in device.among(&here).map_err(Error::Invalid)? {
+                if !device_ids.contains(&id) {
+                    device_ids.push(id);
+                }
+            }
+        }
+        let request =
+            DeviceRequest { driver: "cdi".to_owned(), device_ids, ..DeviceRequest::default() };
+        Ok(Some(request).filter(|request| !request.device_ids.is_empty()))
     }
 
     fn host_config(&self, network: Option<&str>, insecure: bool) -> Result<HostConfig> {

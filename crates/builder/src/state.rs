@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) args: Vec<(String, Option<String>)>,
     /// Whether this Dockerfile has said CMD: an ENTRYPOINT takes an inherited one away.
     pub(crate) own_cmd: bool,
+    /// The keys of the steps that made it, from the image it stands on.
+    pub(crate) steps: Vec<String>,
 }
 
 /// Computes a key over parts; no two lists of parts have the same.
@@ -36,13 +38,26 @@ pub(crate) fn key(parts: &[&str]) -> String {
     hasher.finish().hex()
 }
 
+/// The `PATH` of what says nothing else, so that `ENV PATH=/own:$PATH` loses no programs: Docker's
+/// builders give it to every base.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn with_path(mut config: RunConfig) -> RunConfig {
+    let env = config.env.get_or_insert_default();
+    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+        env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    config
+}
+
 impl State {
     /// Nothing at all.
     pub(crate) fn scratch() -> Self {
+        let config = RunConfig { working_dir: "/".to_owned(), ..RunConfig::default() };
         let config = ImageConfig {
             architecture: images::host_architecture().to_owned(),
             os: "linux".to_owned(),
-            config: RunConfig { env: None, working_dir: "/".to_owned(), ..RunConfig::default() },
+            config: with_path(config),
             rootfs: RootFs::default(),
             ..ImageConfig::default()
         };
@@ -53,6 +68,7 @@ impl State {
             layers: Vec::new(),
             args: Vec::new(),
             own_cmd: false,
+            steps: Vec::new(),
         }
     }
 
@@ -67,6 +83,7 @@ impl State {
             comment: String::new(),
             container: String::new(),
             docker_version: String::new(),
+            config: with_path(config.config),
             ..config
         };
         Self {
@@ -76,6 +93,7 @@ impl State {
             layers,
             args: Vec::new(),
             own_cmd: false,
+            steps: Vec::new(),
         }
     }
 
@@ -116,6 +134,7 @@ impl State {
         layer: Option<Arc<UnpackedLayer>>,
     ) {
         let created = Some(rfc3339(created_at));
+        self.steps.push(key.clone());
         self.key = key;
         self.image = None;
         self.config.created.clone_from(&created);

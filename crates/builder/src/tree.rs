@@ -3,7 +3,7 @@
 //! Paths come from Dockerfiles and links from archives; nothing leads out of the tree. Links are
 //! resolved here, name by name, because what a path finally is must be known as a path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use engine::archive::Unpacked;
 use images::{Digest, Hasher};
 use linux::fs::{Mode, OFlags, Root};
 use linux::mount::Overlay;
@@ -28,8 +29,14 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug)]
 pub(crate) struct FileTree {
     root: Root,
+    /// Whether it is a build's own directory, whose files layers may take as they are.
+    is_own: bool,
+    /// Files that a layer has taken, by device and inode. Held for an insertion.
+    given: Mutex<HashSet<(u64, u64)>>,
     /// Digests of files' content by path, as they were asked for. Held for a lookup or an insertion.
     digests: Mutex<HashMap<Vec<u8>, Digest>>,
+    /// What unpacking told, for a build's own directory. Nothing writes there any more.
+    known: Option<Unpacked>,
 }
 
 /// Something in a tree, and where it is. Paths are relative to the root, without links in them.
@@ -61,10 +68,16 @@ pub(crate) enum Found {
 }
 
 impl FileTree {
-    /// Opens a directory of the host's.
+    /// Opens a directory of the build's own.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let root = Root::open(path).map_err(Error::io("open", path.display()))?;
-        Ok(Self { root, digests: Mutex::default() })
+        let (given, digests) = (Mutex::default(), Mutex::default());
+        Ok(Self { root, is_own: true, given, digests, known: None })
+    }
+
+    /// Opens a directory of the build's own that an archive has just been unpacked into.
+    pub(crate) fn unpacked(path: &Path, known: Unpacked) -> Result<Self> {
+        Ok(Self { known: Some(known), ..Self::open(path)? })
     }
 
     /// Puts layers together, lowest first; `empty` is a directory with nothing in it. The caller holds
@@ -84,7 +97,20 @@ impl FileTree {
         let options = vec!["index=off".to_owned()];
         let overlay = Overlay { lowers, upper: None, work: None, options };
         let mount = linux::mount::overlay(&overlay).map_err(Error::io("mount", "the layers"))?;
-        Ok(Self { root: Root::from_fd(mount), digests: Mutex::default() })
+        Ok(Self {
+            root: Root::from_fd(mount),
+            is_own: false,
+            given: Mutex::default(),
+            digests: Mutex::default(),
+            known: None,
+        })
+    }
+
+    /// Tells whether a layer may take a file as it is: each goes to one, or two files of an image
+    /// would be the same one.
+    pub(crate) fn gives(&self, node: &Node) -> bool {
+        let inode = (node.stat.st_dev, node.stat.st_ino);
+        self.is_own && self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(inode)
     }
 
     /// Resolves a path, all links in it followed.
@@ -232,7 +258,8 @@ impl FileTree {
 
     /// Reads the extended attributes that belong into layers, sorted.
     pub(crate) fn xattrs(&self, node: &Node) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        if !matches!(node.kind(), FileType::RegularFile | FileType::Directory) {
+        let has_none = self.known.as_ref().is_some_and(|known| !known.has_attributes);
+        if has_none || !matches!(node.kind(), FileType::RegularFile | FileType::Directory) {
             return Ok(Vec::new());
         }
         let fd = self.open_path(&node.path)?;
@@ -262,7 +289,22 @@ impl FileTree {
     }
 
     /// Hashes the content of files, several at a time; each file once in the tree's life.
-    pub(crate) fn digests(&self, paths: &[&[u8]]) -> Result<Vec<Digest>> {
+    pub(crate) fn digests(&self, nodes: &[&Node]) -> Result<Vec<Digest>> {
+        let learnt = |node: &Node| self.known.as_ref()?.digests.get(&node.stat.st_ino).copied();
+        let pending: Vec<&[u8]> = nodes
+            .iter()
+            .filter(|node| learnt(node).is_none())
+            .map(|node| node.path.as_slice())
+            .collect();
+        self.hash_all(&pending)?;
+        let hashed = self.lock();
+        let digest = |node: &&Node| {
+            learnt(node).or_else(|| hashed.get(&node.path).copied()).ok_or(Error::Cancelled)
+        };
+        nodes.iter().map(digest).collect()
+    }
+
+    fn hash_all(&self, paths: &[&[u8]]) -> Result<()> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {
             while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -286,9 +328,7 @@ impl FileTree {
                 result = result.and(ended);
             }
             result
-        })?;
-        let known = self.lock();
-        paths.iter().map(|path| known.get(*path).copied().ok_or(Error::Cancelled)).collect()
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Digest>> {
@@ -376,7 +416,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "abc").unwrap();
         let tree = FileTree::open(dir.path()).unwrap();
-        assert_eq!(tree.digests(&[b"f"]).unwrap(), [Digest::of(b"abc")]);
-        assert!(tree.digests(&[b"missing"]).is_err());
+        let Found::Node(node) = tree.find(b"f").unwrap() else { panic!("f is there") };
+        assert_eq!(tree.digests(&[&node]).unwrap(), [Digest::of(b"abc")]);
+        let missing = Node { path: b"missing".to_vec(), ..node };
+        assert!(tree.digests(&[&missing]).is_err());
+    }
+
+    #[test]
+    fn what_unpacking_told_is_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, content).unwrap();
+        };
+        let large = vec![b'l'; 200 << 10];
+        add("replaced", b"old");
+        add("small", b"small");
+        add("replaced", b"new");
+        add("large", &large);
+        let mut link = tar::Header::new_gnu();
+        link.set_size(0);
+        link.set_entry_type(tar::EntryType::Link);
+        archive.append_link(&mut link, "hard", "small").unwrap();
+        let known = engine::archive::unpack_into(&*archive.into_inner().unwrap(), dir.path());
+        let tree = FileTree::unpacked(dir.path(), known.unwrap()).unwrap();
+        for (name, content) in
+            [("replaced", &b"new"[..]), ("small", b"small"), ("hard", b"small"), ("large", &large)]
+        {
+            let Found::Node(node) = tree.find(name.as_bytes()).unwrap() else { panic!("{name}") };
+            assert_eq!(tree.digests(&[&node]).unwrap(), [Digest::of(content)], "{name}");
+        }
     }
 }

@@ -340,4 +340,18 @@ mod tests {
             assert!(error.contains("illegal exclusion pattern"), "{bad}: {error}");
         }
     }
+
+    #[test]
+    fn what_the_fuzzer_kept_is_read() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/dockerignore");
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            let (path, rest) = text.split_once('\n').unwrap_or((&text, &text));
+            if let Ok(patterns) = Patterns::parse(rest) {
+                let _ = (patterns.may_contain(path), patterns.excludes(path));
+            }
+            let _ = matches_path(rest, path);
+        }
+    }
 }

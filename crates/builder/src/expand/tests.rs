@@ -82,3 +82,14 @@ proptest! {
         let _ = text(&given, '`', &lookup);
     }
 }
+
+#[test]
+fn what_the_fuzzer_kept_is_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/expand");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let given = String::from_utf8_lossy(&bytes);
+        let _ = word(&given, '\\', &lookup);
+        let _ = text(&given, '`', &lookup);
+    }
+}

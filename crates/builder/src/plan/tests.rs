@@ -37,6 +37,17 @@ fn a_stage_may_have_the_name_of_its_base() {
 }
 
 #[test]
+fn a_further_context_goes_before_a_stage() {
+    let file = parse("FROM a AS x\nFROM x\nCOPY --from=x /a /b\n").unwrap();
+    let contexts = Names::from([("x".to_owned(), None)]);
+    let plan = plan(&file, &Inputs { contexts: contexts.clone(), ..Inputs::default() }).unwrap();
+    let stages: Vec<usize> = plan.stages.iter().map(|stage| stage.index).collect();
+    assert_eq!(stages, [1]);
+    assert_eq!(plan.stages[0].base, Base::Context("x".to_owned()));
+    assert_eq!(reference(&file, &contexts, "x", 1), Ok(Base::Context("x".to_owned())));
+}
+
+#[test]
 fn mistakes_are_told() {
     for (source, part) in [
         ("FROM a AS x\nCOPY --from=x /a /b\n", "circular dependency"),
@@ -65,4 +76,20 @@ fn global_args_take_defaults_and_values() {
     assert_eq!(plan(&[]), Base::Image("a:1-x".to_owned()));
     assert_eq!(plan(&[("V", Some("2"))]), Base::Image("a:2-x".to_owned()));
     assert_eq!(plan(&[("W", None), ("V", Some("2"))]), Base::Image("a:".to_owned()));
+}
+
+#[test]
+fn what_stands_on_a_stage_that_is_fresh_is_fresh() {
+    let source = "FROM a AS one\nFROM One AS two\nFROM b AS three\nCOPY --from=two /x /\n\
+        FROM c AS four\nFROM three\nCOPY --from=four /x /\n";
+    let plan = planned(source, None).unwrap();
+    let fresh = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (fresh, unknown) = super::fresh(&parse(source).unwrap(), &plan, &names);
+        let unknown: Vec<String> = unknown.into_iter().map(str::to_owned).collect();
+        (fresh.into_iter().collect::<Vec<_>>(), unknown)
+    };
+    assert_eq!(fresh(&["ONE"]), (vec![0, 1, 2, 4], vec![]));
+    assert_eq!(fresh(&["four", "five"]), (vec![3, 4], vec!["five".to_owned()]));
+    assert_eq!(fresh(&[]), (vec![], vec![]));
 }

@@ -7,6 +7,7 @@ use images::{StepRecord, UnpackedLayer};
 
 use super::{Step, Work, Worker};
 use crate::expand;
+use crate::fetch::{self, Download, GitSource};
 use crate::layer::{Dress, LayerArchive, ModeChange};
 use crate::mounts::Origin;
 use crate::owner;
@@ -73,6 +74,7 @@ impl Worker<'_> {
             name.to_owned(),
             destination.clone(),
             format!("{chown:?} {chmod:?} {} {exclude:?} {inline:?}", copy.parents),
+            format!("unpack={:?} git={}", copy.unpack, copy.keep_git_dir),
             self.epoch_text(),
         ];
         parts.extend(paths.iter().map(|path| path.text.clone()));
@@ -89,17 +91,28 @@ impl Worker<'_> {
                 link: copy.link,
             })
         };
-        // A stage that is the same as before has the same files: nobody needs to read them.
-        let quick = match &base {
-            Some(Base::Stage(index)) => {
-                let result = self.build.result(*index).await?;
-                let mut parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-                parts.extend(["stage", &result.key]);
-                Some(key(&parts))
-            }
-            _ => None,
+        let (remote, local): (Vec<Spanned>, Vec<Spanned>) =
+            paths.into_iter().partition(|path| copy.is_add && fetch::is_remote(&path.text));
+        let checksum = optional(&copy.checksum)?;
+        let checksum = checksum.filter(|text| !text.is_empty());
+        if checksum.is_some() && (remote.len() != 1 || copy.sources.len() != 1) {
+            return Err(Error::Invalid(
+                "checksum can only be used with one source, which is a URL or a Git repository"
+                    .to_owned(),
+            ));
+        }
+        // What is the same as before, by its key, has the same files: nobody needs to read them.
+        let same = match &base {
+            Some(Base::Stage(index)) => Some(self.build.result(*index).await?.key.clone()),
+            _ => checksum.clone().filter(|_| !copy.keep_git_dir),
         };
+        let quick = same.map(|same| {
+            let mut parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            parts.extend(["same", &same]);
+            key(&parts)
+        });
         if let Some(quick) = &quick
+            && !self.is_fresh
             && let Some(record) = self.build.lookup(quick).await?
             && let Some(content) = record.note.as_str().map(str::to_owned)
             && self.build.lookup(&content).await?.is_some()
@@ -107,22 +120,32 @@ impl Worker<'_> {
             self.build.finish_step(
                 quick.clone(),
                 StepRecord { last_used_at: crate::state::now(), uses: record.uses + 1, ..record },
+                None,
             );
             // The work is not done: the step is in the cache.
-            return Ok(Step { key: content, created_by, work: work(Vec::new()) });
+            let (quick, work) = (Some(quick.clone()), work(Vec::new()));
+            return Ok(Step { key: content, quick, created_by, work });
         }
-        let origin = self.origin(base).await?;
-        let selections = self.selections(id, copy, &paths, exclude, origin, from.is_some()).await?;
+        let mut selections = Vec::new();
+        if !local.is_empty() {
+            let origin = self.origin(base).await?;
+            selections =
+                self.selections(copy, &local, exclude.clone(), origin, from.is_some()).await?;
+        }
+        for path in &remote {
+            let found = self.fetched(id, path, copy, checksum.as_deref(), &destination, &exclude);
+            selections.push(found.await.map_err(|error| self.build.source.at(path.span, error))?);
+        }
         let for_digest = selections.clone();
         let digest = crate::blocking(move || select::digest(&for_digest)).await?;
         parts.push(digest.hex());
         let content = key(&parts.iter().map(String::as_str).collect::<Vec<_>>());
-        if let Some(quick) = quick {
+        if let Some(quick) = quick.clone() {
             let mut record = crate::state::record(&state.key, &created_by, self.build.time(), None);
             record.note = serde_json::Value::String(content.clone());
-            self.build.finish_step(quick, record);
+            self.build.finish_step(quick, record, None);
         }
-        Ok(Step { key: content, created_by, work: work(selections) })
+        Ok(Step { key: content, quick, created_by, work: work(selections) })
     }
 
     fn destination(&self, state: &State, text: &str) -> Result<String> {
@@ -136,7 +159,6 @@ impl Worker<'_> {
 
     async fn selections(
         &self,
-        _id: usize,
         copy: &Copy,
         paths: &[Spanned],
         exclude: Vec<String>,
@@ -144,6 +166,7 @@ impl Worker<'_> {
         keep_owner: bool,
     ) -> Result<Vec<Selection>> {
         let (parents, is_add) = (copy.parents, copy.is_add);
+        let has_inline = copy.sources.iter().any(|source| matches!(source, Source::Inline(_)));
         let paths: Vec<Spanned> = paths.to_vec();
         let build = Arc::clone(self.build);
         let unpack = copy.unpack.unwrap_or(true);
@@ -152,7 +175,7 @@ impl Worker<'_> {
                 .map_err(|error| Error::Invalid(error.to_string()))?;
             let options = Options { parents, exclude: &exclude, keep_owner };
             let mut found = Vec::new();
-            for path in paths {
+            for path in &paths {
                 let selected = select::select(&origin.tree, &path.text, options)
                     .map_err(|error| build.source.at(path.span, error))?;
                 for selection in selected {
@@ -162,7 +185,69 @@ impl Worker<'_> {
                     }
                 }
             }
-            Ok(found)
+            match paths.last().filter(|_| found.is_empty() && !has_inline) {
+                Some(path) => Err(build.source.at(path.span, select::nothing_found(&path.text))),
+                None => Ok(found),
+            }
+        })
+        .await
+    }
+
+    /// Fetches what a URL or a repository stands for.
+    async fn fetched(
+        &self,
+        id: usize,
+        path: &Spanned,
+        copy: &Copy,
+        checksum: Option<&str>,
+        destination: &str,
+        exclude: &[String],
+    ) -> Result<Selection> {
+        let directory = self.build.scratch.directory("fetched")?;
+        let cancel = &self.build.cancel;
+        let mut source = "/".to_owned();
+        if let Some(git) = GitSource::parse(&path.text) {
+            let keys = fetch::Keys::of(&self.build.request);
+            let commit = git.check_out(&directory, copy.keep_git_dir, &keys, cancel).await?;
+            if let Some(wanted) = checksum.filter(|wanted| !commit.starts_with(wanted)) {
+                return Err(Error::Invalid(format!(
+                    "expected checksum to match {wanted}, got {commit}"
+                )));
+            }
+            source.push_str(&git.subdirectory);
+        } else {
+            let name = match (fetch::file_name(&path.text), destination.ends_with('/')) {
+                (Some(name), _) => name,
+                (None, false) => "download".to_owned(),
+                (None, true) => {
+                    return Err(Error::Invalid(format!(
+                        "cannot determine filename for source {:?} and dest {destination:?}: name \
+                         the file in the destination",
+                        path.text
+                    )));
+                }
+            };
+            let downloading = Download {
+                registry: &self.build.builder.inner.registry,
+                url: &path.text,
+                path: &directory.join(&name),
+                wanted: checksum,
+            };
+            downloading.run(&self.build.events, id, cancel).await?;
+            source.push_str(&name);
+        }
+        let (is_unpacked, exclude) = (copy.unpack == Some(true), exclude.to_vec());
+        let build = Arc::clone(self.build);
+        crate::blocking(move || {
+            let exclude = Patterns::from_patterns(&exclude)
+                .map_err(|error| Error::Invalid(error.to_string()))?;
+            let options = Options { parents: false, exclude: &exclude, keep_owner: false };
+            let tree = Arc::new(FileTree::open(&directory)?);
+            let selection = select::exactly(&tree, &source, options)?;
+            match is_unpacked && !selection.is_directory {
+                true => unpacked(&build, selection),
+                false => Ok(selection),
+            }
         })
         .await
     }
@@ -193,7 +278,8 @@ impl Worker<'_> {
             if archive.is_empty() {
                 return Ok(None);
             }
-            let layer = images.layer_from_archive(|| archive.into_reader())?;
+            let (reader, gifts) = archive.into_parts();
+            let layer = images.layer_of_files(|| reader, &|path| gifts.open(path))?;
             Ok(Some(images.keep_layer(layer)?))
         })
         .await

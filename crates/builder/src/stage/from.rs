@@ -6,9 +6,11 @@ use images::registry::{Platform, PullOptions};
 use images::{ImageId, Reference};
 
 use super::Worker;
+use crate::diagnostic::closest;
 use crate::plan::Base;
 use crate::request::Event;
 use crate::state::State;
+use crate::syntax::{Copy, Instruction, Kind, Source, Spanned};
 use crate::{Error, Result};
 
 impl Worker<'_> {
@@ -19,14 +21,29 @@ impl Worker<'_> {
         let state = match &self.planned.base {
             Base::Scratch => State::scratch(),
             Base::Stage(index) => self.build.result(*index).await?.base_of(),
-            Base::Context(name) => {
-                return Err(Error::Invalid(format!(
-                    "context {name} is files, and FROM needs an image: COPY --from={name} takes files"
-                )));
-            }
+            Base::Context(name) => self.files(name).await?,
             Base::Image(name) => self.image(name, self.planned.platform.as_deref(), id).await?,
         };
         self.done(id, &state).await?;
+        Ok(state)
+    }
+
+    /// Stands on the files of a context and nothing else: an empty image that they are copied to.
+    async fn files(&self, name: &str) -> Result<State> {
+        let from = &self.build.file.stages[self.planned.index].from;
+        let spanned = |text: &str| Spanned { text: text.to_owned(), span: from.span };
+        let copy = Instruction {
+            text: format!("COPY --from={name} / /"),
+            span: from.span,
+            kind: Kind::Copy(Copy {
+                sources: vec![Source::Path(spanned("/"))],
+                destination: "/".to_owned(),
+                from: Some(spanned(name)),
+                ..Copy::default()
+            }),
+        };
+        let mut state = State::scratch();
+        self.step(&mut state, &copy, self.number).await?;
         Ok(state)
     }
 
@@ -45,7 +62,10 @@ impl Worker<'_> {
         };
         let id = match found {
             Some(id) => id,
-            None => self.pull(name, platform, step).await?,
+            None => {
+                let pulled = self.pull(name, platform, step).await;
+                pulled.map_err(|error| self.with_stage_meant(name, error))?
+            }
         };
         let images = self.build.builder.inner.engine.images().clone();
         crate::blocking(move || {
@@ -58,6 +78,19 @@ impl Worker<'_> {
             Ok(State::image(&id, detail.config, layers))
         })
         .await
+    }
+
+    /// Names the stage that was perhaps meant, as a name that no stage has is an image's.
+    fn with_stage_meant(&self, name: &str, error: Error) -> Error {
+        let stages = self.build.file.stages.iter().filter_map(|stage| stage.name.as_ref());
+        let stages: Vec<&str> =
+            stages.map(|stage| stage.text.as_str()).filter(|stage| *stage != name).collect();
+        match closest(name, &stages) {
+            Some(stage) if !matches!(error, Error::Cancelled) => {
+                Error::StageMeant { stage: stage.to_owned(), source: Box::new(error) }
+            }
+            _ => error,
+        }
     }
 
     async fn local(&self, name: &str, platform: Option<&str>) -> Result<Option<ImageId>> {

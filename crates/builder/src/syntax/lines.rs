@@ -182,6 +182,7 @@ impl<'a> Reader<'a> {
                 let text = "empty line in a continued instruction";
                 self.warnings.push(
                     Diagnostic::new(span, text)
+                        .rule("NoEmptyContinuation")
                         .help("take the empty line out, or end the instruction before it"),
                 );
             } else if !trimmed.starts_with('#') {

@@ -80,10 +80,6 @@ impl Parser {
         let name = text[..end].to_ascii_uppercase();
         let span = statement.span(0..end);
         let kind = self.kind(statement, &name)?;
-        if text[..end] != name && text[..end] != name.to_ascii_lowercase() {
-            let found = Diagnostic::new(span, format!("{} is in mixed case", &text[..end]));
-            self.warnings.push(found.help(format!("write {name}")));
-        }
         Ok(Instruction { text: text.clone(), span, kind })
     }
 
@@ -122,7 +118,8 @@ impl Parser {
             "MAINTAINER" => {
                 let rest = one(flags.finish()?)?;
                 let found = Diagnostic::new(all, "MAINTAINER is deprecated");
-                self.warnings.push(found.help("write LABEL maintainer=NAME"));
+                self.warnings
+                    .push(found.rule("MaintainerDeprecated").help("write LABEL maintainer=NAME"));
                 Kind::Maintainer(rest)
             }
             "EXPOSE" | "VOLUME" => {
@@ -165,7 +162,9 @@ impl Parser {
         {
             let span = statement.span(start..statement.text.len());
             let found = Diagnostic::new(span, "this is no JSON array and goes to the shell");
-            self.warnings.push(found.help("words of a JSON array stand in double quotes"));
+            self.warnings.push(
+                found.rule("InvalidJSONArgs").help("words of a JSON array stand in double quotes"),
+            );
         }
         Words::Shell(rest.to_owned())
     }
@@ -252,12 +251,10 @@ impl Parser {
                 Some((name, default)) => (name, Some(default.to_owned())),
                 None => (text, None),
             };
-            if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c)) {
+            // Any other is a name, also those of `ARG VERSION= # a remark`, which files out there have.
+            if name.is_empty() {
                 let span = statement.span(start + word.start..start + word.end);
-                return Err(Diagnostic::new(
-                    span,
-                    format!("{} is no name of an ARG", printable(name)),
-                ));
+                return Err(Diagnostic::new(span, "ARG names can not be blank"));
             }
             found.push((name.to_owned(), default));
         }
@@ -287,7 +284,8 @@ impl Parser {
                     .help(format!("write {name} {}=VALUE", &rest[first.clone()])));
             }
             let found = Diagnostic::new(span, format!("{name} key value is the old form"));
-            self.warnings.push(found.help(format!("write {name} key=value")));
+            self.warnings
+                .push(found.rule("LegacyKeyValueFormat").help(format!("write {name} key=value")));
             return Ok(vec![(rest[first.clone()].to_owned(), value.to_owned())]);
         }
         let pairs = list.into_iter().map(|word| {
@@ -408,11 +406,10 @@ fn stage(statement: &Statement, from: Instruction, escape: char) -> Result<Stage
             let mut characters = lower.chars();
             let fine = characters.next().is_some_and(|c| c.is_ascii_lowercase())
                 && characters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-            if !fine || matches!(lower.as_str(), "scratch" | "context") {
+            if !fine {
                 let text = format!("invalid name for build stage: {:?}", printable(&name.text));
-                return Err(Diagnostic::new(name.span, text).help(
-                    "name can't start with a number or contain symbols, and is not scratch",
-                ));
+                return Err(Diagnostic::new(name.span, text)
+                    .help("name can't start with a number or contain symbols"));
             }
             (base.clone(), Some(Spanned { text: lower, span: name.span }))
         }

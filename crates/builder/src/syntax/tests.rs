@@ -70,6 +70,17 @@ fn pairs_have_two_forms() {
 }
 
 #[test]
+fn a_remark_behind_an_arg_is_names_of_more() {
+    let names = |line| match only(line) {
+        Kind::Arg(args) => args.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(names("ARG V= # CHANGE ME"), ["V", "#", "CHANGE", "ME"]);
+    assert_eq!(names("ARG a-b=1 1c"), ["a-b", "1c"]);
+    assert!(refused("FROM a\nARG =x\n").contains("2:5: ARG names can not be blank"));
+}
+
+#[test]
 fn health_checks_have_times() {
     let kind = only("HEALTHCHECK --interval=1m30s --retries=2 CMD curl x");
     let Kind::Healthcheck(check) = kind else { panic!("{kind:?}") };
@@ -109,6 +120,19 @@ proptest! {
     fn nothing_panics(source in "(FROM|RUN|COPY|ENV|ARG|ONBUILD|HEALTHCHECK|#|<<|\\\\|\n|\"|'|=|-|\\[| |\\PC){0,60}") {
         if let Err(found) = parse(&source) {
             let _ = found.render("Dockerfile", &source);
+        }
+    }
+}
+
+#[test]
+fn what_the_fuzzer_kept_is_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/dockerfile");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let source = String::from_utf8_lossy(&bytes);
+        match parse(&source) {
+            Ok(file) => drop(crate::plan::plan(&file, &crate::plan::Inputs::default())),
+            Err(found) => drop(found.render("Dockerfile", &source)),
         }
     }
 }
