@@ -46,6 +46,7 @@ const COMMON: &[&Command] = &[
 ];
 
 const MANAGEMENT: &[&Command] = &[
+    &images::BUILDER,
     &cluster::CLUSTER,
     &containers::CONTAINER,
     &images::IMAGE,

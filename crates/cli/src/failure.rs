@@ -83,6 +83,20 @@ impl From<&str> for Failure {
     }
 }
 
+/// The exit code that shells give to a command that cannot be started for this reason: 127 where it
+/// is not found, 126 where it is not executable.
+pub(crate) fn code_of_shells(text: &str) -> Option<u8> {
+    let text = text.to_ascii_lowercase();
+    let says = |words: [&str; 2]| words.iter().any(|words| text.contains(words));
+    if says(["executable file not found", "no such file or directory"]) {
+        Some(127)
+    } else if says(["permission denied", "is a directory"]) {
+        Some(126)
+    } else {
+        None
+    }
+}
+
 /// Says what went wrong between this program and the daemon.
 pub(crate) fn describe(error: &docker_api::Error) -> String {
     use docker_api::Error::Connect;

@@ -28,7 +28,23 @@ pub(crate) fn split_reference(reference: &str) -> Result<(String, String), Strin
             "Error parsing reference: {reference:?} is not a valid repository/tag: invalid reference format: repository name ({name}) must be lowercase"
         ));
     }
-    Ok((name.to_owned(), tag.unwrap_or("latest").to_owned()))
+    let tag = tag.unwrap_or("latest");
+    // The daemon gets both apart, and would take the name's own tag for one that was replaced.
+    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if has_tag || !is_tag(tag) {
+        return Err(format!(
+            "Error parsing reference: {reference:?} is not a valid repository/tag: invalid reference format"
+        ));
+    }
+    Ok((name.to_owned(), tag.to_owned()))
+}
+
+/// Letters, digits and underscores, and from the second on points and hyphens; 128 at most.
+fn is_tag(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (1..=128).contains(&text.len())
+        && text.starts_with(is_word)
+        && text.chars().all(|c| is_word(c) || matches!(c, '.' | '-'))
 }
 
 /// Splits a tag off; a colon in front of a slash is a registry's port.
@@ -44,5 +60,24 @@ pub(crate) fn registry_of(reference: &str) -> &str {
     match reference.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
         _ => DEFAULT_REGISTRY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_tags_are_split_where_they_belong() {
+        let split = |text: &str| {
+            split_reference(text).map_err(|told| told.contains("invalid reference format"))
+        };
+        let pair = |name: &str, tag: &str| Ok((name.to_owned(), tag.to_owned()));
+        assert_eq!(split("box"), pair("box", "latest"));
+        assert_eq!(split("here:5000/box:1.2-x"), pair("here:5000/box", "1.2-x"));
+        assert_eq!(split("here:5000/box"), pair("here:5000/box", "latest"));
+        for wrong in ["", "a b", "a:b:c", "a:", "a:-x", "a:b$", "Box:1"] {
+            assert_eq!(split(wrong), Err(true), "{wrong}");
+        }
     }
 }

@@ -41,6 +41,14 @@ use cli::Cli;
 use failure::Failure;
 use grammar::{Action, Call, Command, Outcome, Parsed, Values};
 
+/// Takes off a command line what `cluster up` tells the roles that it starts, and obeys it.
+///
+/// # Errors
+/// When there is no use in starting any more.
+pub fn end_with_parent(args: &mut Vec<OsString>) -> Result<(), String> {
+    cluster::end_with_parent(args)
+}
+
 /// Runs one command line; the first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();

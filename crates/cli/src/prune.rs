@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::failure::Failure;
 use crate::filters;
 use crate::grammar::{Call, Outcome};
-use crate::units::human_size;
+use crate::units::{human_size, parse_bytes};
 
 /// One kind of objects that can be pruned.
 pub(crate) struct Kind {
@@ -125,6 +125,44 @@ pub(crate) async fn networks(call: Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// `builder prune [OPTIONS]`
+pub(crate) async fn builder(call: Call<'_>) -> Outcome {
+    let all = call.flags.on("all");
+    confirm(
+        &call,
+        if all {
+            "This will remove all build cache."
+        } else {
+            "This will remove all dangling build cache."
+        },
+    )?;
+    let keep = ["keep-storage", "reserved-space"].into_iter().find_map(|name| call.flags.get(name));
+    let keep = keep.map(parse_bytes).transpose()?;
+    let client = call.cli.client().await?;
+    prune_builds(client, all, keep, &filters::collect(call.flags.all("filter")))
+        .await?
+        .print_alone();
+    Ok(0)
+}
+
+async fn prune_builds(
+    client: &Client,
+    all: bool,
+    keep: Option<i64>,
+    wanted: &Map<String, Json>,
+) -> Result<Pruned, Failure> {
+    let filters = (!wanted.is_empty()).then(|| Json::Object(wanted.clone()).to_string());
+    let request = Request::post("/build/prune")
+        .query_flag("all", all)
+        .query_some("keep-storage", keep.map(|keep| keep.to_string()))
+        .query_some("filters", filters);
+    let answer: Json = client.call(request).await?.json().await?;
+    let items = answer["CachesDeleted"].as_array().into_iter().flatten();
+    let items = items.filter_map(|item| item.as_str().map(str::to_owned)).collect();
+    let bytes = answer["SpaceReclaimed"].as_i64().unwrap_or(0);
+    Ok(Pruned { title: "Deleted build cache objects:", items, bytes })
+}
+
 /// `system prune [OPTIONS]`
 pub(crate) async fn system(call: Call<'_>) -> Outcome {
     let (all, volumes) = (call.flags.on("all"), call.flags.on("volumes"));
@@ -140,6 +178,7 @@ pub(crate) async fn system(call: Call<'_>) -> Outcome {
     } else {
         "  - all dangling images\n"
     });
+    warning.push_str(if all { "  - all build cache\n" } else { "  - unused build cache\n" });
     for filter in call.flags.all("filter") {
         warning.push_str(&format!("\n  Only what fits the filter: {filter}\n"));
     }
@@ -165,6 +204,16 @@ pub(crate) async fn system(call: Call<'_>) -> Outcome {
         };
         pruned.print_list();
         total += pruned.bytes;
+    }
+    // Builds have no labels to filter by.
+    if !wanted.keys().any(|name| name.starts_with("label")) {
+        match prune_builds(client, all, None, &wanted).await {
+            Ok(pruned) => {
+                pruned.print_list();
+                total += pruned.bytes;
+            }
+            Err(failure) => eprintln!("{}", failure.text),
+        }
     }
     println!("Total reclaimed space: {}", human_size(total));
     Ok(0)

@@ -59,5 +59,15 @@ pub fn registry_auth(dir: &Path, reference: &str) -> String {
     auth::header_for(&Config::load(dir), reference)
 }
 
+/// The same out of the `auths` of somebody who is not trusted with more: no helper is run for them.
+///
+/// # Errors
+/// When they are not what a config.json has there.
+pub fn registry_auth_among(auths: serde_json::Value, reference: &str) -> Result<String, String> {
+    let config = serde_json::json!({ "auths": auths });
+    let config: Config = serde_json::from_value(config).map_err(|e| e.to_string())?;
+    Ok(auth::header_for(&config, reference))
+}
+
 #[cfg(test)]
 mod tests;

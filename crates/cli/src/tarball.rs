@@ -40,6 +40,26 @@ pub(crate) fn write_named(source: &Path, name: &Path, output: impl Write) -> io:
     tree.builder.into_inner()?.flush()
 }
 
+/// Appends a symbolic link with its target as it is: `append_link` puts that together anew, name by name,
+/// and makes another one of `/` or `./a`.
+///
+/// # Errors
+/// When the output ends.
+pub(crate) fn symlink<W: Write>(
+    builder: &mut Builder<W>,
+    header: &mut Header,
+    path: &Path,
+    target: &Path,
+) -> io::Result<()> {
+    header.set_entry_type(EntryType::Symlink);
+    header.set_size(0);
+    match header.set_link_name_literal(target.as_os_str().as_bytes()) {
+        Ok(()) => builder.append_data(header, path, io::empty()),
+        // It does not fit, and goes ahead in an entry of its own, as it is.
+        Err(_) => builder.append_link(header, path, target),
+    }
+}
+
 struct Tree<'a, W: Write> {
     root: &'a Path,
     /// Stands in front of every entry's name.
@@ -104,8 +124,8 @@ impl<'a, W: Write> Tree<'a, W> {
             return self.builder.append_data(&mut header, path, File::open(&full)?);
         }
         if kind.is_symlink() {
-            header.set_entry_type(EntryType::Symlink);
-            return self.builder.append_link(&mut header, path, std::fs::read_link(&full)?);
+            let target = std::fs::read_link(&full)?;
+            return symlink(&mut self.builder, &mut header, path, &target);
         }
         if kind.is_dir() {
             header.set_entry_type(EntryType::Directory);
@@ -171,6 +191,24 @@ fn read_attributes(path: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_lead_where_they_led() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let long = format!("./{}", "long/".repeat(40));
+        let targets = ["/", "./a//b/", "../..", long.as_str()];
+        for (number, target) in targets.iter().enumerate() {
+            let link = dir.path().join(number.to_string());
+            std::os::unix::fs::symlink(target, link).expect("symlink");
+        }
+        let mut bytes = Vec::new();
+        write_tree(dir.path(), None, &mut bytes).expect("writes");
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entries = archive.entries().expect("entries");
+        let seen = entries
+            .map(|entry| entry.expect("entry").link_name_bytes().expect("link").into_owned());
+        assert_eq!(seen.collect::<Vec<_>>(), targets.map(|target| target.as_bytes().to_vec()));
+    }
 
     #[test]
     fn trees_become_the_same_tar_every_time() {

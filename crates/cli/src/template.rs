@@ -8,9 +8,17 @@ use serde_json::Value as Json;
 
 use crate::failure::Failure;
 use crate::table::html_safe;
+use crate::units::go_duration;
 
 /// Labels of a row under their own names, for `{{.Label "name"}}`; not part of its JSON.
 pub(crate) const LABELS: &str = "\u{1}labels";
+
+/// Around a duration's nanoseconds while a template works on it. Go's templates show durations as
+/// `1m30s`, and `json` shows their nanoseconds; a value here is either a number or a text.
+const DURATION: (char, char) = ('\u{1}', '\u{2}');
+
+/// The parts of a health check that are durations.
+const DURATIONS: [&str; 4] = ["Interval", "Timeout", "StartPeriod", "StartInterval"];
 
 /// A parsed template.
 pub(crate) struct Format(Template);
@@ -30,6 +38,7 @@ impl Format {
                 ("pad", pad),
                 ("truncate", truncate),
                 ("label", label),
+                ("printf", printf),
             ],
         )
     }
@@ -59,6 +68,7 @@ impl Format {
     pub(crate) fn render(&self, value: &Json) -> Result<String, Failure> {
         self.0
             .render(&Context::from(to_value(value)))
+            .map(|text| write_durations(&text))
             .map_err(|e| Failure::new(describe(&e.to_string())))
     }
 }
@@ -93,6 +103,7 @@ fn to_value_of(name: &str, json: &Json) -> Value {
         Json::Object(map) => {
             let fields: HashMap<String, Value> =
                 map.iter().map(|(name, value)| (name.clone(), to_value_of(name, value))).collect();
+            let fields = if name == "Healthcheck" { mark_durations(fields) } else { fields };
             if matches!(name, "Labels" | "Options" | "Annotations" | "Sysctls" | LABELS) {
                 Value::Map(fields)
             } else {
@@ -102,9 +113,45 @@ fn to_value_of(name: &str, json: &Json) -> Value {
     }
 }
 
+fn mark_durations(mut fields: HashMap<String, Value>) -> HashMap<String, Value> {
+    let (before, after) = DURATION;
+    for name in DURATIONS {
+        if let Some(value @ Value::Number(_)) = fields.get_mut(name) {
+            *value = Value::String(format!("{before}{value}{after}"));
+        }
+    }
+    fields
+}
+
+/// The nanoseconds of a marked duration.
+fn marked(text: &str) -> Option<i64> {
+    text.strip_prefix(DURATION.0)?.strip_suffix(DURATION.1)?.parse().ok()
+}
+
+fn write_durations(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(DURATION.0) {
+        let length = rest[start..].find(DURATION.1).map(|at| at + DURATION.1.len_utf8());
+        let whole = length.map(|length| &rest[start..start + length]);
+        let Some((whole, nanos)) = whole.and_then(|whole| Some((whole, marked(whole)?))) else {
+            // A control character of somebody's own.
+            let next = start + DURATION.0.len_utf8();
+            out.push_str(&rest[..next]);
+            rest = &rest[next..];
+            continue;
+        };
+        out.push_str(&rest[..start]);
+        out.push_str(&go_duration(nanos));
+        rest = &rest[start + whole.len()..];
+    }
+    out + rest
+}
+
 fn to_json(value: &Value) -> Json {
     match value {
         Value::Bool(b) => Json::Bool(*b),
+        Value::String(s) if marked(s).is_some() => marked(s).map_or(Json::Null, Json::from),
         Value::String(s) => Json::String(s.clone()),
         Value::Number(n) => n
             .as_i64()
@@ -189,6 +236,21 @@ fn join(args: &[Value]) -> Result<Value, FuncError> {
         Value::Nil | Value::NoValue => Ok(Value::String(String::new())),
         _ => Err(FuncError::Generic("join: expected a list".to_owned())),
     }
+}
+
+/// Go's `printf`, for which a duration is a number where the format wants one.
+fn printf(args: &[Value]) -> Result<Value, FuncError> {
+    let format = text_of(argument("printf", args, 0)?).replace("%%", "");
+    let verbs = format.split('%').skip(1).map(|verb| verb.chars().find(char::is_ascii_alphabetic));
+    let mut args = args.to_vec();
+    for (argument, verb) in args[1..].iter_mut().zip(verbs) {
+        if let (Value::String(text), Some('d')) = (&*argument, verb)
+            && let Some(nanos) = marked(text)
+        {
+            *argument = Value::from(nanos);
+        }
+    }
+    gtmpl_ng::funcs::printf(&args)
 }
 
 fn title(args: &[Value]) -> Result<Value, FuncError> {
@@ -340,6 +402,31 @@ mod tests {
         assert_eq!(missing.text, "template parsing error: map has no entry for key \"Foo\"");
         let label = Format::parse("{{.Config.Labels.foo}}").and_then(|f| f.render(&value));
         assert_eq!(label.expect("labels have any name"), "<no value>");
+    }
+
+    #[test]
+    fn durations_of_health_checks_read_as_go_writes_them() {
+        let value = json!({"Config": {"Healthcheck": {
+            "Test": ["CMD", "\u{1}odd"], "Interval": 90_000_000_000_i64, "Retries": 3,
+        }}, "HostConfig": {"Interval": 5}});
+        for (template, expected) in [
+            ("{{.Config.Healthcheck.Interval}} {{.Config.Healthcheck.Retries}}", "1m30s 3"),
+            ("{{json .Config.Healthcheck.Interval}}", "90000000000"),
+            (
+                "{{printf \"100%% %s %05d %d\" .Config.Healthcheck.Interval .HostConfig.Interval \
+                 .Config.Healthcheck.Interval}}",
+                "100% 1m30s 00005 90000000000",
+            ),
+            (
+                "{{json .Config.Healthcheck}}",
+                r#"{"Interval":90000000000,"Retries":3,"Test":["CMD","\u0001odd"]}"#,
+            ),
+            ("{{index .Config.Healthcheck.Test 1}}!", "\u{1}odd!"),
+            ("{{.HostConfig.Interval}}", "5"),
+        ] {
+            let rendered = Format::parse(template).and_then(|f| f.render(&value));
+            assert_eq!(rendered.expect(template), expected, "{template}");
+        }
     }
 
     #[test]

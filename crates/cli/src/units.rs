@@ -103,6 +103,39 @@ pub(crate) fn parse_duration_nanos(text: &str) -> Result<i64, String> {
     Ok((sign * total).round() as i64)
 }
 
+/// Writes nanoseconds as Go writes durations: `1h0m5s`, `1m30s`, `1.5s`, `250ms`.
+pub(crate) fn go_duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    // Below a second in the largest unit that leaves a whole part.
+    let text = match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(nanos, 1_000_000)),
+        _ => {
+            let (minutes, rest) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
+            let seconds = format!("{}s", decimal(rest, 1_000_000_000));
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
+/// `number / unit`, exactly, for a unit that is a power of ten.
+fn decimal(number: u64, unit: u64) -> String {
+    let (whole, rest) = (number / unit, number % unit);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let digits = unit.ilog10() as usize;
+    format!("{whole}.{}", format!("{rest:0digits$}").trim_end_matches('0'))
+}
+
 /// Parses what `--since` and `--until` take into `SECONDS[.NANOS]`: a time, a
 /// date, a Unix time, or a duration back from `now`.
 pub(crate) fn parse_time(text: &str, now: Timestamp) -> Result<String, String> {

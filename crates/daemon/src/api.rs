@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
-use crate::{routes, serve, version};
+use crate::{link, routes, serve, version};
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
@@ -60,6 +60,9 @@ impl Service {
             Err(error) => error.into_response(),
             Ok((version, uri)) => {
                 if let Some(uri) = uri {
+                    *request.uri_mut() = uri;
+                }
+                if let Some(uri) = link::as_one_name(request.method(), request.uri()) {
                     *request.uri_mut() = uri;
                 }
                 request.extensions_mut().insert(version);

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::settings::{AddressPool, RuntimeSetting, Settings, Size, Ulimit};
+use builder::{GcPolicy, GcRule};
+
+use crate::settings::{AddressPool, GcSetting, RuntimeSetting, Settings, Size, Ulimit};
 
 const MAX_BRIDGE_NAME: usize = 15;
 
@@ -19,6 +21,8 @@ pub struct Config {
     pub group: Option<String>,
     pub tls: Option<Tls>,
     pub bridge: String,
+    /// When cached steps of builds go.
+    pub build_gc: builder::GcPolicy,
     /// Address of the bridge in CIDR form; `None` picks one from the pools.
     pub bip: Option<String>,
     pub mtu: u32,
@@ -50,6 +54,8 @@ pub struct Config {
     pub labels: Vec<String>,
     pub log_level: LogLevel,
     pub shutdown_timeout_secs: u64,
+    /// Whose subordinate ids containers have; `None`: they have the host's ids.
+    pub userns_remap: Option<String>,
 }
 
 /// One address to listen on.
@@ -113,6 +119,10 @@ pub enum ConfigError {
     TlsCa,
     #[error("{key} must be an absolute path, not {path:?}")]
     Relative { key: &'static str, path: PathBuf },
+    #[error(
+        "invalid filter {0:?} of builder.gc: want unused-for=TIME with a time such as 48h, or type=KIND"
+    )]
+    GcFilter(String),
     #[error("unknown log driver: {0}")]
     LogDriver(String),
 }
@@ -145,6 +155,7 @@ impl Config {
             hosts,
             tls: tls(&settings)?,
             bridge: bridge(settings.bridge)?,
+            build_gc: build_gc(settings.builder.and_then(|builder| builder.gc))?,
             bip: bip(settings.bip)?,
             mtu: settings.mtu.filter(|mtu| *mtu > 0).unwrap_or(1500),
             default_address_pools: settings.default_address_pools.unwrap_or_default(),
@@ -187,6 +198,7 @@ impl Config {
             labels: labels(settings.labels)?,
             log_level: log_level(settings.log_level, settings.debug)?,
             shutdown_timeout_secs: settings.shutdown_timeout.unwrap_or(15),
+            userns_remap: settings.userns_remap.filter(|user| !user.is_empty()),
             group: settings.group.filter(|group| !group.is_empty()),
         })
     }
@@ -330,6 +342,47 @@ fn parse_size(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+fn build_gc(setting: Option<GcSetting>) -> Result<GcPolicy, ConfigError> {
+    let Some(setting) = setting else { return Ok(GcPolicy::default()) };
+    if setting.enabled == Some(false) {
+        return Ok(GcPolicy { rules: Vec::new() });
+    }
+    let default = GcPolicy::default();
+    let Some(policy) = setting.policy else {
+        return match setting.default_keep_storage {
+            None => Ok(default),
+            Some(keep) => {
+                let by_size =
+                    GcRule { keep_bytes: Some(size(Some(keep), 0)?), ..GcRule::default() };
+                let by_age = default.rules.into_iter().filter(|rule| rule.keep_bytes.is_none());
+                Ok(GcPolicy { rules: by_age.chain([by_size]).collect() })
+            }
+        };
+    };
+    let keep_default = setting.default_keep_storage;
+    let rules = policy.into_iter().map(|rule| {
+        let keep = rule.keep_storage.or_else(|| keep_default.clone());
+        let mut own = GcRule {
+            keep_bytes: keep.map(|keep| size(Some(keep), 0)).transpose()?,
+            shared: rule.all,
+            ..GcRule::default()
+        };
+        for filter in rule.filter {
+            match filter.split_once('=') {
+                Some(("unused-for" | "until", time)) => {
+                    let unused = crate::convert::time::go_duration(time);
+                    let unused = unused.ok_or_else(|| ConfigError::GcFilter(filter.clone()))?;
+                    own.unused_secs = Some(unused.as_secs());
+                }
+                Some(("type", kind)) if !kind.is_empty() => own.kinds.push(kind.to_owned()),
+                _ => return Err(ConfigError::GcFilter(filter)),
+            }
+        }
+        Ok(own)
+    });
+    Ok(GcPolicy { rules: rules.collect::<Result<_, _>>()? })
+}
+
 fn log_driver(driver: Option<String>) -> Result<String, ConfigError> {
     let driver = driver.unwrap_or_else(|| "json-file".to_owned());
     if engine::container::LOG_DRIVERS.contains(&driver.as_str()) {
@@ -397,6 +450,25 @@ mod tests {
     }
 
     #[test]
+    fn cached_steps_go_by_rules() {
+        use serde_json::json;
+        let rules = |gc| resolve(json!({"builder": {"gc": gc}})).unwrap().build_gc.rules;
+        assert!(rules(json!({"enabled": false})).is_empty());
+        assert_eq!(rules(json!({"enabled": true})), GcPolicy::default().rules);
+        let by_size = &rules(json!({"defaultKeepStorage": "1GB"}))[1];
+        assert_eq!(by_size.keep_bytes, Some(1 << 30));
+        let filter = json!(["unused-for=48h", "type=exec.cachemount"]);
+        let own = rules(json!({"policy": [{"keepStorage": 5, "filter": filter}, {"all": true}]}));
+        let first = GcRule {
+            keep_bytes: Some(5),
+            unused_secs: Some(48 * 3600),
+            kinds: vec!["exec.cachemount".to_owned()],
+            shared: false,
+        };
+        assert_eq!(own, [first, GcRule { keep_bytes: None, shared: true, ..GcRule::default() }]);
+    }
+
+    #[test]
     fn useless_values_are_named() {
         use serde_json::json;
         for settings in [
@@ -412,6 +484,8 @@ mod tests {
             json!({"labels": ["x"]}),
             json!({"default-runtime": "nope"}),
             json!({"default-shm-size": "64q"}),
+            json!({"builder": {"gc": {"defaultKeepStorage": "much"}}}),
+            json!({"builder": {"gc": {"policy": [{"filter": ["unused-for=long"]}]}}}),
         ] {
             assert!(resolve(settings.clone()).is_err(), "{settings}");
         }

@@ -142,6 +142,9 @@ pub struct Flags {
     /// Use TLS and verify the remote
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tlsverify: Option<bool>,
+    /// User and group whose subordinate ids are those of containers (default, USER[:GROUP])
+    #[arg(long, value_name = "USER")]
+    userns_remap: Option<String>,
     /// Validate daemon configuration and exit
     #[arg(long)]
     pub validate: bool,
@@ -159,6 +162,8 @@ impl Flags {
             })),
             bip: self.bip,
             bridge: self.bridge,
+            // Rules are for the file.
+            builder: None,
             cdi_spec_dirs: some_vec(self.cdi_spec_dir),
             cgroup_parent: self.cgroup_parent,
             data_root: self.data_root,
@@ -200,6 +205,7 @@ impl Flags {
             tlscert: self.tlscert,
             tlskey: self.tlskey,
             tlsverify: self.tlsverify,
+            userns_remap: self.userns_remap,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! flags -> settings -> config     what the command line and daemon.json say
 //! listen, tls -> serve            sockets, connections
-//! version, api                    the prefix, common headers
+//! version, link, api              the prefix, names with a slash, common headers
 //! routes/<noun>                   one handler per operation
 //! convert/<noun>                  wire types <-> engine types
 //! error                           kinds of errors -> status codes
@@ -18,6 +18,7 @@ mod error;
 mod extract;
 mod flags;
 mod hijack;
+mod link;
 mod listen;
 mod notify;
 mod params;
@@ -29,6 +30,7 @@ mod settings;
 mod stream;
 mod tls;
 mod version;
+mod websocket;
 
 pub use config::{Config, ConfigError, Host, LogLevel, Tls};
 pub use flags::Flags;

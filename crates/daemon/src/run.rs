@@ -137,7 +137,7 @@ async fn run_on(
     let listeners = listen::bind_all(&config, handed_over).await?;
     let registry = convert::registry_config(&config, proxy_from_env())?;
     let registry = Registry::new(engine.images().clone(), registry);
-    let policy = builder::GcPolicy::default();
+    let policy = config.build_gc.clone();
     let api = Api {
         builder: builder::Builder::open(engine.clone(), registry.clone(), policy).await,
         registry,

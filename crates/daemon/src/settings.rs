@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 pub struct Settings {
     pub bip: Option<String>,
     pub bridge: Option<String>,
+    pub builder: Option<BuilderSetting>,
     pub cdi_spec_dirs: Option<Vec<PathBuf>>,
     pub cgroup_parent: Option<String>,
     pub data_root: Option<PathBuf>,
@@ -55,6 +56,35 @@ pub struct Settings {
     pub tlscert: Option<PathBuf>,
     pub tlskey: Option<PathBuf>,
     pub tlsverify: Option<bool>,
+    pub userns_remap: Option<String>,
+}
+
+/// What is set of builds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuilderSetting {
+    pub gc: Option<GcSetting>,
+}
+
+/// When cached steps go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GcSetting {
+    pub enabled: Option<bool>,
+    #[serde(alias = "defaultReservedSpace", alias = "defaultMaxUsedSpace")]
+    pub default_keep_storage: Option<Size>,
+    pub policy: Option<Vec<GcRuleSetting>>,
+}
+
+/// One rule of that; the first that leaves too much is followed by the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GcRuleSetting {
+    pub all: bool,
+    #[serde(alias = "reservedSpace", alias = "maxUsedSpace")]
+    pub keep_storage: Option<Size>,
+    /// `unused-for=48h`, `type=exec.cachemount`.
+    pub filter: Vec<String>,
 }
 
 /// A pool that networks without a subnet of their own are cut from.

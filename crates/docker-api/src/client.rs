@@ -5,6 +5,7 @@
 //! leaves the pool for good. The API version is negotiated by the first call
 //! through `/_ping`, unless it was fixed.
 
+mod answerable;
 mod connection;
 mod error;
 mod host;

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
+pub use unpack::Unpacked;
+
 /// Bytes on their way; the end of the stream is the end of the content, an error cuts it off.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
@@ -57,7 +59,8 @@ pub struct Change {
 ///
 /// # Errors
 /// InvalidParameter for a bad archive, Io.
-pub fn unpack_into(input: impl io::Read, directory: &std::path::Path) -> crate::Result<()> {
+pub fn unpack_into(input: impl io::Read, directory: &std::path::Path) -> crate::Result<Unpacked> {
     let root = linux::fs::Root::open(directory).map_err(crate::Error::io("open", directory))?;
-    unpack::unpack(input, &root, std::path::Path::new("/"), unpack::UnpackOptions::default())
+    let options = unpack::UnpackOptions { learn: true, ..unpack::UnpackOptions::default() };
+    unpack::unpack(input, &root, std::path::Path::new("/"), options)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use crate::container::{LogConfig, Ulimit};
+use crate::container::{IdMap, LogConfig, Ulimit};
 use crate::error::{Error, Result};
 
 /// How containers' processes are started.
@@ -62,6 +62,8 @@ pub struct Config {
     pub init_path: Option<PathBuf>,
     /// Labels of this daemon (`key=value`).
     pub labels: Vec<String>,
+    /// The ids of containers that do not say which; `None`: the host's own.
+    pub userns_remap: Option<IdMap>,
     /// For tests of recovery: the process kills itself when it comes to the step of this name.
     pub crash_at: Option<String>,
 }
@@ -129,6 +131,7 @@ impl Config {
             init: false,
             init_path: None,
             labels: Vec::new(),
+            userns_remap: None,
             crash_at: None,
         }
     }

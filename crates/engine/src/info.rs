@@ -188,9 +188,15 @@ impl Engine {
             "" => "json-file".to_owned(),
             driver => driver.to_owned(),
         };
-        info.security_options = vec!["name=seccomp,profile=builtin".to_owned()];
+        if self.inner.host.apparmor.has_default() {
+            info.security_options.push("name=apparmor".to_owned());
+        }
+        info.security_options.push("name=seccomp,profile=builtin".to_owned());
         if info.cgroup_version == 2 {
             info.security_options.push("name=cgroupns".to_owned());
+        }
+        if config.userns_remap.is_some() {
+            info.security_options.push("name=userns".to_owned());
         }
         info.labels.clone_from(&config.labels);
         Ok(())
@@ -262,8 +268,8 @@ pub(crate) fn memory_total() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Bytes on disk of everything below a directory, files with several names counted once. What
-/// cannot be read counts nothing.
+/// Bytes of all files below a directory, those with several names counted once and directories not,
+/// as Docker counts. What cannot be read counts nothing.
 pub(crate) fn tree_size(directory: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let mut seen = std::collections::HashSet::new();
@@ -273,11 +279,10 @@ pub(crate) fn tree_size(directory: &Path) -> u64 {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             // Of the entry itself: links are not followed.
             let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.nlink() < 2 || metadata.is_dir() || seen.insert(metadata.ino()) {
-                bytes += metadata.blocks() * 512;
-            }
             if metadata.is_dir() {
                 waiting.push(entry.path());
+            } else if metadata.nlink() < 2 || seen.insert(metadata.ino()) {
+                bytes += metadata.len();
             }
         }
     }

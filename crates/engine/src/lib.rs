@@ -6,11 +6,13 @@
 //! ```text
 //! container/   configuration, record, state, policy, owner task, operations
 //! exec/        further processes in a container
+//! apparmor     which profile a container has, and that it is loaded
 //! spec/        a record into an OCI runtime configuration
 //! store        the state database
 //! recovery     from disk and shim sockets to state
 //! ```
 
+mod apparmor;
 pub mod archive;
 mod config;
 pub mod container;
@@ -64,6 +66,7 @@ pub(crate) struct Inner {
     /// Made at the first start; `None` where the kernel refused.
     pub(crate) shim: std::sync::OnceLock<Option<runtime::shim::SealedBinary>>,
     pub(crate) users: spec::user::UserCache,
+    pub(crate) id_reservations: container::userns::Reservations,
     /// Every task of the engine's own; `shutdown` waits for them.
     pub(crate) tasks: TaskTracker,
     /// Tells the owner tasks to leave their containers alone and end.

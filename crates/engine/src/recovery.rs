@@ -42,7 +42,7 @@ use crate::{Config, Engine, Error, Inner, Result, event, exec, spec, volume};
 const SHIM_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How long a lock's holder may take to end before it counts as alive: a daemon that was told to
-/// stop holds the lock to its very end, and gives its threads half a second.
+/// stop gives its threads half a second.
 const DYING_HOLDER: rustix::event::Timespec =
     rustix::event::Timespec { tv_sec: 1, tv_nsec: 500_000_000 };
 
@@ -188,6 +188,7 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         filters: crate::container::seccomp::FilterCache::default(),
         shim: std::sync::OnceLock::new(),
         users: spec::user::UserCache::default(),
+        id_reservations: crate::container::userns::Reservations::default(),
         tasks: tokio_util::task::TaskTracker::new(),
         stopping: tokio_util::sync::CancellationToken::new(),
         _lock: lock,
@@ -196,7 +197,8 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
     Ok((Engine { inner: Arc::new(inner) }, records))
 }
 
-/// Takes the lock. A holder that was killed a moment ago gets the time to end.
+/// Takes the lock. A holder that is about to end gets the time to, and so does the last one: a
+/// thread of it may still write, with a database open, when the lock is free already.
 fn lock(data_root: &Path) -> Result<FileLock> {
     let path = data_root.join("lock");
     let held = match FileLock::acquire(&path) {
@@ -206,6 +208,8 @@ fn lock(data_root: &Path) -> Result<FileLock> {
         }
         other => other,
     };
+    let last = held.as_ref().ok().and_then(FileLock::last_holder);
+    wait_for_end(last.filter(|pid| *pid != std::process::id()));
     held.map_err(|error| match error {
         LockError::Held { holder, .. } => Error::Conflict(format!(
             "{} is in use by another daemon{}; stop it, or choose another --data-root",
@@ -497,3 +501,6 @@ fn ids_in(directory: &Path) -> Vec<ContainerId> {
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names.filter_map(|name| name.parse().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linux::fs::Root;
 use runtime::shim::protocol::{
-    Empty, Failure, HeldPort, MAX_REQUEST_BYTES, Reply, Request, SOCKET_FILE,
+    Failure, Held, HeldPort, MAX_REQUEST_BYTES, Reply, Request, SOCKET_FILE,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -113,14 +114,18 @@ impl Shim {
     pub(crate) async fn hold_ports(
         &self,
         ports: Vec<HeldPort>,
-        sockets: Vec<OwnedFd>,
-    ) -> Result<(), ShimError> {
+        sockets: Vec<Arc<OwnedFd>>,
+    ) -> Result<Held, ShimError> {
         let shim = self.clone();
         let held = tokio::task::spawn_blocking(move || shim.send_ports(ports, &sockets)).await;
         held.map_err(io::Error::other)?
     }
 
-    fn send_ports(&self, ports: Vec<HeldPort>, sockets: &[OwnedFd]) -> Result<(), ShimError> {
+    fn send_ports(
+        &self,
+        ports: Vec<HeldPort>,
+        sockets: &[Arc<OwnedFd>],
+    ) -> Result<Held, ShimError> {
         let stream = self.with_socket_path(|path| std::os::unix::net::UnixStream::connect(path))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
@@ -134,9 +139,8 @@ impl Shim {
         io::Write::write_all(&mut &stream, &line)?;
         let mut reply = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(&stream), &mut reply)?;
-        let reply: Reply<Empty> = serde_json::from_str(&reply).map_err(io::Error::from)?;
-        let Empty {} = reply.into_result()?;
-        Ok(())
+        let reply: Reply<Held> = serde_json::from_str(&reply).map_err(io::Error::from)?;
+        Ok(reply.into_result()?)
     }
 
     fn with_socket_path<T>(&self, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {

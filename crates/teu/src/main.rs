@@ -5,7 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if let Err(error) = cli::end_with_parent(&mut args) {
+        eprintln!("teu: {error}");
+        return ExitCode::FAILURE;
+    }
     if invoked_as(&args, "dockerd") {
         return daemon::main(args);
     }

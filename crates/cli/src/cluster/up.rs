@@ -3,12 +3,16 @@
 //! Master and agent are children in process groups of their own, so that Ctrl-C reaches this
 //! process alone and they are stopped one after the other: agent, master, daemon. The daemon is
 //! started only if none answers. Tasks go on when the cluster is stopped; the next `cluster up`
-//! with the same directory finds them again.
+//! with the same directory finds them again. Killed, this command takes its children with it: the
+//! kernel tells each of them that its parent has ended.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
+};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +29,29 @@ pub(crate) const WORK_DIR: &str = "/var/lib/teu/cluster";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Before the verb: this process is to end with its parent, which has that number.
+const ENDS_WITH: &str = "--ends-with=";
+
+/// Takes the word of [`ENDS_WITH`] off a command line and does what it says. A role does so itself,
+/// since only the child can ask the kernel for it.
+///
+/// # Errors
+/// When the parent has ended already.
+pub(crate) fn end_with_parent(args: &mut Vec<OsString>) -> Result<(), String> {
+    let word = args.get(1).and_then(|word| word.to_str()?.strip_prefix(ENDS_WITH));
+    let Some(parent) = word.map(str::to_owned) else { return Ok(()) };
+    args.remove(1);
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| format!("cannot ask to end with the parent process: {error}"))?;
+    // It may have ended before the kernel was asked.
+    let now = getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if now.as_deref() == Some(&parent) {
+        Ok(())
+    } else {
+        Err(format!("the parent process {parent} has ended"))
+    }
+}
 
 /// A role that runs as a child.
 #[derive(Debug)]
@@ -90,6 +117,7 @@ fn start(name: &'static str, words: &[String]) -> Result<Role, Failure> {
         |error: std::io::Error| Failure::new(format!("cannot start 'teu {name}': {error}"));
     let child = Command::new(std::env::current_exe().map_err(failed)?)
         .arg0("teu")
+        .arg(format!("{ENDS_WITH}{}", getpid().as_raw_nonzero()))
         .arg(name)
         .args(words)
         .stdin(Stdio::null())

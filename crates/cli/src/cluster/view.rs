@@ -20,14 +20,17 @@ pub(crate) fn master_of(flags: &Values) -> String {
 }
 
 /// A reader of the cluster's endpoints.
-#[derive(Debug)]
 pub(crate) struct View {
     master: Observer,
+    /// `principal:secret@`, or nothing: what opens the masters opens their agents.
+    credential: String,
 }
 
 impl View {
     pub(crate) fn new(masters: &str) -> Result<Self, Failure> {
-        Ok(Self { master: Observer::new(masters)? })
+        let credential = masters.rsplit_once('@').map(|(credential, _)| format!("{credential}@"));
+        let credential = credential.unwrap_or_default();
+        Ok(Self { master: Observer::new(masters)?, credential })
     }
 
     /// The master that answered last.
@@ -55,7 +58,8 @@ impl View {
             .ok_or_else(|| format!("the master does not know where agent {id} is"))?;
         let (process, address) =
             pid.split_once('@').ok_or_else(|| format!("agent {id} has the odd pid {pid:?}"))?;
-        Ok(Agent { process: process.to_owned(), observer: Observer::new(address)? })
+        let observer = Observer::new(&format!("{}{address}", self.credential))?;
+        Ok(Agent { process: process.to_owned(), observer })
     }
 }
 

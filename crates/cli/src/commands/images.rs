@@ -22,14 +22,18 @@ pub(super) const BUILD: Command = Command {
     paths: &["image build", "builder build", "build"],
     flags: &[&[
         flag("add-host", LIST, "Add a host and its address to /etc/hosts of RUN (host:ip)"),
-        flag("allow", LIST, "Grant RUN what it may not by default (security.insecure)"),
+        flag("allow", LIST, "Grant RUN what it may not by default (security.insecure, device)"),
+        flag("annotation", LIST, ""),
+        flag("attest", LIST, ""),
         flag("build-arg", LIST, "Set a value for ARG"),
         flag("build-context", LIST, "Add a context, or replace an image, by name (name=path)"),
-        flag("cache-from", LIST, "Take finished steps also from this image"),
-        flag("cache-to", LIST, ""),
+        flag("builder", STRING, ""),
+        flag("cache-from", LIST, "Take finished steps from an image, or type=local,src=DIR"),
+        flag("cache-to", LIST, "Write finished steps elsewhere (type=local,dest=DIR)"),
+        flag("call", STRING, "What to do: build, or check"),
         flag("cgroup-parent", STRING, "Parent cgroup of RUN"),
         flag("check", SWITCH, "Only say what is wrong with the Dockerfile"),
-        flag("compress", SWITCH, ""),
+        flag("compress", SWITCH, "Send the context with gzip"),
         flag("cpu-period", INT, "Length of a scheduling period of RUN in microseconds"),
         flag("cpu-quota", INT, "Run time of RUN per period in microseconds"),
         short('c', "cpu-shares", INT, "Weight of RUN among other containers"),
@@ -41,10 +45,17 @@ pub(super) const BUILD: Command = Command {
         flag("iidfile", STRING, "Write the image's id to this file"),
         flag("isolation", STRING, "Isolation of RUN (default)"),
         flag("label", LIST, "Set a label of the image"),
+        flag("load", SWITCH, "Keep the image in the daemon (--output type=docker)"),
         short('m', "memory", BYTES, "Memory limit of RUN"),
+        flag("metadata-file", STRING, "Write the image's id and names to this file, as JSON"),
         flag("memory-swap", SWAP_BYTES, "Limit of memory and swap of RUN, -1 for none"),
         flag("network", STRING, "Network of RUN (default, none, host or a network's name)"),
         flag("no-cache", SWITCH, "Do every step again"),
+        flag(
+            "no-cache-filter",
+            LIST,
+            "Do the steps of these stages, and of those that need them, again",
+        ),
         short(
             'o',
             "output",
@@ -53,12 +64,16 @@ pub(super) const BUILD: Command = Command {
         ),
         flag("platform", STRING, "Platform to build for (os/arch)"),
         flag("progress", STRING.or("auto"), "How to show it: auto, plain, tty, rawjson or quiet"),
+        flag("provenance", STRING, "Only false: images here have no attestations"),
         flag("pull", SWITCH, "Ask the registry for newer base images"),
+        flag("push", SWITCH, "Push the image (--output type=registry)"),
         short('q', "quiet", SWITCH, "Print the image's id alone"),
         flag("rm", ON, "Remove the containers of RUN"),
+        flag("sbom", STRING, "Only false: images here have no attestations"),
         flag("secret", LIST, "Give a secret to RUN (id=NAME,src=FILE)"),
         flag("security-opt", LIST, ""),
         flag("shm-size", BYTES, "Size of /dev/shm of RUN"),
+        flag("squash", SWITCH, ""),
         flag("ssh", LIST, "Give an SSH agent to RUN (default, or NAME=SOCKET)"),
         short('t', "tag", LIST, "Name of the image (name[:tag])"),
         flag("target", STRING, "Stage to build"),
@@ -70,6 +85,28 @@ pub(super) const BUILD: Command = Command {
     ]],
     args: Args::Exactly(1),
     action: action!(build::command),
+    ..Command::BASE
+};
+
+const BUILDER_PRUNE: Command = Command {
+    name: "prune",
+    usage: "[OPTIONS]",
+    about: "Remove what builds have cached",
+    flags: &[&[
+        short('a', "all", SWITCH, "Also what images share"),
+        flag("filter", FILTER, "Remove only what fits the conditions (until=TIME, type=KIND)"),
+        short('f', "force", SWITCH, "Do not ask first"),
+        flag("keep-storage", BYTES, "Keep so much of what was used last"),
+        flag("reserved-space", BYTES, "The same"),
+    ]],
+    action: action!(prune::builder),
+    ..Command::BASE
+};
+
+pub(super) const BUILDER: Command = Command {
+    name: "builder",
+    about: "Manage builds",
+    action: Action::Group(&[&BUILD, &BUILDER_PRUNE]),
     ..Command::BASE
 };
 

@@ -204,7 +204,8 @@ fn namespaces(host: &mut Fields, flags: &Values) -> Result<(), String> {
         |value: &str| value.strip_prefix("container:").is_some_and(|name| !name.is_empty());
     host.text("PidMode", &checked("pid", "PID", &|v| v == "host" || container(v))?);
     host.text("UTSMode", &checked("uts", "UTS", &|v| v == "host")?);
-    host.text("UsernsMode", &checked("userns", "USER", &|v| v == "host")?);
+    let own = |v: &str| v == "auto" || v.starts_with("auto:") || v.starts_with("map:");
+    host.text("UsernsMode", &checked("userns", "USER", &|v| v == "host" || own(v))?);
     host.text("CgroupnsMode", &checked("cgroupns", "CGROUP", &|v| v == "host" || v == "private")?);
     host.text("IpcMode", flags.text("ipc"));
     Ok(())

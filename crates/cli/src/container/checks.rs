@@ -33,7 +33,7 @@ pub(crate) fn label(value: &str) -> Result<(), String> {
 pub(crate) fn split_host(value: &str) -> Option<(&str, &str)> {
     let (host, ip) = value.split_once('=').or_else(|| value.split_once(':'))?;
     let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
-    (!host.is_empty() && !ip.is_empty()).then_some((host, ip))
+    (!host.is_empty()).then_some((host, ip))
 }
 
 pub(crate) fn add_host(value: &str) -> Result<(), String> {

@@ -25,7 +25,7 @@ fn is_cdi(value: &str) -> bool {
 }
 
 fn parse_mapping(value: &str) -> Result<Json, String> {
-    let invalid = || format!("invalid device specification: {value}");
+    let invalid = || format!("bad format for path: {value}");
     let parts: Vec<&str> = value.split(':').collect();
     let is_mode = |text: &str| {
         !text.is_empty()
@@ -66,7 +66,7 @@ pub(crate) fn parse_gpus(value: &str) -> Result<Json, String> {
             "count" if text == "all" => request["Count"] = json!(-1),
             "count" => {
                 let count: i64 = text.parse().map_err(|_| {
-                    format!("invalid count ({text}): value must be either \"all\" or an integer")
+                    format!("invalid count ({text}): value must be either \"all\" or an integer: invalid syntax")
                 })?;
                 request["Count"] = json!(count);
             }

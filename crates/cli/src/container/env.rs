@@ -60,7 +60,11 @@ pub(crate) fn labels(files: &[String], flags: &[String]) -> Result<Map<String, J
         labels.insert(name.to_owned(), Json::from(value));
     };
     for path in files {
-        lines(path)?.iter().for_each(|line| add(line));
+        for line in lines(path)? {
+            super::checks::label(&line)
+                .map_err(|why| format!("invalid label file ({path}): {why}"))?;
+            add(&line);
+        }
     }
     flags.iter().for_each(|flag| add(flag));
     Ok(labels)

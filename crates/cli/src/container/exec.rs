@@ -9,7 +9,7 @@ use serde_json::json;
 use super::env;
 use super::run::{detach_keys, require_terminal};
 use crate::attach::{DETACHED, Ended, Streams, pump};
-use crate::failure::{Failure, describe};
+use crate::failure::{Failure, code_of_shells, describe};
 use crate::grammar::{Call, Outcome};
 use crate::signals;
 use crate::terminal::{self, RawMode};
@@ -98,15 +98,5 @@ async fn attached(client: &Arc<Client>, id: &str, request: Request, streams: Str
 /// A command that does not exist or does not run has the exit code shells give it.
 fn start_failure(error: &docker_api::Error) -> Failure {
     let text = describe(error);
-    let lower = text.to_ascii_lowercase();
-    let code = if lower.contains("executable file not found")
-        || lower.contains("no such file or directory")
-    {
-        127
-    } else if lower.contains("permission denied") || lower.contains("is a directory") {
-        126
-    } else {
-        1
-    };
-    Failure::with_code(code, text)
+    Failure::with_code(code_of_shells(&text).unwrap_or(1), text)
 }

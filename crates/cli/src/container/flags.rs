@@ -132,7 +132,7 @@ pub(crate) static CONTAINER: &[Flag] = &[
     flag("ulimit", ULIMIT, "Set resource limits (type=soft[:hard])"),
     flag("use-api-socket", SWITCH, "Give the container the engine's socket"),
     short('u', "user", STRING, "User and group by name or id (user[:group])"),
-    flag("userns", STRING, "User namespace: host"),
+    flag("userns", STRING, "User namespace: host, auto[:size=N,…] or map:uidmapping=C:H:N,…"),
     flag("uts", STRING, "UTS namespace: host"),
     short('v', "volume", LIST, "Mount a volume or a path of the host ([source:]target[:options])"),
     flag("volume-driver", STRING, "Driver of the volumes"),

@@ -1,6 +1,6 @@
 //! `--publish` and `--expose`: from specifications to port maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::{Value as Json, json};
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 /// What a container exposes and publishes, by `port/protocol`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ports {
-    pub(crate) exposed: Vec<String>,
+    pub(crate) exposed: BTreeSet<String>,
     /// Pairs of host address and host port, either may be empty.
     pub(crate) bindings: BTreeMap<String, Vec<(String, String)>>,
 }
@@ -40,9 +40,7 @@ impl Ports {
     }
 
     fn expose(&mut self, port: &str) {
-        if !self.exposed.iter().any(|exposed| exposed == port) {
-            self.exposed.push(port.to_owned());
-        }
+        self.exposed.insert(port.to_owned());
     }
 
     fn publish(&mut self, port: &str, ip: &str, host_port: String) {
@@ -134,7 +132,9 @@ impl Ports {
         }
         let number = |text: &str| {
             text.parse::<u16>().map_err(|_| {
-                invalid(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+                let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                let why = if is_number { "value out of range" } else { "invalid syntax" };
+                invalid(format!("strconv.ParseUint: parsing {text:?}: {why}"))
             })
         };
         let (first, last) = match ports.split_once('-') {

@@ -13,7 +13,7 @@ use super::api_socket;
 use super::body::{self, NewContainer};
 use crate::attach::{Ended, Streams, pump};
 use crate::cli::Cli;
-use crate::failure::{Failure, REFUSED, describe};
+use crate::failure::{Failure, REFUSED, code_of_shells, describe};
 use crate::grammar::{Call, Outcome, Values};
 use crate::image::pull;
 use crate::signals;
@@ -47,7 +47,8 @@ pub(crate) async fn create(call: Call<'_>) -> Outcome {
     check_pull(&call.flags).map_err(&refused)?;
     let proxy = call.cli.config().proxies.get("default");
     let mut new = body::build(&call.flags, &call.args, proxy).map_err(|e| refused(e.into()))?;
-    let id = create_container(&call, &mut new).await.map_err(refused)?;
+    check_removal(&call.flags).map_err(&refused)?;
+    let id = create_container(&call, &mut new).await?;
     println!("{id}");
     Ok(0)
 }
@@ -62,9 +63,7 @@ pub(crate) async fn run(call: Call<'_>) -> Outcome {
     check_pull(flags).map_err(&refused)?;
     let proxy = call.cli.config().proxies.get("default");
     let mut new = body::build(flags, &call.args, proxy).map_err(|e| refused(e.into()))?;
-    if flags.on("rm") && !matches!(flags.text("restart"), "" | "no") {
-        return Err(refused("conflicting options: cannot specify both --restart and --rm".into()));
-    }
+    check_removal(flags).map_err(&refused)?;
     if new.tty && new.attach_stdin {
         require_terminal()?;
     }
@@ -229,6 +228,14 @@ async fn pull_image(call: &Call<'_>, image: &str) -> Result<(), Failure> {
     pull::pull(call.cli, image, &options).await
 }
 
+/// A container that goes at its end cannot come back.
+fn check_removal(flags: &Values) -> Result<(), Failure> {
+    if flags.on("rm") && !matches!(flags.text("restart"), "" | "no") {
+        return Err("conflicting options: cannot specify both --restart and --rm".into());
+    }
+    Ok(())
+}
+
 fn check_pull(flags: &Values) -> Result<(), Failure> {
     match flags.text("pull") {
         "" | "always" | "missing" | "never" => Ok(()),
@@ -264,21 +271,10 @@ fn refusal(failure: Failure, path: &str) -> Failure {
     if failure.text.is_empty() { failure } else { Failure::run(REFUSED, &failure.text, path) }
 }
 
-/// Picks the exit code of a container that could not start, as shells do:
-/// 127 not found, 126 not executable.
+/// A container that could not start.
 fn start_failure(error: &docker_api::Error, path: &str) -> Failure {
     let text = describe(error);
-    let lower = text.to_ascii_lowercase();
-    let code = if lower.contains("executable file not found")
-        || lower.contains("no such file or directory")
-    {
-        127
-    } else if lower.contains("permission denied") || lower.contains("is a directory") {
-        126
-    } else {
-        REFUSED
-    };
-    Failure::run(code, &text, path)
+    Failure::run(code_of_shells(&text).unwrap_or(REFUSED), &text, path)
 }
 
 /// The file of `--cidfile`; removed again when no container came of it.

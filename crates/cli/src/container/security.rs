@@ -16,7 +16,7 @@ pub(crate) fn parse(values: &[String]) -> Result<Security, String> {
     for value in values {
         // `name:value` is the old spelling.
         let split = value.split_once('=').or_else(|| value.split_once(':'));
-        let Some((name, setting)) = split else {
+        let Some((name, setting)) = split.filter(|(_, setting)| !setting.is_empty()) else {
             if value == "no-new-privileges" || value == "disable" || value == "writable-cgroups" {
                 security.options.push(value.clone());
                 continue;

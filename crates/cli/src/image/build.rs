@@ -1,5 +1,6 @@
 //! `build`: the context to the daemon, its progress back, and the result to where it is wanted.
 
+mod cache;
 mod context;
 mod display;
 mod output;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use docker_api::{Client, Request};
+use docker_api::{Client, Host, Request};
 use serde_json::{Map, Value as Json, json};
 
-use self::context::Source;
+use self::cache::Caches;
+use self::context::{Shape, Source};
 use self::display::Display;
 use self::output::Output;
 use super::auth;
@@ -26,7 +28,20 @@ use crate::units::parse_bytes;
 /// `build [OPTIONS] PATH | URL | -`
 pub(crate) async fn command(call: Call<'_>) -> Outcome {
     let flags = &call.flags;
-    let outputs = Output::parse_all(flags.all("output"), flags.all("tag"))?;
+    for flag in ["provenance", "sbom"] {
+        no_attestation(flag, flags.get(flag))?;
+    }
+    flags.all("attest").iter().try_for_each(|text| no_attestation("attest", Some(text)))?;
+    no_annotation(flags.all("annotation"))?;
+    only_builder(flags.get("builder"))?;
+    let check = is_check(flags.get("call"))? || flags.on("check");
+    let short = [("load", "type=docker"), ("push", "type=registry")];
+    let short = short.into_iter().filter(|(flag, _)| flags.on(flag));
+    let mut outputs = flags.all("output").to_vec();
+    outputs.extend(short.map(|(_, output)| output.to_owned()));
+    let outputs = Output::parse_all(&outputs, flags.all("tag"))?;
+    let tags = outputs.tags();
+    let caches = Caches::parse(flags.all("cache-from"), flags.all("cache-to"))?;
     let display = Display::parse(flags)?;
     let iidfile = flags.get("iidfile").filter(|path| !path.is_empty()).map(PathBuf::from);
     if let Some(path) = &iidfile
@@ -39,27 +54,102 @@ pub(crate) async fn command(call: Call<'_>) -> Outcome {
     let mut request = Request::post("/build").query("events", "1");
     request = options(request, flags, call.cli.config().proxies.get("default"))?;
     request = request.header("X-Registry-Config", credentials(&call));
+    request = request.query_flag("inlinecache", caches.is_inline());
+    let (images, fetched) = caches.read(call.cli).await?;
+    if !images.is_empty() {
+        request = request.query("cachefrom", json!(images).to_string());
+    }
     request = inputs(client, request, flags).await?;
+    request = request.query_flag("check", check);
     if outputs.wants_image() {
-        for tag in flags.all("tag") {
+        for tag in tags {
             request = request.query("t", tag);
         }
     }
-    let (request, sending) = source.into_request(request, flags.on("check")).await?;
+    let shape = Shape { dockerfile_only: check, compressed: flags.on("compress") };
+    let (request, sending) = source.into_request(request, shape).await?;
     let response = client.call(request).await;
     if let Some(sending) = sending {
         sending.finish(response.is_ok()).await?;
     }
-    let built = display.follow(response?).await?;
-    let Some(id) = built else { return Ok(0) };
-    outputs.write(call.cli, &id, flags.all("tag")).await?;
+    let done = match response {
+        Ok(response) => display.follow(response).await,
+        Err(error) => Err(error.into()),
+    };
+    Caches::forget(call.cli, &fetched).await?;
+    let done = done?;
+    let Some(id) = done.image else { return Ok(0) };
+    caches.write(call.cli, &done.steps).await?;
+    outputs.write(call.cli, &id).await?;
     if let Some(path) = iidfile {
         std::fs::write(&path, &id).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = flags.get("metadata-file").filter(|path| !path.is_empty()) {
+        let metadata = metadata(&id, tags)?;
+        std::fs::write(path, metadata).map_err(|error| format!("{path}: {error}"))?;
     }
     if flags.on("quiet") {
         println!("{id}");
     }
     Ok(0)
+}
+
+/// Refuses what would say something about the image beside it, as Docker does without the store for
+/// that; what turns it off is fine.
+fn no_attestation(flag: &str, text: Option<&str>) -> Result<(), String> {
+    let is_off = |text: &str| {
+        matches!(text, "" | "0" | "f" | "F" | "false" | "False" | "FALSE")
+            || text.split(',').any(|field| field == "disabled=true")
+    };
+    match text.filter(|text| !is_off(text)) {
+        None => Ok(()),
+        Some(text) => Err(format!(
+            "--{flag} {text}: Attestation is not supported: an image is kept here without others that \
+             speak of it. Leave the option out, or say --provenance=false --sbom=false"
+        )),
+    }
+}
+
+fn no_annotation(texts: &[String]) -> Result<(), String> {
+    let Some(text) = texts.first() else { return Ok(()) };
+    Err(format!(
+        "--annotation {text}: Annotations are not supported: an image is kept here by its configuration, \
+         its manifest is made when it goes out. Give the image a --label"
+    ))
+}
+
+/// There is one builder, the daemon; it has the name that buildx gives to a daemon's own.
+fn only_builder(name: Option<&str>) -> Result<(), String> {
+    match name {
+        None | Some("" | "default") => Ok(()),
+        Some(name) => Err(format!(
+            "no builder {name:?} found: the daemon itself builds, and is called default (another \
+             daemon is chosen with --host or --context)"
+        )),
+    }
+}
+
+/// Reads `--call`: what to do with the Dockerfile.
+fn is_check(method: Option<&str>) -> Result<bool, String> {
+    match method {
+        None | Some("" | "build") => Ok(false),
+        Some("check" | "lint") => Ok(true),
+        Some(other) => Err(format!("--call {other}: it is not offered: use build or check")),
+    }
+}
+
+/// What buildx writes of an image that the daemon has.
+fn metadata(id: &str, tags: &[String]) -> Result<String, Failure> {
+    let mut names = Vec::new();
+    for text in tags {
+        let (name, tag) = super::split_reference(text)?;
+        names.push(format!("{name}:{tag}"));
+    }
+    let mut metadata = json!({"containerimage.config.digest": id, "containerimage.digest": id});
+    if !names.is_empty() {
+        metadata["image.name"] = json!(names.join(","));
+    }
+    Ok(format!("{metadata:#}\n"))
 }
 
 fn options(
@@ -72,7 +162,7 @@ fn options(
         .query_flag("pull", flags.on("pull"))
         .query_flag("forcerm", flags.on("force-rm"))
         .query("rm", if flags.on_by_default("rm") { "1" } else { "0" })
-        .query_flag("check", flags.on("check"))
+        .query_flag("squash", flags.on("squash"))
         .query("buildargs", build_args(flags, proxy).to_string())
         .query("labels", labels(flags).to_string());
     let named = [
@@ -99,13 +189,17 @@ fn options(
         let bytes = if text == "-1" { -1 } else { parse_bytes(text)? };
         request = request.query("memswap", bytes.to_string());
     }
+    for stage in flags.all("no-cache-filter").iter().flat_map(|list| list.split(',')) {
+        request = request.query("nocachefilter", stage);
+    }
     for host in flags.all("add-host") {
         request =
             request.query("extrahosts", host.replacen('=', ":", usize::from(!host.contains(':'))));
     }
     for entitlement in flags.all("allow").iter().flat_map(|list| list.split(',')) {
         request = match entitlement {
-            "security.insecure" => request.query("allow", "security.insecure"),
+            "security.insecure" | "device" => request.query("allow", entitlement),
+            device if device.starts_with("device=") => request.query("allow", device),
             // Always possible here.
             "network.host" => request,
             other => return Err(format!("invalid entitlement: {other}").into()),
@@ -125,32 +219,11 @@ fn options(
     if !ulimits.is_empty() {
         request = request.query("ulimits", Json::Array(ulimits).to_string());
     }
-    let images = flags.all("cache-from").iter().map(|text| cache_image(text));
-    let images = images.collect::<Result<Vec<String>, String>>()?;
-    if !images.is_empty() {
-        request = request.query("cachefrom", json!(images).to_string());
-    }
-    if let Some(text) = flags.all("cache-to").first() {
-        return Err(format!(
-            "--cache-to {text}: the cache is not written elsewhere: push the image, and name it in --cache-from"
-        )
-        .into());
-    }
     Ok(request)
 }
 
-/// An image here: its name, or `type=registry,ref=NAME` as buildx has it.
-fn cache_image(text: &str) -> Result<String, String> {
-    if !text.contains('=') {
-        return Ok(text.to_owned());
-    }
-    let image = text.strip_prefix("type=registry,ref=").filter(|name| !name.contains(','));
-    image.map(str::to_owned).ok_or_else(|| {
-        format!("--cache-from {text}: only images can be cache sources: give the name of one that is here")
-    })
-}
-
-/// Values for ARG; a name alone takes the value from the environment. Proxies come from the
+/// Values for ARG; a name alone takes the value from the environment, and is no argument where that has
+/// none. Proxies come from the
 /// configuration, `SOURCE_DATE_EPOCH` from the environment.
 fn build_args(flags: &Values, proxy: Option<&crate::config::Proxy>) -> Json {
     let mut args: Map<String, Json> = Map::new();
@@ -165,11 +238,13 @@ fn build_args(flags: &Values, proxy: Option<&crate::config::Proxy>) -> Json {
         args.insert("SOURCE_DATE_EPOCH".to_owned(), json!(epoch));
     }
     for text in flags.all("build-arg") {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text.as_str(), env(text)),
+        let given = match text.split_once('=') {
+            Some((name, value)) => Some((name, value.to_owned())),
+            None => env(text).map(|value| (text.as_str(), value)),
         };
-        args.insert(name.to_owned(), json!(value));
+        if let Some((name, value)) = given {
+            args.insert(name.to_owned(), json!(value));
+        }
     }
     Json::Object(args)
 }
@@ -209,6 +284,14 @@ async fn inputs(
         request = request.query("secret", format!("{id}={input}"));
     }
     for text in flags.all("ssh") {
+        if !matches!(client.host(), Host::Unix(_)) {
+            return Err(format!(
+                "--ssh {text}: an agent can be given to a daemon on the same host alone, and this one \
+                 is at {}: run teu build there (ssh -A)",
+                client.host()
+            )
+            .into());
+        }
         request = request.query("ssh", ssh(text)?);
     }
     for text in flags.all("build-context") {
@@ -216,13 +299,21 @@ async fn inputs(
             .split_once('=')
             .filter(|(name, value)| !name.is_empty() && !value.is_empty())
             .ok_or_else(|| format!("invalid build context {text:?}: want name=value"))?;
+        if value.starts_with("oci-layout://") || value.starts_with("target:") {
+            return Err(format!(
+                "--build-context {text}: give a directory, docker-image://NAME, an http(s) or a git \
+                 address (an OCI layout becomes an image with `load`)"
+            )
+            .into());
+        }
         if value.contains("://") || context::is_remote(value) {
             request = request.query("buildcontext", format!("{name}={value}"));
             continue;
         }
         let source = Source::directory(value)?;
         let upload = Request::post("/build/inputs").query("kind", "context");
-        let (upload, sending) = source.into_request(upload, false).await?;
+        let shape = Shape { compressed: flags.on("compress"), ..Shape::default() };
+        let (upload, sending) = source.into_request(upload, shape).await?;
         let input = input_id(client, upload).await;
         if let Some(sending) = sending {
             sending.finish(input.is_ok()).await?;
@@ -305,6 +396,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn attestations_can_only_be_turned_off() {
+        for off in [None, Some("false"), Some("0"), Some("type=sbom,disabled=true")] {
+            assert_eq!(no_attestation("sbom", off), Ok(()));
+        }
+        for on in ["true", "mode=max", "type=provenance,mode=min"] {
+            let error = no_attestation("provenance", Some(on)).expect_err("is refused");
+            assert!(error.contains("Attestation is not supported"), "{error}");
+        }
+    }
+
+    #[test]
     fn secrets_are_files_and_variables() {
         let dir = tempfile::tempdir().expect("temp dir");
         let file = dir.path().join("s");
@@ -314,13 +416,5 @@ mod tests {
         assert!(secret("id=a,src=/none").is_err());
         assert!(secret("src=/none").is_err());
         assert!(secret("id=a,what=b").is_err());
-    }
-
-    #[test]
-    fn caches_are_images() {
-        assert_eq!(cache_image("a/b:c").expect("parses"), "a/b:c");
-        assert_eq!(cache_image("type=registry,ref=a/b:c").expect("parses"), "a/b:c");
-        assert!(cache_image("type=local,src=/x").is_err());
-        assert!(cache_image("type=gha").is_err());
     }
 }

@@ -142,7 +142,10 @@ fn show(
     for text in found {
         let rendered = serde_json::from_str::<Json>(text)
             .map_err(|e| Failure::new(e.to_string()))
-            .and_then(|value| format.render(&value));
+            .and_then(|value| {
+                // Where that does not work either, what is not there is the better complaint.
+                format.render(&with_absent(value.clone())).or_else(|_| format.render(&value))
+            });
         match rendered {
             Ok(line) => {
                 out.push_str(&line);
@@ -158,9 +161,42 @@ fn show(
     out
 }
 
+/// Fields of a container that an answer leaves out when there is nothing to say. A template may ask
+/// for them all the same: `{{if .State.Health}}` is false then.
+const OPTIONAL: [(&str, &[&str]); 2] =
+    [("State", &["Health"]), ("Config", &["ExposedPorts", "Healthcheck", "Shell", "StopTimeout"])];
+
+fn with_absent(mut object: Json) -> Json {
+    let is_container = object.get("State").is_some_and(Json::is_object);
+    for (part, names) in OPTIONAL.into_iter().filter(|_| is_container) {
+        if let Some(fields) = object.get_mut(part).and_then(Json::as_object_mut) {
+            for name in names {
+                fields.entry(*name).or_insert(Json::Null);
+            }
+        }
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_container_lacks_is_nothing_and_no_error() {
+        let found = [r#"{"State":{"Status":"created"},"Config":{}}"#.to_owned()];
+        let shown = |template: &str| {
+            let format = Format::parse(template).expect("parses");
+            let mut failed = Vec::new();
+            (show(&found, Some(&format), false, &mut failed), failed)
+        };
+        let template = "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}";
+        assert_eq!(shown(template), ("none\n".to_owned(), Vec::new()));
+        assert_eq!(shown("{{range .Config.ExposedPorts}}x{{end}}").0, "\n");
+        assert_eq!(shown("{{json .Config.Healthcheck}}").0, "null\n");
+        let told = "template parsing error: map has no entry for key \"Health\"";
+        assert_eq!(shown("{{.State.Health.Status}}").1, [told]);
+    }
 
     #[test]
     fn objects_print_as_an_indented_array() {

@@ -13,7 +13,8 @@ pub(crate) async fn version(call: Call<'_>) -> Outcome {
     let format = match call.flags.text("format") {
         "" => None,
         "json" => Some(None),
-        template => Some(Some(Format::parse(template)?)),
+        // Docker's templates have Go's name of this field, whose JSON name differs.
+        template => Some(Some(Format::parse(&template.replace(".APIVersion", ".ApiVersion"))?)),
     };
     let (server, failure) = match ask(&call).await {
         Ok(server) => (server, None),

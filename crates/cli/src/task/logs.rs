@@ -71,7 +71,8 @@ impl Logs {
     }
 }
 
-/// The directory of the executor that runs, or ran, the task.
+/// The directory of the executor that runs, or ran, the task, or, where an executor has a container
+/// for each of its tasks, the task's own.
 fn sandbox(state: &Json, task: &str) -> Option<String> {
     let frameworks = ["frameworks", "completed_frameworks"].map(|name| list(state, name)).concat();
     let executors = frameworks.iter().flat_map(|framework| {
@@ -83,7 +84,12 @@ fn sandbox(state: &Json, task: &str) -> Option<String> {
                 .iter()
                 .any(|name| list(executor, name).iter().any(|known| known["id"] == task))
     };
-    executors.into_iter().find(runs).and_then(|found| Some(found["directory"].as_str()?.to_owned()))
+    let executor = executors.into_iter().find(runs)?;
+    let directory = executor["directory"].as_str()?;
+    Some(match executor["type"].as_str() {
+        Some("DEFAULT") => format!("{directory}/tasks/{}", task.replace('%', "%25")),
+        _ => directory.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -95,12 +101,17 @@ mod tests {
     #[test]
     fn the_sandbox_is_that_of_the_executor_with_the_task() {
         let state = json!({
-            "frameworks": [{"executors": [{"id": "e1", "directory": "/s/1", "tasks": [{"id": "a"}]}]}],
+            "frameworks": [{"executors": [
+                {"id": "e1", "directory": "/s/1", "tasks": [{"id": "a"}]},
+                {"id": "e2", "directory": "/s/3", "type": "DEFAULT", "completed_tasks": [{"id": "d"}]},
+            ]}],
             "completed_frameworks": [{"completed_executors": [
                 {"id": "b", "directory": "/s/2", "completed_tasks": []}]}],
         });
         assert_eq!(sandbox(&state, "a").as_deref(), Some("/s/1"));
         assert_eq!(sandbox(&state, "b").as_deref(), Some("/s/2"));
         assert_eq!(sandbox(&state, "c"), None);
+        let own = "/s/3/tasks/d";
+        assert_eq!(sandbox(&state, "d").as_deref(), Some(own), "each has a container of its own");
     }
 }

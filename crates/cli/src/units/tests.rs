@@ -32,6 +32,24 @@ fn cpus_parse_exactly() {
 }
 
 #[test]
+fn durations_are_written_as_go_writes_them() {
+    for (nanos, expected) in [
+        (0, "0s"),
+        (1, "1ns"),
+        (1_500, "1.5µs"),
+        (250_000_000, "250ms"),
+        (1_500_000_000, "1.5s"),
+        (90_000_000_000, "1m30s"),
+        (3_600_000_000_000, "1h0m0s"),
+        (3_605_000_000_001, "1h0m5.000000001s"),
+        (-30_000_000_000, "-30s"),
+    ] {
+        assert_eq!(go_duration(nanos), expected);
+        assert_eq!(parse_duration_nanos(expected), Ok(nanos));
+    }
+}
+
+#[test]
 fn durations_parse_as_go_writes_them() {
     assert_eq!(parse_duration_nanos("1m30s"), Ok(90_000_000_000));
     assert_eq!(parse_duration_nanos("1.5h"), Ok(5_400_000_000_000));

@@ -1,10 +1,10 @@
 //! Builds as the classic endpoint has them: the query's options, and the stream of lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use builder::{Event, Options};
+use builder::{Builder, Event, NamedContext, Options, PruneOptions};
 use engine::container::{Resources, Ulimit};
 use images::Reference;
 use images::registry::AuthConfig;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::image;
+use super::{image, time};
 use crate::error::{ApiError, ApiResult};
 use crate::params::{Params, printable};
 use crate::routes::all_credentials;
@@ -21,27 +21,143 @@ use crate::routes::all_credentials;
 pub(crate) fn options(params: &Params, headers: &HeaderMap) -> ApiResult<Options> {
     refuse(params)?;
     let credentials: BTreeMap<String, AuthConfig> = all_credentials(headers);
+    let granted = params.all("allow");
+    let allowed_devices = granted.iter().filter_map(|allowed| match allowed.as_str() {
+        "device" => Some("*".to_owned()),
+        other => other.strip_prefix("device=").map(str::to_owned),
+    });
     let keep = !params.bool_or("rm", true) && !params.bool("forcerm");
     let dockerfile = params.text("dockerfile").unwrap_or("Dockerfile");
+    let build_args: BTreeMap<String, Option<String>> =
+        json_parameter(params, "buildargs")?.unwrap_or_default();
+    // As a parameter of Teu's own, and as Docker's clients say it.
+    let asked = build_args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
+    let inline_cache = params.bool("inlinecache") || matches!(asked, Some("1" | "true"));
     Ok(Options {
         dockerfile: dockerfile.to_owned(),
         tags: tags(params)?,
-        build_args: json_parameter(params, "buildargs")?.unwrap_or_default(),
+        build_args,
         labels: json_parameter(params, "labels")?.unwrap_or_default(),
         target: params.text("target").map(str::to_owned),
         platform: params.text("platform").map(str::to_owned),
         no_cache: params.bool("nocache"),
+        no_cache_filter: params.all("nocachefilter"),
         cache_from: cache_from(params)?,
+        inline_cache,
         pull: params.bool("pull"),
         keep_containers: keep,
         network: params.text("networkmode").unwrap_or_default().to_owned(),
         extra_hosts: extra_hosts(params),
         shm_size_bytes: params.number("shmsize")?.unwrap_or(0),
         resources: resources(params)?,
+        ssh: pairs(params, "ssh")?.into_iter().map(|(id, path)| (id, path.into())).collect(),
+        check_only: params.bool("check"),
+        allow_insecure: granted.iter().any(|allowed| allowed == "security.insecure"),
+        allowed_devices: allowed_devices.collect(),
         credentials: Arc::new(move |reference| {
             credentials.get(reference.domain()).cloned().unwrap_or_default()
         }),
         ..Options::default()
+    })
+}
+
+/// `name=value` parameters, each of Teu's own.
+fn pairs(params: &Params, name: &str) -> ApiResult<Vec<(String, String)>> {
+    let pairs = params.all(name).into_iter().map(|text| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => Err(ApiError::invalid(format!(
+            "invalid value {:?} of {name}: want name=value",
+            printable(&text)
+        ))),
+    });
+    pairs.collect()
+}
+
+/// Secrets and contexts that were sent ahead, and contexts that are elsewhere.
+pub(crate) fn take_inputs(
+    params: &Params,
+    builder: &Builder,
+    options: &mut Options,
+) -> ApiResult<BTreeMap<String, NamedContext>> {
+    for (id, input) in pairs(params, "secret")? {
+        options.secrets.insert(id, builder.take_secret(&input)?);
+    }
+    let mut contexts = BTreeMap::new();
+    for (name, value) in pairs(params, "buildcontext")? {
+        let context = match (value.strip_prefix("input:"), value.strip_prefix("docker-image://")) {
+            (Some(input), _) => NamedContext::Input(input.to_owned()),
+            (_, Some(image)) => NamedContext::Image(Reference::parse(image)?),
+            _ => NamedContext::Remote(value),
+        };
+        contexts.insert(name, context);
+    }
+    Ok(contexts)
+}
+
+/// What `POST /build/cache` is to give.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CacheWanted {
+    /// Keys of steps.
+    pub(crate) keys: Vec<String>,
+    /// Diff ids of layers that the client has.
+    #[serde(default)]
+    pub(crate) known: Vec<String>,
+}
+
+/// Reads what `POST /build/prune` is to remove.
+pub(crate) fn prune_options(params: &Params) -> ApiResult<PruneOptions> {
+    const FILTERS: [&str; 9] = [
+        "until",
+        "unused-for",
+        "id",
+        "parent",
+        "type",
+        "description",
+        "inuse",
+        "shared",
+        "private",
+    ];
+    let filters = params.filters()?.only(&FILTERS)?;
+    let unused_since =
+        match filters.values("until").iter().chain(filters.values("unused-for")).next() {
+            Some(text) => Some(time::parse_or_refuse("until", text)?.as_second()),
+            None => None,
+        };
+    let truth = |name: &str| match filters.values(name) {
+        [] => Ok(None),
+        [text, ..] => match text.as_str() {
+            "" | "1" | "true" => Ok(Some(true)),
+            "0" | "false" => Ok(Some(false)),
+            _ => Err(ApiError::invalid(format!(
+                "invalid filter '{name}={}': want true or false",
+                printable(text)
+            ))),
+        },
+    };
+    if params.number::<i64>("min-free-space")?.is_some_and(|bytes| bytes > 0) {
+        return Err(ApiError::unsupported(
+            "build prune: min-free-space is not offered: say with reserved-space what may stay",
+        ));
+    }
+    let mut keep = None;
+    // What may be used at most is what stays, and no less than what is reserved.
+    for name in ["keep-storage", "reserved-space", "max-used-space"] {
+        let bytes = params.number::<i64>(name)?.and_then(|bytes| u64::try_from(bytes).ok());
+        keep = keep.max(bytes.filter(|bytes| *bytes > 0));
+    }
+    Ok(PruneOptions {
+        all: params.bool("all"),
+        keep_bytes: keep,
+        unused_since,
+        ids: filters.values("id").to_vec(),
+        kinds: filters.values("type").to_vec(),
+        parents: filters.values("parent").to_vec(),
+        descriptions: filters.values("description").to_vec(),
+        shared: truth("shared")?.or(truth("private")?.map(|private| !private)),
+        in_use: truth("inuse")?,
     })
 }
 
@@ -51,13 +167,14 @@ fn refuse(params: &Params) -> ApiResult<()> {
             "BuildKit is not offered: set DOCKER_BUILDKIT=0, or use `teu build`",
         ));
     }
-    for name in ["check", "secret", "ssh", "buildcontext", "allow", "cacheto"] {
-        if params.text(name).is_some() {
-            return Err(ApiError::unsupported(format!("build: {name} is not available yet")));
-        }
-    }
     if params.bool("squash") {
         return Err(ApiError::invalid("squash is only supported with experimental mode"));
+    }
+    if let Some(platforms) = params.text("platform").filter(|text| text.contains(',')) {
+        return Err(ApiError::invalid(format!(
+            "Multi-platform build is not supported: {}: give one platform, and one build for each",
+            printable(platforms)
+        )));
     }
     match params.text("isolation") {
         None | Some("default") => {}
@@ -168,26 +285,38 @@ pub(crate) enum Telling {
     Events,
 }
 
-/// Turns events into lines. Of stages that are built side by side one is told after the other.
+/// Turns events into lines. Of stages that are built side by side one is told after the other, in the
+/// order of the Dockerfile.
 #[derive(Debug)]
 pub(crate) struct Teller {
     telling: Telling,
     /// The stage of each step.
     stages: BTreeMap<usize, usize>,
+    /// Stages that have not ended.
+    open: BTreeSet<usize>,
+    /// The one that is told as it goes on.
     current: Option<usize>,
-    /// Lines of the stages whose turn has not come, and whether they are complete.
-    waiting: Vec<(usize, Vec<Value>, bool)>,
+    /// Lines of the stages whose turn has not come.
+    waiting: BTreeMap<usize, Vec<Value>>,
 }
 
 impl Teller {
     pub(crate) fn new(telling: Telling) -> Self {
-        Self { telling, stages: BTreeMap::new(), current: None, waiting: Vec::new() }
+        Self {
+            telling,
+            stages: BTreeMap::new(),
+            open: BTreeSet::new(),
+            current: None,
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// Takes an event; returns the lines that it leads to.
     pub(crate) fn lines(&mut self, event: &Event) -> Vec<Value> {
         match self.telling {
-            Telling::Events => vec![json!({"event": of_event(event)})],
+            Telling::Events => {
+                of_event(event).map(|event| json!({"event": event})).into_iter().collect()
+            }
             Telling::Quiet => match event {
                 Event::Built { image } => vec![json!({"stream": format!("{image}\n")})],
                 _ => Vec::new(),
@@ -198,12 +327,18 @@ impl Teller {
 
     /// What waited when the build ended early.
     pub(crate) fn rest(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.waiting).into_iter().flat_map(|(_, lines, _)| lines).collect()
+        std::mem::take(&mut self.waiting).into_values().flatten().collect()
     }
 
     fn classic(&mut self, event: &Event) -> Vec<Value> {
-        if let Event::Started { step, stage, .. } = event {
-            self.stages.insert(*step, *stage);
+        match event {
+            Event::Planned { stages } => self.open.extend(stages),
+            Event::Started { step, stage, .. } => {
+                self.stages.insert(*step, *stage);
+                // One that only a trigger of a base image needs was not planned.
+                self.open.insert(*stage);
+            }
+            _ => {}
         }
         let lines = of_classic(event);
         let step = step_of(event);
@@ -212,29 +347,24 @@ impl Teller {
             _ => step.and_then(|step| self.stages.get(&step).copied()),
         };
         let Some(stage) = stage else { return lines };
-        let current = *self.current.get_or_insert(stage);
+        let first = self.open.first().copied();
+        let current = *self.current.get_or_insert(first.unwrap_or(stage));
         let ended = matches!(event, Event::StageEnded { .. });
+        if ended {
+            self.open.remove(&stage);
+        }
         if stage != current {
-            match self.waiting.iter_mut().find(|(other, ..)| *other == stage) {
-                Some((_, waiting, complete)) => {
-                    waiting.extend(lines);
-                    *complete |= ended;
-                }
-                None => self.waiting.push((stage, lines, ended)),
-            }
+            self.waiting.entry(stage).or_default().extend(lines);
             return Vec::new();
         }
         if !ended {
             return lines;
         }
-        let mut lines = lines;
-        self.current = None;
-        while self.current.is_none() && !self.waiting.is_empty() {
-            let (stage, waiting, complete) = self.waiting.remove(0);
-            lines.extend(waiting);
-            self.current = Some(stage).filter(|_| !complete);
-        }
-        lines
+        self.current = self.open.first().copied();
+        let next = self.current.unwrap_or(usize::MAX);
+        let later = self.waiting.split_off(&next.saturating_add(1));
+        let due = std::mem::replace(&mut self.waiting, later);
+        lines.into_iter().chain(due.into_values().flatten()).collect()
     }
 }
 
@@ -277,6 +407,8 @@ fn of_classic(event: &Event) -> Vec<Value> {
         Event::Transfer { progress, .. } => vec![image::progress(progress)],
         Event::Done { image, .. } => stream(format!(" ---> {}\n", short(image))),
         Event::StageEnded { .. } => Vec::new(),
+        // For those who ask for it.
+        Event::Planned { .. } | Event::Lint { .. } | Event::Steps { .. } => Vec::new(),
         Event::Warning(text) => stream(format!("{text}\n")),
         Event::Built { image } => vec![
             json!({"aux": {"ID": image}}),
@@ -286,8 +418,10 @@ fn of_classic(event: &Event) -> Vec<Value> {
     }
 }
 
-fn of_event(event: &Event) -> Value {
-    match event {
+/// Nothing for what only the classic lines are made of.
+fn of_event(event: &Event) -> Option<Value> {
+    let value = match event {
+        Event::Planned { .. } => return None,
         Event::Started { step, stage, stage_name, number, total, text } => json!({
             "type": "started", "step": step, "stage": stage, "stageName": stage_name,
             "number": number, "total": total, "text": text,
@@ -307,10 +441,13 @@ fn of_event(event: &Event) -> Value {
         }
         Event::Done { step, image } => json!({"type": "done", "step": step, "image": image}),
         Event::StageEnded { stage } => json!({"type": "stageEnded", "stage": stage}),
+        Event::Steps { all, result } => json!({"type": "steps", "keys": all, "result": result}),
+        Event::Lint { rule, text } => json!({"type": "lint", "rule": rule, "text": text}),
         Event::Warning(text) => json!({"type": "warning", "text": text}),
         Event::Built { image } => json!({"type": "built", "image": image}),
         Event::Tagged { name } => json!({"type": "tagged", "name": name}),
-    }
+    };
+    Some(value)
 }
 
 #[cfg(test)]
@@ -321,6 +458,25 @@ mod tests {
         let text = format!("FROM {stage}");
         let stage_name = stage.to_string();
         Event::Started { step, stage, stage_name, number: step + 1, total: 2, text }
+    }
+
+    fn told(events: &[Event]) -> String {
+        let mut teller = Teller::new(Telling::Classic);
+        let lines: Vec<Value> = events.iter().flat_map(|event| teller.lines(event)).collect();
+        let texts = lines.iter().chain(&teller.rest()).cloned().collect::<Vec<_>>();
+        texts.iter().filter_map(|line| line["stream"].as_str()).collect()
+    }
+
+    #[test]
+    fn stages_are_told_in_the_order_of_the_file() {
+        let planned = Event::Planned { stages: vec![0, 2] };
+        let ended = |stage| Event::StageEnded { stage };
+        let late = [planned.clone(), started(0, 2), ended(2), started(1, 0)];
+        assert_eq!(told(&late), "Step 2/2 : FROM 0\nStep 1/2 : FROM 2\n");
+        // Of a build that ended early, too; and of a stage that was not planned.
+        let early = [planned, started(0, 2), started(1, 0), ended(0), started(2, 1)];
+        let expected = "Step 2/2 : FROM 0\nStep 1/2 : FROM 2\nStep 3/2 : FROM 1\n";
+        assert_eq!(told(&early), expected);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) fn engine_config(config: &Config, shim: PathBuf) -> anyhow::Result<en
     };
     built.cdi_spec_dirs.clone_from(&config.cdi_spec_dirs);
     built.init = config.init;
+    let remap = config.userns_remap.as_deref();
+    built.userns_remap = remap.map(engine::container::remap).transpose()?;
     built.default_log =
         LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() };
     built.default_ulimits = config

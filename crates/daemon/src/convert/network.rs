@@ -101,7 +101,7 @@ pub(crate) fn network(info: &NetworkInfo, endpoints: Endpoints) -> Value {
         "EnableIPv6": record.enable_ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": if record.is_predefined() { Value::Null } else { json!(record.ipam_options) },
+            "Options": if record.is_predefined() { &None } else { &record.ipam_options },
             "Config": Some(ipam).filter(|ipam| !ipam.is_empty()),
         },
         "Internal": record.internal,

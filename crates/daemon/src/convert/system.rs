@@ -34,7 +34,7 @@ pub(crate) fn info(info: Info, config: &Config) -> Value {
         "DriverStatus": status,
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": network::Driver::ALL.map(|driver| driver.to_string()),
             "Authorization": null,
             "Log": engine::container::LOG_DRIVERS,
         },
@@ -131,9 +131,12 @@ fn registry_config(config: &Config) -> Value {
     })
 }
 
-/// Converts what `docker system df` shows; parts that were not asked for are left out.
+/// Converts what `docker system df` shows; parts that were not asked for are there, and empty.
 pub(crate) fn disk_usage(usage: &DiskUsage, parts: DiskUsageParts, version: ApiVersion) -> Value {
-    let mut wire = Map::new();
+    let mut wire = Map::from_iter([("LayersSize".to_owned(), json!(0))]);
+    for name in ["Images", "Containers", "Volumes", "BuildCache"] {
+        wire.insert(name.to_owned(), Value::Null);
+    }
     if parts.images {
         let images: Vec<Value> = usage
             .images
@@ -164,9 +167,30 @@ pub(crate) fn disk_usage(usage: &DiskUsage, parts: DiskUsageParts, version: ApiV
             .collect();
         wire.insert("Volumes".to_owned(), json!(rows));
     }
-    if parts == DiskUsageParts::default() {
-        wire.insert("BuildCache".to_owned(), json!([]));
-        wire.insert("BuilderSize".to_owned(), json!(0));
-    }
     Value::Object(wire)
+}
+
+/// Adds what builds have left. Steps without a layer take nothing and are left out.
+pub(crate) fn add_build_cache(wire: &mut Value, entries: &[builder::CacheEntry]) {
+    let time = |seconds| Timestamp::from_second(seconds).unwrap_or_default().to_string();
+    let shown = entries.iter().filter(|entry| entry.has_content);
+    let rows: Vec<Value> = shown
+        .map(|entry| {
+            json!({
+                "ID": entry.id,
+                "Parents": Some(entry.parent.iter().collect::<Vec<_>>()).filter(|p| !p.is_empty()),
+                "Type": entry.kind,
+                "Description": entry.description,
+                "InUse": entry.in_use,
+                "Shared": entry.shared,
+                "Size": entry.size,
+                "CreatedAt": time(entry.created_at),
+                "LastUsedAt": time(entry.last_used_at),
+                "UsageCount": entry.uses,
+            })
+        })
+        .collect();
+    let size: u64 = entries.iter().filter(|entry| !entry.shared).map(|entry| entry.size).sum();
+    wire["BuildCache"] = json!(rows);
+    wire["BuilderSize"] = json!(size);
 }

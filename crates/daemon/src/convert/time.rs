@@ -38,7 +38,7 @@ fn epoch(text: &str) -> Option<Timestamp> {
 }
 
 /// `1h30m10.5s`
-fn go_duration(text: &str) -> Option<jiff::SignedDuration> {
+pub(crate) fn go_duration(text: &str) -> Option<jiff::SignedDuration> {
     let duration: jiff::SignedDuration = text.parse().ok()?;
     (!duration.is_negative()).then_some(duration)
 }

@@ -42,8 +42,3 @@ pub(crate) async fn plugin() -> ApiError {
 pub(crate) async fn checkpoint() -> ApiError {
     ApiError::unsupported("checkpoints are not supported")
 }
-
-/// `GET /containers/{id}/attach/ws`
-pub(crate) async fn websocket() -> ApiError {
-    ApiError::unsupported("attaching over a websocket is not supported: use POST …/attach")
-}

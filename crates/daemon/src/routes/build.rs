@@ -1,15 +1,16 @@
 //! Building images, and the cache of that.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use builder::{ContextSource, Error, Event, PruneOptions, Request as Build};
+use builder::{ContextSource, Error, Event, Request as Build};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::api::Api;
+use crate::body::JsonBody;
 use crate::convert::build::{self as convert, Teller, Telling};
-use crate::convert::time;
 use crate::error::{ApiError, ApiResult};
 use crate::params::Params;
 use crate::progress::{Lines, answer};
@@ -25,17 +26,20 @@ pub(crate) async fn build(
     request: Request,
 ) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
-    let options = convert::options(&params, &parts.headers)?;
+    // Also of a build that is refused the body is taken.
+    let body = stream::incoming(body);
+    let mut options = convert::options(&params, &parts.headers)?;
+    let contexts = convert::take_inputs(&params, &api.builder, &mut options)?;
     let context = match params.text("remote").filter(|remote| *remote != "client-session") {
         Some(url) => ContextSource::Remote(url.to_owned()),
-        None => ContextSource::Archive(stream::incoming(body)),
+        None => ContextSource::Archive(body),
     };
     let telling = match (params.bool("events"), params.bool("q")) {
         (true, _) => Telling::Events,
         (false, true) => Telling::Quiet,
         (false, false) => Telling::Classic,
     };
-    let build = Build { context, contexts: Default::default(), options };
+    let build = Build { context, contexts, options };
     answer(move |lines| run(api, build, telling, lines)).await
 }
 
@@ -70,6 +74,53 @@ async fn fail(error: Error, telling: Telling, lines: &Lines) -> ApiResult<()> {
     Ok(())
 }
 
+/// `POST /build/inputs`, of Teu's own: sends a secret or a context ahead, to be named in `secret=`
+/// and `buildcontext=` of the build.
+pub(crate) async fn inputs(
+    State(api): State<Api>,
+    params: Params,
+    request: Request,
+) -> ApiResult<Json<Value>> {
+    let body = stream::incoming(request.into_body());
+    let id = match params.text("kind") {
+        Some("secret") => api.builder.add_secret(body).await?,
+        Some("context") => api.builder.add_context(body).await?,
+        // Nothing is to be named: the steps are in the cache now.
+        Some("cache") => {
+            api.builder.import_cache(body).await?;
+            return Ok(Json(json!({"Id": ""})));
+        }
+        _ => {
+            let text = "missing parameter: kind, which is secret, context or cache";
+            return Err(ApiError::invalid(text));
+        }
+    };
+    Ok(Json(json!({"Id": id})))
+}
+
+/// `POST /build/cache`, of Teu's own: gives steps of the cache as an archive, see `kind=cache` of
+/// [`inputs`].
+pub(crate) async fn cache(
+    State(api): State<Api>,
+    JsonBody(wanted): JsonBody<convert::CacheWanted>,
+) -> ApiResult<Response> {
+    let wanted = wanted.ok_or_else(|| ApiError::invalid("no steps are named"))?;
+    let known = wanted.known.iter().map(|text| text.parse::<images::Digest>());
+    let known = known.collect::<Result<Vec<_>, _>>()?;
+    let archive = api.builder.export_cache(wanted.keys, known).await?;
+    Ok(stream::with_type(Body::from_stream(archive), "application/x-tar"))
+}
+
+/// `POST /build/cache/image`, of Teu's own: makes an image of steps of the cache, to be pushed.
+pub(crate) async fn cache_image(
+    State(api): State<Api>,
+    JsonBody(wanted): JsonBody<convert::CacheWanted>,
+) -> ApiResult<Json<Value>> {
+    let wanted = wanted.ok_or_else(|| ApiError::invalid("no steps are named"))?;
+    let id = api.builder.cache_image(wanted.keys).await?;
+    Ok(Json(json!({"Id": id.to_string()})))
+}
+
 /// `POST /build/cancel`: builds end with their connection, so there is none to name.
 pub(crate) async fn cancel() -> ApiError {
     ApiError::unsupported("a build is cancelled by closing its connection")
@@ -77,24 +128,7 @@ pub(crate) async fn cancel() -> ApiError {
 
 /// `POST /build/prune`
 pub(crate) async fn prune(State(api): State<Api>, params: Params) -> ApiResult<Json<Value>> {
-    const FILTERS: [&str; 6] = ["until", "unused-for", "id", "type", "inuse", "shared"];
-    let filters = params.filters()?.only(&FILTERS)?;
-    let until = match filters.values("until").iter().chain(filters.values("unused-for")).next() {
-        Some(text) => Some(time::parse_or_refuse("until", text)?.as_second()),
-        None => None,
-    };
-    let keep = match params.number::<i64>("keep-storage")? {
-        Some(keep) => Some(keep),
-        None => params.number::<i64>("reserved-space")?,
-    };
-    let options = PruneOptions {
-        all: params.bool("all"),
-        keep_bytes: keep.and_then(|keep| u64::try_from(keep).ok()).filter(|keep| *keep > 0),
-        unused_since: until,
-        ids: filters.values("id").to_vec(),
-        kinds: filters.values("type").to_vec(),
-    };
-    let pruned = api.builder.prune(options).await?;
+    let pruned = api.builder.prune(convert::prune_options(&params)?).await?;
     let removed = Some(pruned.removed).filter(|removed| !removed.is_empty());
     Ok(Json(json!({"CachesDeleted": removed, "SpaceReclaimed": pruned.space_reclaimed})))
 }

@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use docker_api::models::FilesystemChange;
 use engine::archive::{PathStat, PutOptions};
-use engine::container::{AttachOptions, WaitCondition};
+use engine::container::{AttachOptions, AttachStream, WaitCondition};
 use engine::logs::{Follow, LogOptions};
 use engine::stats::StatsMode;
 use futures_util::StreamExt;
@@ -22,6 +23,7 @@ use crate::extract::{Name, Upgrade, stream_type};
 use crate::hijack::Input;
 use crate::params::Params;
 use crate::version::ApiVersion;
+use crate::websocket::{self, Payload};
 use crate::{hijack, stream};
 
 /// `POST /containers/{id}/wait`. The status goes out at once: it tells the client that the wait is
@@ -61,11 +63,68 @@ pub(crate) async fn attach(
     Upgrade(upgrade): Upgrade,
     request: Request,
 ) -> ApiResult<Response> {
-    let (stdin, stdout, stderr) =
-        (params.bool("stdin"), params.bool("stdout"), params.bool("stderr"));
+    let wanted = Wanted::of(&params);
+    let (attached, input) = attachment(&api, &name, &params, wanted).await?;
+    let content_type = stream_type(attached.tty, version);
+    let body = request.into_body();
+    let attached = std::future::ready(Some(attached));
+    Ok(hijack::answer(attached, input, upgrade, body, content_type, api.stop.clone()).await)
+}
+
+/// `GET /containers/{id}/attach/ws`
+pub(crate) async fn attach_websocket(
+    State(api): State<Api>,
+    Name(name): Name,
+    version: ApiVersion,
+    params: Params,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> ApiResult<Response> {
+    /// From here on clients choose the streams; before they got all of them.
+    const STREAMS_CHOSEN: ApiVersion = ApiVersion(42);
+    /// From here on messages are binary; before they were texts.
+    const BINARY: ApiVersion = ApiVersion(28);
+    websocket::refuse_other_origins(&headers)?;
+    let wanted = match version < STREAMS_CHOSEN {
+        true => Wanted { stdin: true, stdout: true, stderr: true },
+        false => Wanted::of(&params),
+    };
+    let upgrade = upgrade.map_err(|refused| {
+        let reason = refused.body_text();
+        ApiError::invalid(format!("not a websocket's opening handshake: {reason}"))
+    })?;
+    let (attached, input) = attachment(&api, &name, &params, wanted).await?;
+    let payload = if version < BINARY { Payload::Text } else { Payload::Binary };
+    let upgrade = websocket::bounded(upgrade);
+    Ok(upgrade
+        .on_upgrade(move |socket| websocket::pump(socket, attached, input, payload, api.stop)))
+}
+
+/// The streams of a container that a client asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+}
+
+impl Wanted {
+    fn of(params: &Params) -> Self {
+        let wanted = |name| params.bool(name);
+        Self { stdin: wanted("stdin"), stdout: wanted("stdout"), stderr: wanted("stderr") }
+    }
+}
+
+/// What was logged, what comes, or both, as the query wants it.
+async fn attachment(
+    api: &Api,
+    name: &str,
+    params: &Params,
+    Wanted { stdin, stdout, stderr }: Wanted,
+) -> ApiResult<(AttachStream, Input)> {
     let (with_logs, with_stream) = (params.bool("logs"), params.bool("stream"));
     let detach_keys = detach_keys::parse(params.get("detachKeys").unwrap_or(""))?;
-    let config = api.engine.container_inspect(&name).await?.record.config.clone();
+    let config = api.engine.container_inspect(name).await?.record.config.clone();
     let options = AttachOptions {
         stdin: stdin && with_stream,
         stdout: stdout && with_stream,
@@ -74,27 +133,24 @@ pub(crate) async fn attach(
     };
     let past = LogOptions { stdout, stderr, ..LogOptions::default() };
     let past = if with_logs {
-        Some(api.engine.container_logs(&name, past, Follow::No).await?)
+        Some(api.engine.container_logs(name, past, Follow::No).await?)
     } else {
         None
     };
     let mut attached = if with_stream {
-        api.engine.container_attach(&name, options).await?
+        api.engine.container_attach(name, options).await?
     } else {
         logs::nothing(config.tty)
     };
     if let Some(past) = past {
         attached.reader = logs::before(past, attached.reader);
     }
-    let content_type = stream_type(attached.tty, version);
     let input = match (stdin && with_stream, config.stdin_once && !config.tty) {
         (true, true) => Input::Attached,
         (true, false) => Input::Shared,
         (false, _) => Input::Ignored,
     };
-    let body = request.into_body();
-    let attached = std::future::ready(Some(attached));
-    Ok(hijack::answer(attached, input, upgrade, body, content_type, api.stop.clone()).await)
+    Ok((attached, input))
 }
 
 /// `GET /containers/{id}/logs`

@@ -90,6 +90,7 @@ pub(crate) async fn disk_usage(
 ) -> ApiResult<Json<Value>> {
     let mut parts = DiskUsageParts::default();
     let kinds = params.all("type");
+    let cache = kinds.is_empty() || kinds.iter().any(|kind| kind == "build-cache");
     if !kinds.is_empty() {
         parts = DiskUsageParts { images: false, containers: false, volumes: false };
     }
@@ -98,7 +99,6 @@ pub(crate) async fn disk_usage(
             "image" => parts.images = true,
             "container" => parts.containers = true,
             "volume" => parts.volumes = true,
-            // There is no build cache, which is then what the answer says.
             "build-cache" => {}
             other => {
                 let text = printable(other);
@@ -107,5 +107,10 @@ pub(crate) async fn disk_usage(
         }
     }
     let usage = api.engine.disk_usage(parts).await?;
-    Ok(Json(wire::disk_usage(&usage, parts, version)))
+    let mut answer = wire::disk_usage(&usage, parts, version);
+    if cache {
+        let entries = api.builder.cache_entries().await?;
+        wire::add_build_cache(&mut answer, &entries);
+    }
+    Ok(Json(answer))
 }

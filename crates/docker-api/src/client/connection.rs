@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::answerable::Answerable;
 use super::{Body, Error, Host, Result};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +49,8 @@ pub(crate) async fn dial(
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Body>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::http)?;
+    let stream = TokioIo::new(Answerable::new(stream));
+    let (sender, connection) = http1::handshake(stream).await.map_err(Error::http)?;
     tokio::spawn(async move {
         // Whoever waits for the answer learns of the failure from the sender.
         let _ = connection.with_upgrades().await;

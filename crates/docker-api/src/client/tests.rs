@@ -1,6 +1,7 @@
 //! The client against a small server on a Unix socket.
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -117,6 +118,32 @@ async fn calls_share_one_connection() {
             "GET /v1.44/info?q=a%20b HTTP/1.1"
         ]
     );
+}
+
+#[tokio::test]
+async fn an_answer_counts_that_comes_before_the_body_is_taken() {
+    let (_dir, listener, client) = server();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("write");
+        read_head(&mut stream).await;
+        let body = "{\"message\":\"too much\"}";
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(answer.as_bytes()).await.expect("write");
+        // Closed with the body on its way.
+    });
+    // Goes on until the connection is closed for sure.
+    let pieces = futures_util::stream::iter(0..2000).then(|_| async {
+        tokio::task::yield_now().await;
+        Ok(Bytes::from_static(&[0; 4096]))
+    });
+    let request = Request::post("/build").stream("application/x-tar", pieces);
+    let error = client.call(request).await.expect_err("is refused");
+    assert!(error.to_string().contains("too much"), "{error}");
 }
 
 #[tokio::test]

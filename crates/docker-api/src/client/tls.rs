@@ -24,7 +24,12 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    pub(crate) fn load(&self) -> Result<ClientConfig> {
+    /// What a TLS client with these files does. The default has none, and takes any certificate,
+    /// whose owner has to have the key.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn load(&self) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

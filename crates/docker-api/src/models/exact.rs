@@ -216,7 +216,7 @@ wire! {
     /// Where a network's addresses come from.
     Ipam {
         driver: String = "Driver",
-        options: BTreeMap<String, String> = "Options",
+        options: Option<BTreeMap<String, String>> = "Options",
         config: Vec<IpamPool> = "Config",
     }
 

@@ -13,7 +13,7 @@ use super::stream::{StreamReader, on_own_thread, written_by};
 use super::unpack::{UnpackOptions, unpack};
 use super::view::View;
 use super::{ByteStream, Change, PathStat, PutOptions, pack};
-use crate::container::{ContainerRecord, ContainerSnapshot, publish};
+use crate::container::{ContainerRecord, ContainerSnapshot, IdMap, publish};
 use crate::spec::user::UserDatabase;
 use crate::volume::{PreparedMount, prepare_mounts};
 use crate::{Engine, Error, Result};
@@ -57,6 +57,7 @@ impl Engine {
         let (told, stat) = oneshot::channel();
         let stream = written_by(move |writer| {
             let container = files.record.id.to_string();
+            let map = files.view.map();
             let packed = files.view.with(|root| {
                 let parsed = ContainerPath::new(&path);
                 let opened = parsed.open(root).and_then(|file| {
@@ -74,7 +75,7 @@ impl Engine {
                 if told.send(Ok(stat)).is_err() {
                     return Ok(());
                 }
-                pack::pack(&file, parsed.archive_name().as_bytes(), writer)
+                pack::pack(&file, parsed.archive_name().as_bytes(), map.as_ref(), writer)
                     .map_err(Error::io("archive", &path))
             });
             packed.map_err(io::Error::other)
@@ -102,6 +103,7 @@ impl Engine {
         let record = Arc::clone(&files.record);
         check_writable(&record, &ContainerPath::new(&path))?;
         on_own_thread(move || {
+            let map = files.view.map();
             files.view.with(|root| {
                 // A link to a directory is as good as the directory.
                 let mut parsed = ContainerPath::new(&path);
@@ -123,8 +125,9 @@ impl Engine {
                     }
                     _ => None,
                 };
-                let options = UnpackOptions { keep_kinds: options.no_overwrite_dir_non_dir, owner };
-                unpack(reader, root, &parsed.clean, options)
+                let keep_kinds = options.no_overwrite_dir_non_dir;
+                let options = UnpackOptions { keep_kinds, owner, map: map.as_ref(), learn: false };
+                unpack(reader, root, &parsed.clean, options).map(drop)
             })
         })
         .await?;
@@ -172,7 +175,8 @@ impl Engine {
         if state.status.has_process()
             && let Ok(pid) = u32::try_from(state.pid)
         {
-            let view = View::Running { pid, start_ticks: state.pid_start_ticks };
+            let map = record.id_map.as_ref().map(IdMap::to_linux);
+            let view = View::Running { pid, start_ticks: state.pid_start_ticks, map };
             return Ok(Files { view, record, _guards: Vec::new() });
         }
         let engine = self.clone();

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use images::archive::write::{END, header, padding};
 use images::archive::{Entry, EntryKind, Time};
 use linux::fs::{Mode, OFlags};
+use linux::user_namespace::IdMap;
 use rustix::fs::{Dir, FileType, Stat};
 use rustix::io::Errno;
 
@@ -18,15 +19,24 @@ use super::path::is_pseudo;
 const MAX_DEPTH: usize = 400;
 
 /// Writes `file` under `name`, with everything below it, and the end of the archive.
-pub(super) fn pack(file: &OwnedFd, name: &[u8], output: &mut dyn Write) -> io::Result<()> {
-    let mut packer = Packer { output, links: HashMap::new(), block: vec![0; 128 << 10] };
+///
+/// `map` tells what owners are called here, if not as in the archive.
+pub(super) fn pack(
+    file: &OwnedFd,
+    name: &[u8],
+    map: Option<&IdMap>,
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let ids = map.map(IdMap::inverted);
+    let mut packer = Packer { output, links: HashMap::new(), block: vec![0; 128 << 10], ids };
     packer.any(file, name.to_vec(), 0)?;
     packer.output.write_all(&END)
 }
 
 /// Writes everything below the directory `file`, with names relative to it.
 pub(super) fn pack_content(file: &OwnedFd, output: &mut dyn Write) -> io::Result<()> {
-    let mut packer = Packer { output, links: HashMap::new(), block: vec![0; 128 << 10] };
+    let block = vec![0; 128 << 10];
+    let mut packer = Packer { output, links: HashMap::new(), block, ids: None };
     packer.content(file, b"", 0)?;
     packer.output.write_all(&END)
 }
@@ -36,7 +46,12 @@ struct Packer<'a> {
     /// Files with several names: device and inode to the name they are in the archive by.
     links: HashMap<(u64, u64), Vec<u8>>,
     block: Vec<u8>,
+    /// From the host's ids to the archive's.
+    ids: Option<IdMap>,
 }
+
+/// Who the kernel shows as the owner of what has none in a user namespace.
+const NOBODY: u32 = 65_534;
 
 impl Packer<'_> {
     /// `file` is a place only (O_PATH), so that looking at it has no effect on a device or pipe.
@@ -44,7 +59,7 @@ impl Packer<'_> {
         let stat = rustix::fs::fstat(file)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let Some(entry_kind) = entry_kind(kind) else { return Ok(()) };
-        let mut entry = entry(name, entry_kind, &stat);
+        let mut entry = self.entry(name, entry_kind, &stat);
         if kind == FileType::Directory {
             return self.directory(file, entry, depth);
         }
@@ -105,7 +120,8 @@ impl Packer<'_> {
                     rustix::fs::fstat(&file)?.st_dev != rustix::fs::fstat(directory)?.st_dev;
                 if other {
                     let stat = rustix::fs::fstat(&file)?;
-                    let entry = entry([&name[..], b"/"].concat(), EntryKind::Directory, &stat);
+                    let name = [&name[..], b"/"].concat();
+                    let entry = self.entry(name, EntryKind::Directory, &stat);
                     self.output.write_all(&header(&entry))?;
                     continue;
                 }
@@ -113,6 +129,15 @@ impl Packer<'_> {
             self.any(&file, name, depth + 1)?;
         }
         Ok(())
+    }
+
+    fn entry(&self, name: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
+        let mut entry = entry(name, kind, stat);
+        if let Some(ids) = &self.ids {
+            entry.uid = ids.outside_uid(entry.uid).unwrap_or(NOBODY);
+            entry.gid = ids.outside_gid(entry.gid).unwrap_or(NOBODY);
+        }
+        entry
     }
 
     /// Writes exactly as much content as the header says, whatever happens to the file meanwhile.

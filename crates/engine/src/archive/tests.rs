@@ -45,8 +45,8 @@ impl Scene {
         Root::open(self.inside("")).unwrap()
     }
 
-    fn put(&self, archive: &[u8], options: UnpackOptions) -> Result<()> {
-        unpack(archive, &self.root(), Path::new("/srv"), options)
+    fn put(&self, archive: &[u8], options: UnpackOptions<'_>) -> Result<()> {
+        unpack(archive, &self.root(), Path::new("/srv"), options).map(drop)
     }
 
     /// What is outside must be as it was, whatever is put.
@@ -107,7 +107,8 @@ fn get(scene: &Scene, path: &str) -> Vec<u8> {
     let path = ContainerPath::new(path);
     let file = path.open(&scene.root()).unwrap();
     let mut archive = Vec::new();
-    pack(&file, std::os::unix::ffi::OsStrExt::as_bytes(path.archive_name()), &mut archive).unwrap();
+    pack(&file, std::os::unix::ffi::OsStrExt::as_bytes(path.archive_name()), None, &mut archive)
+        .unwrap();
     archive
 }
 
@@ -355,7 +356,7 @@ fn a_process_of_the_same_number_is_not_taken_for_the_container() {
     }
     let pid = std::process::id();
     let ticks = linux::process::start_ticks(pid).unwrap();
-    let view = |start_ticks| View::Running { pid, start_ticks };
+    let view = |start_ticks| View::Running { pid, start_ticks, map: None };
     view(ticks).with(|_| Ok(())).unwrap();
     let error = view(ticks + 1).with(|_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);

@@ -4,16 +4,21 @@
 //! itself is made by name in that directory and never through a link. Memory is bounded by the
 //! archive reader's limits, disk by the disk.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use images::archive::read::{ArchiveReader, NoRecorder};
 use images::archive::{Entry, EntryKind, Extent, Time};
+use images::{Digest, Hasher};
 use linux::fs::{Mode, OFlags, Root};
+use linux::user_namespace::IdMap;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -22,13 +27,32 @@ use crate::{Error, Result};
 /// Times of more directories are not restored.
 const MAX_TIMES: usize = 100_000;
 
+/// Larger files are better hashed afterwards, several at a time.
+const MAX_LEARNT: u64 = 128 << 10;
+
+/// Large files are read and written in pieces of this size.
+const BUFFER: usize = 256 << 10;
+
 /// How to unpack.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct UnpackOptions {
+pub(super) struct UnpackOptions<'a> {
     /// Refuse to replace a directory by something else, or the reverse.
     pub(super) keep_kinds: bool,
     /// Everything belongs to this user and group.
     pub(super) owner: Option<(u32, u32)>,
+    /// What owners are called here, if not as in the archive.
+    pub(super) map: Option<&'a IdMap>,
+    /// Keep digests of what goes through.
+    pub(super) learn: bool,
+}
+
+/// What is known of files by having unpacked them, as long as nobody else writes to them.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    /// Digests of the content of small files, by inode number.
+    pub digests: HashMap<u64, Digest>,
+    /// Whether any entry has extended attributes.
+    pub has_attributes: bool,
 }
 
 /// Unpacks an archive, plain or compressed, into the directory `place` of the tree.
@@ -36,41 +60,28 @@ pub(super) fn unpack(
     input: impl Read,
     root: &Root,
     place: &Path,
-    options: UnpackOptions,
-) -> Result<()> {
-    let mut reader = ArchiveReader::new(decompressed(BufReader::new(input))?, NoRecorder);
-    let mut unpacker = Unpacker { root, place, options, parent: None, times: Vec::new() };
+    options: UnpackOptions<'_>,
+) -> Result<Unpacked> {
+    let input = images::decompressed(BufReader::with_capacity(BUFFER, input))?;
+    let mut reader = ArchiveReader::new(BufReader::with_capacity(BUFFER, input), NoRecorder);
+    let unpacked = Unpacked::default();
+    let mut unpacker = Unpacker { root, place, options, parent: None, times: Vec::new(), unpacked };
     while let Some(entry) = reader.next_entry()? {
         unpacker.entry(&entry, &mut reader)?;
     }
     unpacker.finish();
-    Ok(())
-}
-
-fn decompressed<'a>(mut input: BufReader<impl Read + 'a>) -> Result<Box<dyn BufRead + 'a>> {
-    let start = input.fill_buf().map_err(images::Error::ReadInput)?;
-    let invalid =
-        |what: &str| Error::InvalidParameter(format!("{what} archives are not supported"));
-    Ok(match start {
-        [0x1f, 0x8b, ..] => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(input))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(input);
-            Box::new(BufReader::new(decoder.map_err(images::Error::ReadInput)?))
-        }
-        [b'B', b'Z', b'h', ..] => return Err(invalid("bzip2")),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(invalid("xz")),
-        _ => Box::new(input),
-    })
+    Ok(unpacker.unpacked)
 }
 
 struct Unpacker<'a> {
     root: &'a Root,
     place: &'a Path,
-    options: UnpackOptions,
+    options: UnpackOptions<'a>,
     /// The directory used last; most entries follow in the same one.
-    parent: Option<(PathBuf, OwnedFd)>,
+    parent: Option<(PathBuf, Rc<OwnedFd>)>,
     /// Times of directories, set when nothing in them changes any more.
     times: Vec<(PathBuf, Time)>,
+    unpacked: Unpacked,
 }
 
 impl Unpacker<'_> {
@@ -86,18 +97,15 @@ impl Unpacker<'_> {
             return Ok(());
         };
         let parent = self.open_parent(parent).map_err(|error| self.failed(entry, error))?;
+        self.unpacked.has_attributes |= kept_attributes(entry).next().is_some();
+        if entry.kind == EntryKind::File {
+            return self.file(entry, reader, &parent, name);
+        }
         self.clear(entry, &parent, name)?;
         let failed = |error: io::Error| self.failed(entry, error);
         let mode = Mode::from_raw_mode(0o700);
         match entry.kind {
-            EntryKind::File => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(&parent, name, flags, Mode::RUSR | Mode::WUSR);
-                let mut file = File::from(file.map_err(|errno| failed(errno.into()))?);
-                self.content(entry, reader, &mut file)?;
-                return self.dress_file(entry, &file).map_err(|errno| failed(errno.into()));
-            }
-            EntryKind::HardLink => {
+            EntryKind::File | EntryKind::HardLink => {
                 return self.hard_link(entry, &parent, name);
             }
             EntryKind::Directory => match rustix::fs::mkdirat(&parent, name, mode) {
@@ -126,6 +134,37 @@ impl Unpacker<'_> {
         Ok(())
     }
 
+    fn file<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        reader: &mut ArchiveReader<R, NoRecorder>,
+        parent: &OwnedFd,
+        name: &OsStr,
+    ) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let create = || rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = create();
+        // Hardly ever is something there, so it is not looked for first.
+        if file.as_ref().is_err_and(|errno| *errno == Errno::EXIST) {
+            self.clear(entry, parent, name)?;
+            file = create();
+        }
+        let mut file = File::from(file.map_err(|errno| self.failed(entry, errno.into()))?);
+        let digest = self.content(entry, reader, &mut file)?;
+        let done = self.dress_file(entry, &file).map_err(io::Error::from);
+        if self.options.learn {
+            let inode = done.and_then(|()| Ok(file.metadata()?.ino()));
+            let inode = inode.map_err(|error| self.failed(entry, error))?;
+            // A number that a file had before that is gone by now tells of this one.
+            match digest {
+                Some(digest) => drop(self.unpacked.digests.insert(inode, digest)),
+                None => drop(self.unpacked.digests.remove(&inode)),
+            }
+            return Ok(());
+        }
+        done.map_err(|error| self.failed(entry, error))
+    }
+
     /// Cleans the name of an entry; one that leads out of the place is refused.
     fn inside(&self, name: &[u8]) -> Result<PathBuf> {
         let mut path = PathBuf::new();
@@ -147,17 +186,17 @@ impl Unpacker<'_> {
         Ok(path)
     }
 
-    fn open_parent(&mut self, path: &Path) -> io::Result<OwnedFd> {
+    fn open_parent(&mut self, path: &Path) -> io::Result<Rc<OwnedFd>> {
         if let Some((open, fd)) = &self.parent
             && open == path
         {
-            return fd.try_clone();
+            return Ok(Rc::clone(fd));
         }
-        let fd = self.root.create_dir_all(path, Mode::from_raw_mode(0o755))?;
+        let fd = Rc::new(self.root.create_dir_all(path, Mode::from_raw_mode(0o755))?);
         if super::path::is_pseudo(&fd)? {
             return Err(Errno::PERM.into());
         }
-        self.parent = Some((path.to_owned(), fd.try_clone()?));
+        self.parent = Some((path.to_owned(), Rc::clone(&fd)));
         Ok(fd)
     }
 
@@ -196,20 +235,25 @@ impl Unpacker<'_> {
         }
     }
 
+    /// Writes the content; tells its digest if it is small and that is wanted.
     fn content<R: BufRead>(
         &self,
         entry: &Entry,
         reader: &mut ArchiveReader<R, NoRecorder>,
         file: &mut File,
-    ) -> Result<()> {
+    ) -> Result<Option<Digest>> {
         let failed = |error| self.failed(entry, error);
         let whole = [Extent { offset: 0, length: entry.payload }];
         let extents = entry.sparse.as_deref().unwrap_or(&whole);
+        let is_learnt = self.options.learn && entry.sparse.is_none() && entry.payload <= MAX_LEARNT;
+        let mut hasher = is_learnt.then(Hasher::default);
         if entry.sparse.is_some() {
             file.set_len(entry.size).map_err(failed)?;
         }
         for extent in extents {
-            file.seek(SeekFrom::Start(extent.offset)).map_err(failed)?;
+            if entry.sparse.is_some() {
+                file.seek(SeekFrom::Start(extent.offset)).map_err(failed)?;
+            }
             let mut left = extent.length;
             while left > 0 {
                 let piece = reader.content()?;
@@ -221,11 +265,14 @@ impl Unpacker<'_> {
                     )));
                 }
                 file.write_all(&piece[..size]).map_err(failed)?;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&piece[..size]);
+                }
                 reader.consume(size);
                 left -= size as u64;
             }
         }
-        Ok(())
+        Ok(hasher.map(Hasher::finish))
     }
 
     fn hard_link(&self, entry: &Entry, parent: &OwnedFd, name: &OsStr) -> Result<()> {
@@ -238,7 +285,12 @@ impl Unpacker<'_> {
     }
 
     fn owner(&self, entry: &Entry) -> (Option<Uid>, Option<Gid>) {
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (mut uid, mut gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        if let Some(map) = self.options.map {
+            // Who is nobody in the container cannot own anything there.
+            uid = map.outside_uid(uid).or(map.outside_uid(0)).unwrap_or(uid);
+            gid = map.outside_gid(gid).or(map.outside_gid(0)).unwrap_or(gid);
+        }
         (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
     }
 

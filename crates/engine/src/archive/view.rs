@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use linux::fs::{Mode, OFlags, Root};
 use linux::mount::{MountAttr, Overlay, Tree};
+use linux::user_namespace::IdMap;
 
 use crate::container::{MountPoint, MountType};
 use crate::{Error, Result};
@@ -25,6 +26,8 @@ pub(super) enum View {
         pid: u32,
         /// When it began, so that another process of that number is not taken for it.
         start_ticks: u64,
+        /// Its ids on the host, if they are not the host's.
+        map: Option<IdMap>,
     },
     /// A stopped container.
     Stopped {
@@ -40,14 +43,28 @@ pub(super) enum View {
 }
 
 impl View {
+    /// What owners of its files are called on the host, if not as in the container.
+    pub(super) fn map(&self) -> Option<IdMap> {
+        match self {
+            Self::Running { map, .. } => map.clone(),
+            Self::Stopped { .. } | Self::Layers(_) => None,
+        }
+    }
+
     /// Runs `work` with the tree.
     pub(super) fn with<T: Send>(self, work: impl FnOnce(&Root) -> Result<T> + Send) -> Result<T> {
         match self {
-            Self::Running { pid, start_ticks } => {
+            Self::Running { pid, start_ticks, map } => {
                 let root = running(pid, start_ticks).map_err(|source| {
                     Error::Conflict(format!("container's process {pid} is gone: {source}"))
                 })?;
-                work(&root)
+                let ids = map.and_then(|map| map.outside_uid(0).zip(map.outside_gid(0)));
+                match ids {
+                    None => work(&root),
+                    // Directories made on the way are root's, as root is called inside.
+                    Some((uid, gid)) => linux::credentials::with_ids(uid, gid, || work(&root))
+                        .map_err(Error::io("take the ids of root in", "/"))?,
+                }
             }
             Self::Layers(layer) => work(&layers(&layer)?),
             Self::Stopped { layer, mounts, .. } if mounts.is_empty() => {

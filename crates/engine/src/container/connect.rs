@@ -11,7 +11,7 @@ use super::mode::NetworkMode;
 use super::owner::Owner;
 use super::policy::{self, Action};
 use super::record::{ContainerRecord, EndpointSettings};
-use super::{name_files, network, publish};
+use super::{links, name_files, network, publish};
 use crate::{Engine, Error, ErrorKind, Result};
 
 const SHARED: &str = "container sharing network namespace with another container or host cannot be \
@@ -70,6 +70,7 @@ impl Owner {
             let mut networks = record.networks.clone();
             network::refresh(&engine, record.id.as_str(), &mut networks);
             let updated = name_files::update(&engine, &record, &paths, &record.networks, &networks);
+            links::tell_linked(&engine, &record, &networks);
             let first = updated.inspect_err(|_| leave(&engine, &record, &own_name))?;
             Ok((networks, first))
         });

@@ -21,17 +21,17 @@ use super::owner::{self, Found};
 use super::record::{ContainerId, ContainerRecord, EndpointSettings, Intent};
 use super::request::{ContainerPaths, CreateRequest, Created, UnnamedImage};
 use super::state::ContainerState;
-use super::{connect, name, publish, remove, validate};
+use super::{connect, links, name, publish, remove, userns, validate};
 use crate::spec;
 use crate::volume::{ANONYMOUS_LABEL, CreatedMounts, MountPlan, plan_mounts};
-use crate::{Engine, Error, ErrorKind, Result};
+use crate::{Engine, Error, ErrorKind, Result, RuntimeEntry};
 
 /// Makes a container.
 pub(super) async fn create(engine: &Engine, request: CreateRequest) -> Result<Created> {
     let asked_name = request.name.as_deref().map(name::parse).transpose()?.map(str::to_owned);
     let id = ContainerId::random();
     let (own, own_id) = (engine.clone(), id.clone());
-    let draft = crate::blocking(move || draft(&own, own_id, request)).await?;
+    let (draft, _ids) = crate::blocking(move || draft(&own, own_id, request)).await?;
     let warnings = draft.warnings.clone();
     let name = reserve(engine, asked_name, &id)?;
     match make(engine, draft, name.clone()).await {
@@ -70,6 +70,8 @@ struct Draft {
     unnamed: BTreeMap<String, UnnamedImage>,
     plans: Vec<MountPlan>,
     warnings: Vec<String>,
+    /// How many bytes its own layer may hold.
+    layer_limit: Option<u64>,
 }
 
 /// What a container stands on.
@@ -94,7 +96,12 @@ fn base(
     Ok(Base { image: Some(image), layers: detail.layers, config: detail.config.config })
 }
 
-fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Draft> {
+/// Also gives what keeps the container's ids from others until it is known.
+fn draft(
+    engine: &Engine,
+    id: ContainerId,
+    request: CreateRequest,
+) -> Result<(Draft, userns::Decided)> {
     let CreateRequest { platform, mut config, mut host_config, mut networks, unnamed, .. } =
         request;
     if config.image.is_empty() {
@@ -102,6 +109,14 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
     }
     let host = &engine.inner.host;
     validate::validate(&config, &host_config, host)?;
+    let layer_limit = validate::layer_limit(&host_config.storage_opt)?;
+    if layer_limit.is_some() && !engine.inner.images.can_limit()? {
+        return Err(Error::InvalidParameter(format!(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, or \
+             over ext4 with 'prjquota': {} has no project quotas",
+            engine.config().data_root.display()
+        )));
+    }
     let base = base(engine, &config.image, platform.as_deref(), &unnamed)?;
     merge(&mut config, &base.config);
     if config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).next().is_none() {
@@ -113,8 +128,11 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
     }
     resolve_modes(engine, &mut config, &mut host_config)?;
     fill_in(engine, &id, &mut config, &mut host_config)?;
+    links::move_to_network(&mut host_config, &mut networks);
+    let links = links::resolve(engine, &host_config)?;
     endpoints(engine, &host_config.network_mode, &mut networks)?;
     let warnings = validate::warnings(&host_config, host);
+    let ids = userns::decide(engine, &id, &host_config)?;
     let mut plans = plan_mounts(&config.volumes, &host_config, |name| {
         Ok(Arc::clone(&find_other(engine, name)?.record().mounts))
     })?;
@@ -129,11 +147,19 @@ fn draft(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Dra
         host_config: Arc::new(host_config),
         mounts: Arc::default(),
         networks,
+        links,
+        id_map: ids.map.clone(),
         state: ContainerState::default(),
         intent: None,
     };
-    super::driver::runtime_entry(engine, &record)?;
-    Ok(Draft { record, base, unnamed, plans, warnings })
+    let runtime = super::driver::runtime_entry(engine, &record)?;
+    if record.id_map.is_some() && runtime != RuntimeEntry::Builtin {
+        return Err(Error::InvalidParameter(format!(
+            "user namespaces need the builtin runtime, not {}: take --runtime teu or --userns host",
+            record.host_config.runtime
+        )));
+    }
+    Ok((Draft { record, base, unnamed, plans, warnings, layer_limit }, ids))
 }
 
 /// Draws the name of an anonymous volume before the volume is made, so that the intent can name it.
@@ -162,7 +188,8 @@ async fn make(engine: &Engine, draft: Draft, name: String) -> Result<ContainerRe
     let paths = ContainerPaths::new(engine.config(), &record.id);
     let (own, own_paths, id) = (engine.clone(), paths.clone(), record.id.clone());
     let made = crate::blocking(move || {
-        let made = act(&own, &id, &own_paths, (&draft.base, &draft.unnamed), draft.plans);
+        let base = (&draft.base, &draft.unnamed, draft.layer_limit);
+        let made = act(&own, &id, &own_paths, base, draft.plans);
         if made.is_err() {
             remove::delete_files(&own, &id, &own_paths.directory);
         }
@@ -197,7 +224,7 @@ fn act(
     engine: &Engine,
     id: &ContainerId,
     paths: &ContainerPaths,
-    (base, unnamed): (&Base, &BTreeMap<String, UnnamedImage>),
+    (base, unnamed, limit): (&Base, &BTreeMap<String, UnnamedImage>, Option<u64>),
     plans: Vec<MountPlan>,
 ) -> Result<CreatedMounts> {
     let images = &engine.inner.images;
@@ -205,6 +232,9 @@ fn act(
         Some(image) => images.create_rw(id.as_str(), image)?,
         None => images.create_rw_on(id.as_str(), &base.layers)?,
     };
+    if let Some(bytes) = limit {
+        images.limit_rw(id.as_str(), bytes)?;
+    }
     engine.step("create:layer");
     for (number, plan) in plans.iter().enumerate() {
         if plan.point.kind == MountType::Image {
@@ -409,6 +439,13 @@ fn endpoints(
     networks: &mut BTreeMap<String, EndpointSettings>,
 ) -> Result<()> {
     let asked = std::mem::take(networks);
+    let is_shared =
+        matches!(mode, NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_));
+    if is_shared && asked.values().any(|settings| settings.mac_address.is_some()) {
+        return Err(Error::InvalidParameter(
+            "conflicting options: mac-address and the network mode".to_owned(),
+        ));
+    }
     let Some(main) = mode.network_name() else { return Ok(()) };
     let mut add = |name: &str, mut settings: EndpointSettings| -> Result<()> {
         let name = match engine.inner.network.inspect(name).map_err(Error::from) {

@@ -28,7 +28,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::host_config::MountType;
+use super::links::Linked;
 use super::log;
+use super::namespaces::OwnedNamespaces;
 use super::network::{self, Connected};
 use super::record::{ContainerRecord, EndpointSettings};
 use super::request::ContainerPaths;
@@ -77,12 +79,12 @@ async fn attempt(
 ) -> Result<Run> {
     let (own_engine, own_record, own_paths) = (engine.clone(), record.clone(), paths.clone());
     let launched = crate::blocking(move || {
-        let Prepared { listener, networks, mounts } =
+        let Prepared { listener, networks, held } =
             prepare(&own_engine, &own_record, &own_paths, listener)?;
         // Here as well because the caller of vfork waits until the child executes.
-        Ok((spawn(&own_engine, &own_paths, listener)?, networks, mounts))
+        Ok((spawn(&own_engine, &own_paths, listener)?, networks, held))
     });
-    let (mut child, networks, _mounts) = launched.await?;
+    let (mut child, networks, _held) = launched.await?;
     engine.step("start:shim");
     let ready = tokio::time::timeout(START_DEADLINE, ready_line(&mut child, paths)).await;
     let started = match ready {
@@ -177,7 +179,7 @@ struct Prepared {
     listener: UnixListener,
     networks: BTreeMap<String, EndpointSettings>,
     /// Holds what the paths in the configuration go through; until the shim has used them.
-    mounts: Vec<crate::volume::PreparedMount>,
+    held: (Vec<crate::volume::PreparedMount>, Option<OwnedNamespaces>),
 }
 
 fn prepare(
@@ -195,7 +197,9 @@ fn prepare(
             Shim::new(&paths.bundle).listen().map_err(Error::io("listen on", &paths.shim_socket))?
         }
     };
-    let Connected { namespaces, networks, name_paths } = network::connect(engine, record, paths)?;
+    let owned = OwnedNamespaces::of(engine, record)?;
+    let Connected { namespaces, networks, name_paths } =
+        network::connect(engine, record, paths, owned.as_ref())?;
     engine.step("start:network");
     let mounts = crate::volume::prepare_mounts(&engine.inner.volumes, &record.mounts)?;
     let sources: Vec<PathBuf> = mounts.iter().map(|mount| mount.source.clone()).collect();
@@ -208,6 +212,7 @@ fn prepare(
     let input = SpecInput {
         record,
         sources: &sources,
+        foreign: mounts.iter().map(|mount| mount.is_foreign).collect(),
         image_layers: image_layers(engine, record)?,
         is_builtin: external == RuntimeEntry::Builtin,
         paths: &name_paths,
@@ -216,6 +221,7 @@ fn prepare(
         user: users.resolve(&record.config.user)?,
         additional_groups: users.additional(&record.host_config.group_add)?,
         cgroup: cgroup(config, record),
+        link_environment: Linked::present(engine, record).environment(record),
         shm_size_bytes: match u64::try_from(record.host_config.shm_size_bytes) {
             Ok(0) | Err(_) => config.default_shm_size_bytes,
             Ok(size) => size,
@@ -227,6 +233,7 @@ fn prepare(
             &engine.config().cdi_spec_dirs,
             &record.host_config.resources.device_requests,
         )?,
+        apparmor: engine.inner.host.apparmor.ready(&security, record.host_config.privileged)?,
         seccomp: match external {
             RuntimeEntry::Builtin => None,
             RuntimeEntry::External { .. } => seccomp.profile,
@@ -258,7 +265,7 @@ fn prepare(
     };
     write(&paths.bundle.join(SHIM_FILE), &shim)?;
     engine.step("start:config");
-    Ok(Prepared { listener, networks, mounts })
+    Ok(Prepared { listener, networks, held: (mounts, owned) })
 }
 
 /// The layers of every image that is mounted, by the mount's number.

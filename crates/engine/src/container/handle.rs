@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::links;
 use super::record::{ContainerId, ContainerRecord, EndpointSettings};
 use super::request::{ContainerPaths, RemoveOptions, UpdateRequest};
 use super::state::Health;
@@ -32,6 +33,8 @@ pub(crate) enum Request {
     Unpause(Answer<()>),
     /// Rename it; the new name is reserved.
     Rename { name: String, answer: Answer<()> },
+    /// Remove one of its links.
+    Unlink { alias: String, answer: Answer<()> },
     /// Change limits.
     Update { request: Box<UpdateRequest>, answer: Answer<()> },
     /// Remove it.
@@ -185,9 +188,18 @@ impl Registry {
             return Ok(container.clone());
         }
         let name = text.strip_prefix('/').unwrap_or(text);
-        let named = index.names.get(name).and_then(|id| index.by_id.get(id));
-        if let Some(container) = named {
+        let named = |name: &str| index.names.get(name).and_then(|id| index.by_id.get(id));
+        if let Some(container) = named(name) {
             return Ok(container.clone());
+        }
+        // The name that a link gives.
+        if let Some((parent, alias)) = links::split(name) {
+            let parent = named(parent).map(Container::record);
+            let links = parent.as_ref().map(|parent| &parent.links).into_iter().flatten();
+            let mut linked = links.filter(|link| link.alias == alias);
+            if let Some(container) = linked.find_map(|link| index.by_id.get(&link.container)) {
+                return Ok(container.clone());
+            }
         }
         let none = || Error::no_such_container(text.escape_default().to_string());
         if text.is_empty() || text.len() > 64 {

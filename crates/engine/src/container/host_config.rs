@@ -10,7 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::config::ContainerPort;
-use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode, UtsMode};
+use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
+use super::userns::UsernsMode;
 use crate::error::Error;
 
 /// The host's half of a container's configuration.

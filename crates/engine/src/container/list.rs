@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::handle::Container;
+use super::links;
 use super::record::ContainerRecord;
 use super::request::{ContainerSize, ContainerSnapshot, ListFilter};
 use super::state::Status;
+use crate::spec::SecurityOptions;
 use crate::{Engine, Error, Result};
 
 /// Lists containers, newest first.
@@ -29,11 +31,14 @@ pub(super) async fn list(engine: &Engine, filter: ListFilter) -> Result<Vec<Cont
         || !filter.exited.is_empty()
         || !filter.before.is_empty()
         || !filter.since.is_empty();
+    let mut names = links::names(&engine.inner.registry);
     let mut listed = Vec::new();
     for (container, record) in containers {
         let alive = record.state.status.has_process() || record.state.status == Status::Restarting;
         if (all || alive) && matcher.accepts(&record) {
-            listed.push(snapshot(engine, &container, record));
+            let linked_names = names.remove(&container.id).unwrap_or_default();
+            let snapshot = snapshot(engine, &container, record);
+            listed.push(ContainerSnapshot { linked_names, ..snapshot });
         }
         if filter.limit.is_some_and(|limit| listed.len() >= limit) {
             break;
@@ -54,11 +59,24 @@ pub(super) fn snapshot(
     record: Arc<ContainerRecord>,
 ) -> ContainerSnapshot {
     ContainerSnapshot {
+        links: links::shown(&engine.inner.registry, &record),
+        linked_names: Vec::new(),
+        apparmor_profile: apparmor_profile(engine, &record),
         exec_ids: engine.inner.execs.of_container(&record.id),
         record,
         paths: container.paths.as_ref().clone(),
         size: None,
     }
+}
+
+/// The name of its AppArmor profile.
+fn apparmor_profile(engine: &Engine, record: &ContainerRecord) -> String {
+    let host_config = &record.host_config;
+    // What was accepted can be read again.
+    SecurityOptions::parse(host_config).map_or_else(
+        |_| String::new(),
+        |options| engine.inner.host.apparmor.shown(&options, host_config.privileged),
+    )
 }
 
 async fn size(engine: &Engine, record: &ContainerRecord) -> Result<ContainerSize> {

@@ -46,7 +46,7 @@ pub(crate) fn validate(config: &LogConfig) -> Result<()> {
     let own = remote::known(driver);
     if !DRIVERS.contains(&driver) {
         return Err(invalid(format!(
-            "logger: no log driver named '{}' is registered",
+            "error looking up logging plugin {0}: plugin \"{0}\" not found",
             driver.escape_default()
         )));
     }
@@ -62,8 +62,7 @@ pub(crate) fn validate(config: &LogConfig) -> Result<()> {
         }
     };
     if let Some(key) = config.options.keys().find(|key| !is_known(key)) {
-        let key = key.escape_default();
-        return Err(invalid(format!("unknown log opt '{key}' for {driver} log driver")));
+        return Err(unknown(driver, key));
     }
     if driver == "none" {
         return Ok(());
@@ -82,6 +81,21 @@ pub(crate) fn validate(config: &LogConfig) -> Result<()> {
         ));
     }
     remote::service(driver, &config.options, remote::Facts::default()).map(drop)
+}
+
+/// The refusal of an option, in each driver's own words.
+fn unknown(driver: &str, key: &str) -> Error {
+    if let Some(instead) = remote::unsupported(driver, key) {
+        return invalid(format!(
+            "log opt '{key}' is not supported by the {driver} driver: {instead}"
+        ));
+    }
+    let key = key.escape_default();
+    invalid(match driver {
+        "local" => format!("unknown log opt '{key}' for log driver local"),
+        "gelf" => format!("unknown log opt \"{key}\" for gelf log driver"),
+        _ => format!("unknown log opt '{key}' for {driver} log driver"),
+    })
 }
 
 /// Tells whether a container's lines can be read again.
@@ -155,9 +169,12 @@ fn facts(record: &ContainerRecord, host: &HostFacts) -> Result<remote::Facts> {
 /// Reads an option that is true or false.
 fn flag(options: &BTreeMap<String, String>, key: &str) -> Result<bool> {
     match options.get(key).map(String::as_str) {
-        None | Some("" | "false" | "0") => Ok(false),
-        Some("true" | "1") => Ok(true),
-        Some(other) => Err(invalid(format!("invalid {key}: {}", other.escape_default()))),
+        None | Some("" | "false" | "False" | "FALSE" | "f" | "F" | "0") => Ok(false),
+        Some("true" | "True" | "TRUE" | "t" | "T" | "1") => Ok(true),
+        Some(other) => {
+            let other = other.escape_default();
+            Err(invalid(format!("invalid value for option {key}: {other}")))
+        }
     }
 }
 
@@ -201,15 +218,17 @@ impl Options {
 
 /// Reads `mode` and `max-buffer-size`: `None` when output waits for the log.
 fn buffer_bytes(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
-    let asked = options.get("max-buffer-size");
+    let asked = options.get("max-buffer-size").map(String::as_str);
     match options.get("mode").map(String::as_str) {
         None | Some("" | "blocking") if asked.is_some() => Err(invalid(
             "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
         )),
         None | Some("" | "blocking") => Ok(None),
         Some("non-blocking") => match asked {
-            None => Ok(Some(DEFAULT_BUFFER_BYTES)),
-            Some(text) => size(text, 1_024).map(Some),
+            None | Some("0") => Ok(Some(DEFAULT_BUFFER_BYTES)),
+            Some(text) => size(text, 1_024)
+                .map(Some)
+                .map_err(|error| invalid(format!("error parsing option max-buffer-size: {error}"))),
         },
         Some(other) => {
             Err(invalid(format!("logger: logging mode not supported: {}", other.escape_default())))
@@ -218,7 +237,7 @@ fn buffer_bytes(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
 }
 
 /// Reads `10m`, `1g`, `500k`, where a `k` is `kilo`.
-fn size(text: &str, kilo: u64) -> Result<u64> {
+pub(super) fn size(text: &str, kilo: u64) -> Result<u64> {
     let wrong = || invalid(format!("invalid size: '{}'", text.escape_default()));
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -230,8 +249,17 @@ fn size(text: &str, kilo: u64) -> Result<u64> {
         "t" => 4,
         _ => return Err(wrong()),
     };
-    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
-    number.checked_mul(kilo.pow(power)).filter(|size| *size > 0).ok_or_else(wrong)
+    // Digits and one point: `1.5m`.
+    let (whole, part) = digits.trim().split_once('.').unwrap_or((digits.trim(), ""));
+    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+    let unit = kilo.pow(power);
+    let size = number(whole)?.checked_mul(unit).ok_or_else(wrong)?;
+    let rest = match u32::try_from(part.len()) {
+        Ok(0) => 0,
+        Ok(length @ 1..=6) => number(part)?.saturating_mul(unit) / 10_u64.pow(length),
+        _ => return Err(wrong()),
+    };
+    size.checked_add(rest).filter(|size| *size > 0).ok_or_else(wrong)
 }
 
 /// What `labels`, `env` and `tag` add to every line.
@@ -331,7 +359,17 @@ mod tests {
         for (options, reason) in [
             (&[("mode", "sometimes")][..], "logging mode not supported: sometimes"),
             (&[("max-buffer-size", "4m")], "only supported with 'mode=non-blocking'"),
-            (&[("mode", "non-blocking"), ("max-buffer-size", "4q")], "invalid size: '4q'"),
+            (
+                &[("mode", "non-blocking"), ("max-buffer-size", "4q")],
+                "error parsing option max-buffer-size: invalid size: '4q'",
+            ),
+            (&[("max-size", "1.5.2m")], "invalid size: '1.5.2m'"),
+            (&[("max-size", "-5")], "invalid size: '-5'"),
+            (&[("max-file", "0")], "max-file cannot be less than 1"),
+            (&[("compress", "maybe")], "invalid value for option compress: maybe"),
+            (&[("max-size", "1m"), ("compress", "true")], "compress cannot be true"),
+            (&[("colour", "red")], "unknown log opt 'colour' for json-file log driver"),
+            (&[("cache-disabled", "true")], "unknown log opt 'cache-disabled'"),
             (&[("labels-regex", "(")], "invalid labels-regex '('"),
             (&[("env-regex", "[")], "invalid env-regex '['"),
             (&[("tag", "{{.Nope}}")], "'{{.Nope}}' is none of the fields .ID"),
@@ -344,6 +382,39 @@ mod tests {
         check(&[("mode", "non-blocking"), ("max-buffer-size", "4m"), ("tag", "{{.Name}}/x")])
             .unwrap();
         check(&[("mode", "blocking"), ("labels-regex", "^a.*"), ("env-regex", "^(A|B)$")]).unwrap();
+    }
+
+    #[test]
+    fn each_driver_has_its_own_words_for_what_it_does_not_know() {
+        for (driver, key, told) in [
+            ("local", "tag", "unknown log opt 'tag' for log driver local"),
+            ("gelf", "colour", "unknown log opt \"colour\" for gelf log driver"),
+            ("journald", "max-size", "unknown log opt 'max-size' for journald log driver"),
+            ("none", "mode", "unknown log opt 'mode' for none log driver"),
+            (
+                "syslog",
+                "syslog-tls-cert",
+                "log opt 'syslog-tls-cert' is not supported by the syslog",
+            ),
+            ("fluentd", "fluentd-max-retries", "a broken connection is made anew every second"),
+            ("gelf", "gelf-tcp-max-reconnect", "a broken connection is made anew every second"),
+            ("pigeon", "x", "plugin \"pigeon\" not found"),
+        ] {
+            let options = [(key.to_owned(), "1".to_owned())].into();
+            let config = LogConfig { driver: driver.to_owned(), options };
+            let error = validate(&config).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_may_have_a_fraction() {
+        assert_eq!(size("1.5m", 1_000).unwrap(), 1_500_000);
+        assert_eq!(size("0.25k", 1_024).unwrap(), 256);
+        assert_eq!(size("3", 1_000).unwrap(), 3);
+        for text in ["", ".", "1.", "x", "0", "1.2345678m", "99999999t", "-1.5m", "1.-5m"] {
+            assert!(size(text, 1_000).is_err() || text == "1.", "{text}");
+        }
     }
 
     #[test]

@@ -11,11 +11,13 @@ pub(crate) mod driver;
 pub(crate) mod exit;
 pub(crate) mod handle;
 mod host_config;
+pub(crate) mod links;
 mod list;
 pub(crate) mod log;
 mod mode;
 mod name;
 mod name_files;
+mod namespaces;
 pub(crate) mod network;
 mod operations;
 pub(crate) mod owner;
@@ -30,6 +32,7 @@ pub(crate) mod seccomp;
 pub(crate) mod signal;
 mod state;
 mod update;
+pub(crate) mod userns;
 mod validate;
 
 pub use config::{ContainerConfig, ContainerPort, HealthAction, HealthConfig, Protocol};
@@ -38,8 +41,9 @@ pub use host_config::{
     PortBinding, Resources, RestartPolicy, RestartPolicyName, ThrottleDevice, TmpfsOptions, Ulimit,
     VolumeOptions, WeightDevice,
 };
+pub use links::Link;
 pub use log::DRIVERS as LOG_DRIVERS;
-pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode, UtsMode};
+pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
 pub use record::{
     ContainerId, ContainerRecord, EndpointSettings, Intent, LiveEndpoint, MountPoint, PublishedPort,
 };
@@ -49,6 +53,7 @@ pub use request::{
     Wait, WaitCondition, WaitResult,
 };
 pub use state::{ContainerState, Health, HealthResult, HealthStatus, Status};
+pub use userns::{IdMap, IdRange, UsernsMode, remap};
 
 /// The health a run begins with: unknown where it is probed, absent where it is not.
 pub(crate) fn initial_health(config: &ContainerConfig) -> Option<Health> {

@@ -82,17 +82,6 @@ pub enum CgroupnsMode {
     Host,
 }
 
-/// Whose user ids a container's process has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum UsernsMode {
-    /// The daemon's default, which is the host's.
-    #[default]
-    Unset,
-    /// The host's.
-    Host,
-}
-
 impl NetworkMode {
     /// Whether the container gets an endpoint on a bridge or user-defined network.
     #[must_use]
@@ -253,24 +242,6 @@ impl fmt::Display for CgroupnsMode {
     }
 }
 
-impl FromStr for UsernsMode {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "" => Ok(Self::Unset),
-            "host" => Ok(Self::Host),
-            other => Err(Error::InvalidParameter(format!("invalid USER mode: {other}"))),
-        }
-    }
-}
-
-impl fmt::Display for UsernsMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Host { "host" } else { "" })
-    }
-}
-
 // Serde goes through the spelling, so that disk and API say the same.
 macro_rules! spelled {
     ($($mode:ty),*) => {$(
@@ -287,4 +258,4 @@ macro_rules! spelled {
         }
     )*};
 }
-spelled!(NetworkMode, IpcMode, PidMode, UtsMode, CgroupnsMode, UsernsMode);
+spelled!(NetworkMode, IpcMode, PidMode, UtsMode, CgroupnsMode);

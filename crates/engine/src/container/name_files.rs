@@ -10,6 +10,7 @@ use std::path::Path;
 use ::network::{DnsOptions, ExtraHost, HostsOptions};
 use resolver::{RESOLVER_FILE, ResolverConfig, names_path, write_atomically};
 
+use super::links::Linked;
 use super::mode::NetworkMode;
 use super::record::{ContainerRecord, EndpointSettings, LiveEndpoint};
 use super::request::ContainerPaths;
@@ -160,6 +161,7 @@ fn hosts(engine: &Engine, record: &ContainerRecord, networks: &Networks) -> Resu
     if shares_host && extra_hosts.is_empty() {
         return Ok(std::fs::read_to_string("/etc/hosts").unwrap_or_default());
     }
+    let neighbours = Linked::present(engine, record).hosts();
     let addresses = addresses(networks);
     let gateway = live(networks).find_map(|live| live.gateway);
     Ok(::network::hosts_file(&HostsOptions {
@@ -167,6 +169,8 @@ fn hosts(engine: &Engine, record: &ContainerRecord, networks: &Networks) -> Resu
         domainname: &record.config.domainname,
         addresses: &addresses,
         extra_hosts: &extra_hosts,
+        neighbours: &neighbours,
         host_gateway: engine.config().host_gateway_ips.first().copied().or(gateway),
+        without_ipv6: super::network::without_ipv6(record),
     })?)
 }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use ::network::{Endpoint, EndpointRequest, PortRequest};
 
-use runtime::shim::protocol::HeldPort;
+use runtime::shim::protocol::{Held, HeldPort};
 
 use super::config::{ContainerPort, Protocol};
+use super::links::{self, Linked};
 use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
 use super::name_files;
+use super::namespaces::OwnedNamespaces;
 use super::record::{ContainerId, ContainerRecord, EndpointSettings, LiveEndpoint, PublishedPort};
 use super::request::ContainerPaths;
 use crate::shim::Shim;
@@ -32,7 +34,10 @@ pub(super) fn connect(
     engine: &Engine,
     record: &ContainerRecord,
     paths: &ContainerPaths,
+    owned: Option<&OwnedNamespaces>,
 ) -> Result<Connected> {
+    // First of all: whoever is linked to has to run.
+    Linked::check(engine, record)?;
     let mut networks = record.networks.clone();
     networks.values_mut().for_each(|endpoint| endpoint.live = None);
     let mut name_paths = paths.clone();
@@ -44,11 +49,16 @@ pub(super) fn connect(
             Namespace::Path(format!("/proc/{pid}/ns/net").into())
         }
         mode => {
-            let sandbox = engine
-                .inner
-                .network
-                .create_sandbox(record.id.as_str())
-                .map_err(|error| setup_failed(&error.to_string()))?;
+            let network = &engine.inner.network;
+            let id = record.id.as_str();
+            let sandbox = match owned {
+                None => network.create_sandbox(id),
+                Some(owned) => {
+                    let namespace = owned.network().map_err(|e| setup_failed(&e.to_string()))?;
+                    network.create_sandbox_in(id, namespace)
+                }
+            };
+            let sandbox = sandbox.map_err(|error| setup_failed(&error.to_string()))?;
             if !record.config.network_disabled {
                 // Disconnected from everything, it comes back to where it was made for.
                 if let Some(main) = mode.network_name().filter(|_| networks.is_empty()) {
@@ -59,10 +69,12 @@ pub(super) fn connect(
             Namespace::Path(sandbox.netns_path)
         }
     };
+    links::tell_linked(engine, record, &networks);
     if name_paths == *paths {
         name_files::write(engine, record, paths, &networks)?;
     }
-    Ok(Connected { namespaces: namespaces(engine, record, network)?, networks, name_paths })
+    let namespaces = namespaces(engine, record, network, owned)?;
+    Ok(Connected { namespaces, networks, name_paths })
 }
 
 fn setup_failed(reason: &str) -> Error {
@@ -75,11 +87,8 @@ fn join_all(
     record: &ContainerRecord,
     networks: &mut BTreeMap<String, EndpointSettings>,
 ) -> Result<()> {
-    let main = record.host_config.network_mode.network_name().unwrap_or_default();
-    let is_main = |(name, endpoint): &(&String, &EndpointSettings)| {
-        *name == main || (!main.is_empty() && endpoint.network_id.starts_with(main))
-    };
-    let first = networks.iter().find(is_main).map(|(name, _)| name.clone());
+    let first = networks.iter().find(|(name, settings)| is_main(record, name, settings));
+    let first = first.map(|(name, _)| name.clone());
     let mut names: Vec<String> = networks.keys().cloned().collect();
     names.sort_by_key(|name| Some(name) != first.as_ref());
     for name in names.iter().filter(|name| !matches!(name.as_str(), "none" | "host")) {
@@ -90,6 +99,12 @@ fn join_all(
     refresh(engine, record.id.as_str(), networks);
     engine.inner.network.check_published(record.id.as_str())?;
     Ok(())
+}
+
+/// Whether a network is that of the container's mode.
+fn is_main(record: &ContainerRecord, name: &str, settings: &EndpointSettings) -> bool {
+    let main = record.host_config.network_mode.network_name().unwrap_or_default();
+    name == main || (!main.is_empty() && settings.network_id.starts_with(main))
 }
 
 /// Gives the container an endpoint in a network.
@@ -118,13 +133,17 @@ fn endpoint_request(
     name: &str,
     settings: &EndpointSettings,
 ) -> Result<EndpointRequest> {
-    let mac = settings.mac_address.as_ref().or(record.config.mac_address.as_ref());
+    // The container's own is that of its first interface alone.
+    let own = record.config.mac_address.as_ref().filter(|_| is_main(record, name, settings));
+    let mac = settings.mac_address.as_ref().or(own);
     let hostname = &record.config.hostname;
     Ok(EndpointRequest {
         container_name: record.name.clone(),
         hostname: Some(hostname.clone()).filter(|hostname| hostname != record.id.short()),
         aliases: settings.aliases.clone(),
         links: linked(engine, &settings.links),
+        reaches: links::reached(record),
+        open_to_links: links::open_ports(record),
         ports: port_requests(record)?,
         mac: mac
             .map(|mac| mac.parse())
@@ -138,11 +157,19 @@ fn endpoint_request(
             Some(IpAddr::V6(ip)) => Some(ip),
             _ => None,
         },
+        without_ipv6: without_ipv6(record),
         link_local: settings.link_local_ips.clone(),
         gw_priority: settings.gw_priority,
         options: settings.driver_opts.clone(),
         reserved: reserved(engine, record, name),
     })
+}
+
+/// Whether a sysctl turns IPv6 off, once the container begins.
+pub(super) fn without_ipv6(record: &ContainerRecord) -> bool {
+    const KEY: &str = "net.ipv6.conf.all.disable_ipv6";
+    let mut sysctls = record.host_config.sysctls.iter();
+    sysctls.any(|(key, value)| key.replace('/', ".") == KEY && value.trim() == "1")
 }
 
 /// Aliases to container ids, or to the names of containers that are yet to come.
@@ -219,12 +246,18 @@ fn published(binding: &::network::PortBinding) -> PublishedPort {
 pub(crate) async fn hold_ports(engine: &Engine, container_id: &ContainerId, shim: &Shim) {
     let (network, id) = (engine.inner.network.clone(), container_id.to_string());
     let (ports, sockets) = network.published(&id);
-    let held = ports.iter().map(|port| HeldPort {
+    let held = |port: &::network::PortBinding| HeldPort {
         protocol: port.protocol.number(),
         address: SocketAddr::new(port.host_ip, port.host_port),
-    });
-    match shim.hold_ports(held.collect(), sockets).await {
-        Ok(()) => network.hand_over(&id, &ports),
+    };
+    match shim.hold_ports(ports.iter().map(held).collect(), sockets).await {
+        Ok(Held { missing }) => {
+            let missing: BTreeSet<HeldPort> = missing.into_iter().collect();
+            let is_held = |port: &::network::PortBinding| !missing.contains(&held(port));
+            let (kept, lost): (Vec<_>, Vec<_>) = ports.into_iter().partition(is_held);
+            network.hand_over(&id, &kept);
+            network.not_held(&id, &lost);
+        }
         Err(error) => {
             tracing::warn!(container_id = id, %error, "published ports are held by the daemon alone");
         }
@@ -303,7 +336,12 @@ fn running(engine: &Engine, name: &str, noun: &str) -> Result<(i32, ContainerPat
     Ok((record.state.pid, container.paths.as_ref().clone()))
 }
 
-fn namespaces(engine: &Engine, record: &ContainerRecord, network: Namespace) -> Result<Namespaces> {
+fn namespaces(
+    engine: &Engine,
+    record: &ContainerRecord,
+    network: Namespace,
+    owned: Option<&OwnedNamespaces>,
+) -> Result<Namespaces> {
     let host_config = &record.host_config;
     let of = |name: &str, file: &str, noun: &str| -> Result<Namespace> {
         let (pid, _) = running(engine, name, noun)?;
@@ -312,7 +350,7 @@ fn namespaces(engine: &Engine, record: &ContainerRecord, network: Namespace) -> 
     let ipc = match &host_config.ipc_mode {
         IpcMode::Host => Namespace::Host,
         IpcMode::Container(name) => of(name, "ipc", "IPC")?,
-        _ => Namespace::New,
+        _ => owned.map_or(Namespace::New, |owned| owned.ipc()),
     };
     let pid = match &host_config.pid_mode {
         PidMode::Private => Namespace::New,
@@ -326,10 +364,11 @@ fn namespaces(engine: &Engine, record: &ContainerRecord, network: Namespace) -> 
     };
     let uts = match host_config.uts_mode {
         UtsMode::Host => Namespace::Host,
-        UtsMode::Private => Namespace::New,
+        UtsMode::Private => owned.map_or(Namespace::New, |owned| owned.uts()),
     };
     let cgroup = if private_cgroup { Namespace::New } else { Namespace::Host };
-    Ok(Namespaces { network, pid, ipc, uts, cgroup })
+    let user = owned.map_or(Namespace::Host, |owned| owned.user());
+    Ok(Namespaces { user, network, pid, ipc, uts, cgroup })
 }
 
 /// The host directory behind a `/dev/shm` that several containers see, or the host's own.

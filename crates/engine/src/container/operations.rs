@@ -13,7 +13,7 @@ use super::{
     AttachOptions, AttachStream, ContainerSnapshot, CreateRequest, Created, Health, ListFilter,
     RemoveOptions, StopOptions, TerminalSize, UpdateRequest, Wait, WaitCondition, WaitResult,
 };
-use super::{create, list, name, signal};
+use super::{create, links, list, name, signal};
 use crate::{Engine, Error, Result};
 
 /// Between the stop signal and SIGKILL when nobody says otherwise.
@@ -171,10 +171,18 @@ impl Engine {
     pub async fn container_remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
         let container = self.inner.registry.find(name)?;
         if options.link {
-            return Err(Error::InvalidParameter(format!(
-                "Cannot get parent / for link /{}: links are not supported",
-                container.record().name
-            )));
+            let Some((parent, alias)) = links::split(name) else {
+                return Err(Error::Conflict(
+                    "Conflict, cannot remove the default link name of the container".to_owned(),
+                ));
+            };
+            let Ok(parent) = self.inner.registry.find(parent) else {
+                return Err(Error::NotFound(format!(
+                    "Cannot get parent /{parent} for link name /{parent}/{alias}"
+                )));
+            };
+            let alias = alias.to_owned();
+            return parent.ask(|answer| Request::Unlink { alias, answer }).await;
         }
         // Answered from the watch, since the owner answers only after the removal under way.
         if container.record().state.status == Status::Removing {

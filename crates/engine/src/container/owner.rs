@@ -20,12 +20,15 @@ use super::request::{ContainerPaths, RemoveOptions, UpdateRequest};
 use super::restart::{Backoff, Ended};
 use super::signal;
 use super::state::{Health, Status};
-use super::{driver, network, publish, remove};
+use super::{driver, links, network, publish, remove};
 use crate::shim::{Shim, ShimError};
 use crate::{Engine, Error, Result};
 
 /// How long the end of a killed container may take before it is an error.
 const KILL_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Between two looks whether those that a container is linked to have come back.
+const LINK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What recovery found out about a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -164,6 +167,9 @@ impl Owner {
             Request::Rename { name, answer } => {
                 let _ = answer.send(self.rename(name).await);
             }
+            Request::Unlink { alias, answer } => {
+                let _ = answer.send(self.unlink(&alias).await);
+            }
             Request::Update { request, answer } => {
                 let _ = answer.send(self.update(*request).await);
             }
@@ -275,6 +281,10 @@ impl Owner {
     }
 
     async fn start_again(&mut self) -> Next {
+        if links::awaits(&self.engine, &self.record) {
+            self.restart_at = Some(Instant::now() + LINK_PAUSE);
+            return Next::Continue;
+        }
         self.record.state.restart_count += 1;
         let began = Timestamp::now();
         if let Err(error) = self.start().await {
@@ -454,6 +464,28 @@ impl Owner {
         }
         let event = publish::container(&self.record, "rename").with("oldName", format!("/{old}"));
         self.engine.inner.events.publish(event);
+        Ok(())
+    }
+
+    async fn unlink(&mut self, alias: &str) -> Result<()> {
+        policy::decide(&self.record, Action::Update)?;
+        let Some(at) = self.record.links.iter().position(|link| link.alias == alias) else {
+            return Err(Error::no_such_container(format!("/{}/{alias}", self.record.name)));
+        };
+        let link = self.record.links.remove(at);
+        if let Err(error) = self.persist().await {
+            self.record.links.insert(at, link);
+            return Err(error);
+        }
+        if self.record.state.status.has_process() {
+            let (engine, record, paths) =
+                (self.engine.clone(), self.record.clone(), Arc::clone(&self.paths));
+            crate::blocking(move || {
+                links::undo(&engine, &record, &paths, &link);
+                Ok(())
+            })
+            .await?;
+        }
         Ok(())
     }
 

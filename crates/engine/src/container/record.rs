@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{ContainerConfig, ContainerPort};
 use super::host_config::{HostConfig, MountType};
+use super::links::Link;
 use super::state::ContainerState;
+use super::userns::IdMap;
 use crate::error::Error;
 
 /// A container's identity: 64 lower-case hexadecimal digits, safe as a file name.
@@ -100,6 +102,12 @@ pub struct ContainerRecord {
     pub mounts: Arc<Vec<MountPoint>>,
     /// Its endpoints by network name.
     pub networks: BTreeMap<String, EndpointSettings>,
+    /// Its legacy links on the default network.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// Its ids on the host; `None`: the host's own.
+    #[serde(default)]
+    pub id_map: Option<IdMap>,
     /// What it is doing.
     pub state: ContainerState,
     /// What was begun and has to be completed or undone if the daemon dies.

@@ -56,6 +56,12 @@ pub struct ContainerSnapshot {
     pub record: Arc<ContainerRecord>,
     /// Its files.
     pub paths: ContainerPaths,
+    /// Its legacy links: `/db:/web/store`.
+    pub links: Vec<String>,
+    /// Names that it has from others' links: `/web/store`.
+    pub linked_names: Vec<String>,
+    /// Its AppArmor profile; empty where the host has none.
+    pub apparmor_profile: String,
     /// Execs that run or ran in its present run.
     pub exec_ids: Vec<String>,
     /// Bytes in the writable layer, and in all layers; only where asked for.

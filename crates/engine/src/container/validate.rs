@@ -1,6 +1,8 @@
 //! What a container may ask for. Pure checks in Docker's words; nothing is looked up but facts of
 //! the host that were read before.
 
+use std::collections::BTreeMap;
+
 use super::config::ContainerConfig;
 use super::host_config::{HostConfig, Resources, RestartPolicy, RestartPolicyName};
 use super::mode::{NetworkMode, UtsMode};
@@ -23,7 +25,7 @@ pub(super) fn validate(
     process(config)?;
     resources(&host_config.resources, host)?;
     network(config, host_config)?;
-    rights(host_config)?;
+    rights(host_config, host)?;
     restart_policy(&host_config.restart_policy)?;
     if host_config.auto_remove && host_config.restart_policy.name != RestartPolicyName::No {
         return invalid("can't create 'AutoRemove' container with restart policy");
@@ -39,7 +41,7 @@ pub(super) fn validate(
     }
     if !matches!(host_config.isolation.as_str(), "" | "default") {
         return invalid(format!(
-            "invalid isolation '{}' on linux",
+            "invalid isolation ({}): linux only supports 'default'",
             host_config.isolation.escape_default()
         ));
     }
@@ -50,12 +52,13 @@ pub(super) fn validate(
     if let Some(key) = host_config.storage_opt.keys().find(|key| *key != "size") {
         return invalid(format!("invalid storage-opt: Unknown option {}", key.escape_default()));
     }
-    if !host_config.storage_opt.is_empty() {
-        return invalid(
-            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
-        );
-    }
+    layer_limit(&host_config.storage_opt)?;
     log::validate(&host_config.log_config)
+}
+
+/// How much the container's own layer may hold, from the storage driver's options.
+pub(super) fn layer_limit(storage_opt: &BTreeMap<String, String>) -> Result<Option<u64>> {
+    storage_opt.get("size").map(|size| log::size(size, 1_024)).transpose()
 }
 
 fn process(config: &ContainerConfig) -> Result<()> {
@@ -176,15 +179,12 @@ fn network(config: &ContainerConfig, host_config: &HostConfig) -> Result<()> {
             super::network::host_ports(&binding.host_port)?;
         }
     }
-    if !host_config.links.is_empty() {
-        return invalid("links are not supported: use a user-defined network's names instead");
-    }
     Ok(())
 }
 
-fn rights(host_config: &HostConfig) -> Result<()> {
+fn rights(host_config: &HostConfig, host: &HostFacts) -> Result<()> {
     spec::validate_capabilities(host_config)?;
-    SecurityOptions::parse(host_config)?;
+    host.apparmor.validate(&SecurityOptions::parse(host_config)?)?;
     for rule in &host_config.resources.device_cgroup_rules {
         spec::validate_device_rule(rule)?;
     }
@@ -333,13 +333,18 @@ fn cpu(resources: &Resources, host: &HostFacts) -> Result<()> {
     if realtime && !host.cpu_realtime {
         return invalid("kernel does not support CPU real-time scheduler");
     }
+    let period = resources.cpu_realtime_period;
+    if period != 0 && resources.cpu_realtime_runtime > period {
+        return invalid("cpu real-time runtime cannot be higher than cpu real-time period");
+    }
     let lists = [
         (&resources.cpuset_cpus, &host.online_cpus, "CPUs", "cpuset cpus"),
         (&resources.cpuset_mems, &host.online_mems, "memory nodes", "cpuset mems"),
     ];
     for (asked, available, noun, field) in lists {
         let Some(numbers) = spec::host::parse_list(asked) else {
-            return invalid(format!("Invalid value {} for {field}", asked.escape_default()));
+            let asked = asked.escape_default();
+            return invalid(format!("Invalid value {asked} for {field}: invalid format: {asked}"));
         };
         let there = spec::host::parse_list(available).unwrap_or_default();
         if !there.is_empty() && !numbers.is_subset(&there) {
@@ -370,6 +375,14 @@ pub(super) fn warnings(host_config: &HostConfig, host: &HostFacts) -> Vec<String
                  result in the system running out of resources.",
             );
         }
+    }
+    let is_label = |option: &String| {
+        option.strip_prefix("label").is_some_and(|rest| {
+            matches!(rest.as_bytes().first(), Some(b'=' | b':')) && &rest[1..] != "disable"
+        })
+    };
+    if host_config.security_opt.iter().any(is_label) {
+        warn("SELinux labels are not supported. Security option label discarded.");
     }
     if host.cgroup_v2 && resources.memory_swappiness.is_some_and(|value| value != -1) {
         warn(

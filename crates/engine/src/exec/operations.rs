@@ -11,10 +11,11 @@ use tokio::net::UnixStream;
 
 use super::{ExecConfig, ExecSnapshot, ExecStartOptions, Phase};
 use crate::container::handle::Container;
+use crate::container::links::Linked;
 use crate::container::policy::{self, Action};
 use crate::container::{AttachStream, ContainerRecord, TerminalSize, driver, publish};
 use crate::shim::{Shim, ShimError, error_stream, exec_stream};
-use crate::spec::{ExecProcess, user::UserDatabase};
+use crate::spec::{ExecProcess, SecurityOptions, user::UserDatabase};
 use crate::{Engine, Error, Result};
 
 /// How long a shim may take to start an exec.
@@ -293,6 +294,9 @@ async fn process(
             .map_err(|_| Error::Conflict(format!("container {} is not running", record.id)))?;
         let users = UserDatabase::read(&root);
         let user = if config.user.is_empty() { &record.config.user } else { &config.user };
+        let security = SecurityOptions::parse(&record.host_config)?;
+        // The container's own: a privileged exec is confined as the others are, as in Docker.
+        let privileged = record.host_config.privileged;
         let process = ExecProcess {
             record: &record,
             config: &config,
@@ -300,6 +304,8 @@ async fn process(
             additional_groups: users.additional(&record.host_config.group_add)?,
             host: &engine.inner.host,
             default_ulimits: &engine.config().default_ulimits,
+            link_environment: Linked::present(&engine, &record).environment(&record),
+            apparmor: engine.inner.host.apparmor.ready(&security, privileged)?,
         };
         process.build()
     })

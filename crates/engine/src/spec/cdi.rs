@@ -1,15 +1,15 @@
 //! Devices of the Container Device Interface 1.0: files of vendors say what a device, named
 //! `vendor.com/class=name`, brings into a container.
 //!
-//! Files are read at each start, JSON ones only. A later directory wins over an earlier one. Hooks are
-//! refused: nothing here runs programs of others on the host.
+//! Files are read at each start, JSON and YAML ones. A later directory wins over an earlier one. Their
+//! hooks are run by the runtime, as root of the host: whoever can write such a file is root anyway.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
-    Mount, MountBuilder, Spec,
+    Hook, HookBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, Mount, MountBuilder, Spec,
 };
 use serde::Deserialize;
 
@@ -49,7 +49,7 @@ pub(crate) struct Edits {
     mounts: Vec<Bind>,
     #[serde(rename = "additionalGIDs")]
     additional_gids: Vec<u32>,
-    hooks: Vec<serde_json::Value>,
+    hooks: Vec<CdiHook>,
     intel_rdt: Option<serde_json::Value>,
     net_devices: Vec<serde_json::Value>,
 }
@@ -65,6 +65,19 @@ struct Node {
     permissions: String,
     uid: Option<u32>,
     gid: Option<u32>,
+}
+
+/// A program to be run at a turning point of the container.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CdiHook {
+    hook_name: String,
+    path: String,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: Vec<String>,
+    timeout: Option<i64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -92,18 +105,7 @@ pub(crate) fn find(directories: &[PathBuf], requests: &[DeviceRequest]) -> Resul
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut files = BTreeMap::new();
-    let mut unread = Vec::new();
-    for path in directories.iter().flat_map(|directory| listed(directory)) {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => {
-                let file = read(&path)?;
-                files.entry(file.kind.clone()).or_insert_with(Vec::new).push(file);
-            }
-            Some("yaml" | "yml") => unread.push(path.display().to_string()),
-            _ => {}
-        }
-    }
+    let files = files(directories)?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for name in names {
@@ -115,11 +117,37 @@ pub(crate) fn find(directories: &[PathBuf], requests: &[DeviceRequest]) -> Resul
     if missing.is_empty() {
         return Ok(found);
     }
-    let hint = match unread.is_empty() {
-        true => String::new(),
-        false => format!(" (only JSON files are read, not {})", unread.join(", ")),
-    };
-    refuse(format!("unresolvable CDI devices {}{hint}", missing.join(", ")))
+    refuse(format!("unresolvable CDI devices {}", missing.join(", ")))
+}
+
+impl crate::Engine {
+    /// Lists the CDI devices of this host, sorted. Blocks.
+    ///
+    /// # Errors
+    /// InvalidParameter naming a file that cannot be read.
+    pub fn cdi_devices(&self) -> Result<Vec<String>> {
+        let files = files(&self.config().cdi_spec_dirs)?;
+        let devices = files.iter().flat_map(|(kind, files)| {
+            let devices = files.iter().flat_map(|file| &file.devices);
+            devices.map(move |device| format!("{kind}={}", device.name))
+        });
+        let mut devices: Vec<String> = devices.collect();
+        devices.sort();
+        devices.dedup();
+        Ok(devices)
+    }
+}
+
+/// Files by the kind of their devices.
+fn files(directories: &[PathBuf]) -> Result<BTreeMap<String, Vec<File>>> {
+    let mut files = BTreeMap::new();
+    for path in directories.iter().flat_map(|directory| listed(directory)) {
+        if path.extension().is_some_and(|extension| extension == "json" || extension == "yaml") {
+            let file = read(&path)?;
+            files.entry(file.kind.clone()).or_insert_with(Vec::new).push(file);
+        }
+    }
+    Ok(files)
 }
 
 fn listed(directory: &Path) -> Vec<PathBuf> {
@@ -141,7 +169,12 @@ fn read(path: &Path) -> Result<File> {
         Ok(bytes) => bytes,
         Err(error) => return refuse(format!("read {name}: {error}")),
     };
-    serde_json::from_slice(&bytes).or_else(|error| refuse(format!("parse {name}: {error}")))
+    let parsed = if path.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    } else {
+        serde_saphyr::from_slice(&bytes).map_err(|error| error.to_string())
+    };
+    parsed.or_else(|error| refuse(format!("parse {name}: {error}")))
 }
 
 /// The edits of the last file that has the device, the file's own before the device's.
@@ -156,12 +189,13 @@ fn resolve(files: &BTreeMap<String, Vec<File>>, name: &str) -> Option<[Edits; 2]
 /// Brings everything into the configuration.
 ///
 /// # Errors
-/// InvalidParameter for a node that is none on the host, and for hooks.
+/// InvalidParameter for a node that is none on the host, and for what the runtime does not do.
 pub(crate) fn apply(spec: &mut Spec, edits: &[Edits]) -> Result<()> {
     for edit in edits {
-        if !edit.hooks.is_empty() || edit.intel_rdt.is_some() || !edit.net_devices.is_empty() {
-            return refuse("hooks, intelRdt and netDevices are not supported".to_owned());
+        if edit.intel_rdt.is_some() || !edit.net_devices.is_empty() {
+            return refuse("intelRdt and netDevices are not supported".to_owned());
         }
+        add_hooks(spec, &edit.hooks)?;
         let mut nodes = Vec::new();
         let mut rules = Vec::new();
         for node in &edit.device_nodes {
@@ -199,6 +233,48 @@ pub(crate) fn apply(spec: &mut Spec, edits: &[Edits]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn add_hooks(spec: &mut Spec, added: &[CdiHook]) -> Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut hooks = spec.hooks().clone().unwrap_or_default();
+    for hook in added {
+        #[allow(deprecated, reason = "files name it, and it has a moment of its own")]
+        let list = match hook.hook_name.as_str() {
+            "prestart" => hooks.prestart_mut(),
+            "createRuntime" => hooks.create_runtime_mut(),
+            "createContainer" => hooks.create_container_mut(),
+            "startContainer" => hooks.start_container_mut(),
+            "poststart" => hooks.poststart_mut(),
+            "poststop" => hooks.poststop_mut(),
+            other => return refuse(format!("invalid hook name {other:?}")),
+        };
+        list.get_or_insert_default().push(hook.made()?);
+    }
+    spec.set_hooks(Some(hooks));
+    Ok(())
+}
+
+impl CdiHook {
+    fn made(&self) -> Result<Hook> {
+        let path = Path::new(&self.path);
+        if !path.is_absolute() {
+            return refuse(format!("invalid hook path {:?}: it must be absolute", self.path));
+        }
+        if self.timeout.is_some_and(|seconds| seconds <= 0) {
+            return refuse(format!("invalid timeout of hook {}", self.path));
+        }
+        let mut hook = HookBuilder::default()
+            .path(path)
+            .args(self.args.clone())
+            .env(self.env.clone())
+            .build()
+            .map_err(super::invalid)?;
+        hook.set_timeout(self.timeout);
+        Ok(hook)
+    }
 }
 
 impl Node {
@@ -283,7 +359,10 @@ mod tests {
             );
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        std::fs::write(dir.path().join("c.yaml"), "").unwrap();
+        let yaml = "# of a vendor\ncdiVersion: 0.6.0\nkind: example.com/oar\ndevices:\n\
+                    - name: \"1\"\n  containerEdits:\n    env: [OAR=one]\n    deviceNodes:\n    \
+                    - path: /dev/oar\n      hostPath: /dev/null\n      fileMode: 438\n";
+        std::fs::write(dir.path().join("c.yaml"), yaml).unwrap();
         let dirs = [dir.path().to_owned()];
         let found = find(&dirs, &[request(&["example.com/sail=main"])]).unwrap();
         let env: Vec<&String> = found.iter().flat_map(|edits| &edits.env).collect();
@@ -291,8 +370,21 @@ mod tests {
         let error = find(&dirs, &[request(&["example.com/sail=jib", "x/y=z"])]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("unresolvable CDI devices example.com/sail=jib, x/y=z"), "{text}");
-        assert!(text.contains("c.yaml"), "{text}");
-        std::fs::write(dir.path().join("d.json"), "{").unwrap();
-        assert!(find(&dirs, &[request(&["x/y=z"])]).unwrap_err().to_string().contains("d.json"));
+        let found = find(&dirs, &[request(&["example.com/oar=1"])]).unwrap();
+        assert_eq!(found[1].env, ["OAR=one"]);
+        assert_eq!(found[1].device_nodes[0].file_mode, Some(0o666));
+        // One that cannot be read is named, and one that would unfold without end is not unfolded.
+        let bomb: String = ('b'..='j')
+            .zip('a'..)
+            .map(|(name, last)| {
+                format!("{name}: &{name} [{}]\n", vec![format!("*{last}"); 9].join(","))
+            })
+            .collect();
+        for (name, text) in [("d.json", "{"), ("e.yaml", &format!("a: &a [x]\n{bomb}kind: *j\n"))] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            let error = find(&dirs, &[request(&["x/y=z"])]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
     }
 }

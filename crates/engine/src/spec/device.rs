@@ -117,8 +117,13 @@ fn rule(
 fn add(mapping: &DeviceMapping, devices: &mut Vec<LinuxDevice>) -> Result<()> {
     let source = Path::new(&mapping.path_on_host);
     let missing = |error: std::io::Error| {
+        // The words by which Docker's command line knows that it has to end with 127.
+        let reason = match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+            _ => error.to_string(),
+        };
         Error::InvalidParameter(format!(
-            "error gathering device information while adding custom device \"{}\": {error}",
+            "error gathering device information while adding custom device \"{}\": {reason}",
             mapping.path_on_host.escape_default()
         ))
     };

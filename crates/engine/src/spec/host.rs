@@ -5,6 +5,8 @@ use std::path::Path;
 
 use oci_spec::runtime::Capability;
 
+use crate::apparmor::AppArmor;
+
 /// Facts about the host that runtime configurations depend on.
 #[derive(Debug, Clone)]
 pub(crate) struct HostFacts {
@@ -12,6 +14,8 @@ pub(crate) struct HostFacts {
     pub(crate) cgroup_v2: bool,
     /// Whether real-time scheduling can be limited: cgroup v1 with RT_GROUP_SCHED.
     pub(crate) cpu_realtime: bool,
+    /// Profiles that confine programs.
+    pub(crate) apparmor: AppArmor,
     /// Capabilities in our own bounding set; more cannot be given away.
     pub(crate) bounding: HashSet<Capability>,
     /// The kernel's id of this boot, another after each; empty when it cannot be read.
@@ -32,6 +36,7 @@ impl HostFacts {
         Self {
             cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             cpu_realtime: Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists(),
+            apparmor: AppArmor::read(),
             bounding: bounding_set(&text("/proc/self/status")),
             boot_id: first_line("/proc/sys/kernel/random/boot_id"),
             hostname: first_line("/proc/sys/kernel/hostname"),

@@ -19,11 +19,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oci_spec::runtime::{
-    Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp,
-    RootBuilder, Spec, SpecBuilder,
+    Linux, LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, RootBuilder, Spec, SpecBuilder,
 };
 
-use crate::container::{ContainerPaths, ContainerRecord, NetworkMode};
+use crate::container::{ContainerPaths, ContainerRecord, IdRange, NetworkMode};
 use crate::{Error, Result};
 
 pub(crate) use capability::{
@@ -49,6 +49,7 @@ pub(crate) enum Namespace {
 /// The namespaces that the container's modes came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Namespaces {
+    pub(crate) user: Namespace,
     pub(crate) network: Namespace,
     pub(crate) pid: Namespace,
     pub(crate) ipc: Namespace,
@@ -62,6 +63,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) record: &'a ContainerRecord,
     /// Where each of the record's mounts comes from, in their order.
     pub(crate) sources: &'a [PathBuf],
+    /// Which of the mounts are volumes whose files are somewhere else.
+    pub(crate) foreign: Vec<bool>,
     /// The layers of mounted images, topmost first, by the mount's number.
     pub(crate) image_layers: BTreeMap<usize, Vec<PathBuf>>,
     /// Whether the runtime in the shim makes the container.
@@ -75,6 +78,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) additional_groups: Vec<u32>,
     /// Relative to each hierarchy's root.
     pub(crate) cgroup: PathBuf,
+    /// Variables that links bring, before the user's.
+    pub(crate) link_environment: Vec<String>,
     /// Size of `/dev/shm`.
     pub(crate) shm_size_bytes: u64,
     /// Where `/dev/shm` comes from when it is shared: a host directory.
@@ -85,6 +90,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) init: Option<PathBuf>,
     /// What devices named by vendors bring in.
     pub(crate) cdi: Vec<cdi::Edits>,
+    /// The AppArmor profile, which the kernel has.
+    pub(crate) apparmor: Option<String>,
     /// For an external runtime only; the builtin one takes a compiled filter.
     pub(crate) seccomp: Option<Arc<LinuxSeccomp>>,
 }
@@ -135,6 +142,9 @@ fn linux(input: &SpecInput<'_>) -> Result<Linux> {
     if let Some(propagation) = mount::rootfs_propagation(&input.record.mounts) {
         builder = builder.rootfs_propagation(propagation);
     }
+    if let Some(map) = &input.record.id_map {
+        builder = builder.uid_mappings(mappings(&map.uids)?).gid_mappings(mappings(&map.gids)?);
+    }
     if let Some(seccomp) = &input.seccomp {
         builder = builder.seccomp(LinuxSeccomp::clone(seccomp));
     }
@@ -143,6 +153,7 @@ fn linux(input: &SpecInput<'_>) -> Result<Linux> {
 
 fn namespaces(wanted: &Namespaces) -> Result<Vec<LinuxNamespace>> {
     let kinds = [
+        (LinuxNamespaceType::User, &wanted.user),
         (LinuxNamespaceType::Mount, &Namespace::New),
         (LinuxNamespaceType::Network, &wanted.network),
         (LinuxNamespaceType::Uts, &wanted.uts),
@@ -161,6 +172,18 @@ fn namespaces(wanted: &Namespaces) -> Result<Vec<LinuxNamespace>> {
         namespaces.push(builder.build().map_err(invalid)?);
     }
     Ok(namespaces)
+}
+
+fn mappings(ranges: &[IdRange]) -> Result<Vec<LinuxIdMapping>> {
+    let mapping = |range: &IdRange| {
+        LinuxIdMappingBuilder::default()
+            .container_id(range.container)
+            .host_id(range.host)
+            .size(range.size)
+            .build()
+            .map_err(invalid)
+    };
+    ranges.iter().map(mapping).collect()
 }
 
 fn sysctls(input: &SpecInput<'_>) -> HashMap<String, String> {

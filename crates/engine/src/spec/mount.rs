@@ -24,11 +24,12 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
         .into_iter()
         .filter(|mount| !mount.destination().to_str().is_some_and(taken))
         .collect();
+    let is_mapped = input.record.id_map.is_some();
     let mut users = Vec::new();
     for (number, (point, source)) in points.iter().zip(input.sources).enumerate() {
         users.push(match input.image_layers.get(&number) {
             Some(layers) => image(point, layers, input.is_builtin)?,
-            None => user(point, source)?,
+            None => user(point, source, is_mapped && !input.foreign.get(number).unwrap_or(&false))?,
         });
     }
     for (destination, options) in &input.record.host_config.tmpfs {
@@ -95,11 +96,13 @@ fn system(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
 
 fn generated(destination: &str, source: &Path, input: &SpecInput<'_>) -> Result<Mount> {
     let access = if input.record.host_config.readonly_rootfs { "ro" } else { "rw" };
-    let options = ["rbind", "rprivate", access].map(str::to_owned).to_vec();
+    let mut options = ["rbind", "rprivate", access].map(str::to_owned).to_vec();
+    // Root's in the container as well.
+    options.extend(input.record.id_map.as_ref().map(|_| "idmap".to_owned()));
     mount(destination, "bind", source, options)
 }
 
-fn user(point: &MountPoint, source: &Path) -> Result<Mount> {
+fn user(point: &MountPoint, source: &Path, is_mapped: bool) -> Result<Mount> {
     if point.kind == MountType::Tmpfs {
         let mut options = point.tmpfs_options.clone();
         if !point.writable {
@@ -111,6 +114,11 @@ fn user(point: &MountPoint, source: &Path) -> Result<Mount> {
     let propagation =
         if point.propagation.is_empty() { "rprivate" } else { point.propagation.as_str() };
     options.push(propagation.to_owned());
+    // A volume holds the ids that containers see, so that each has its own map; a path of the host
+    // is as it is, and so is what a volume with options mounts.
+    if is_mapped && point.kind == MountType::Volume {
+        options.push("idmap".to_owned());
+    }
     if !point.writable {
         options.push("ro".to_owned());
         if !point.read_only_non_recursive && !point.non_recursive {

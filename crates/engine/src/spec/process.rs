@@ -35,7 +35,7 @@ pub(super) fn init(input: &SpecInput<'_>) -> Result<Process> {
     let mut builder = ProcessBuilder::default()
         .terminal(record.config.tty)
         .args(args)
-        .env(environment(record, &[], &input.user, record.config.tty))
+        .env(environment(record, &input.link_environment, &[], &input.user, record.config.tty))
         .cwd(working_dir(&record.config.working_dir))
         .user(user(&input.user, additional)?)
         .capabilities(super::capability::sets(host_config, &input.host.bounding)?)
@@ -48,8 +48,8 @@ pub(super) fn init(input: &SpecInput<'_>) -> Result<Process> {
     if let Some(score) = oom_score_adj(host_config.oom_score_adj)? {
         builder = builder.oom_score_adj(score);
     }
-    if let Some(profile) = security.apparmor.filter(|profile| profile != "unconfined") {
-        builder = builder.apparmor_profile(profile);
+    if let Some(profile) = &input.apparmor {
+        builder = builder.apparmor_profile(profile.clone());
     }
     builder.build().map_err(invalid)
 }
@@ -63,6 +63,10 @@ pub(crate) struct ExecProcess<'a> {
     pub(crate) additional_groups: Vec<u32>,
     pub(crate) host: &'a HostFacts,
     pub(crate) default_ulimits: &'a [Ulimit],
+    /// Variables that links bring, before the user's.
+    pub(crate) link_environment: Vec<String>,
+    /// The container's AppArmor profile, which the kernel has.
+    pub(crate) apparmor: Option<String>,
 }
 
 impl ExecProcess<'_> {
@@ -86,15 +90,21 @@ impl ExecProcess<'_> {
             &config.working_dir
         };
         let security = super::SecurityOptions::parse(host_config)?;
-        let builder = ProcessBuilder::default()
+        let mut builder = ProcessBuilder::default()
             .terminal(config.tty)
             .args(config.cmd.clone())
-            .env(environment(record, &config.env, &self.user, config.tty))
+            .env(environment(record, &self.link_environment, &config.env, &self.user, config.tty))
             .cwd(working_dir(working))
             .user(user(&self.user, additional)?)
             .capabilities(capabilities)
             .no_new_privileges(security.no_new_privileges && !config.privileged)
             .rlimits(rlimits(&host_config.resources.ulimits, self.default_ulimits)?);
+        if let Some(score) = oom_score_adj(host_config.oom_score_adj)? {
+            builder = builder.oom_score_adj(score);
+        }
+        if let Some(profile) = &self.apparmor {
+            builder = builder.apparmor_profile(profile.clone());
+        }
         builder.build().map_err(invalid)
     }
 }
@@ -114,10 +124,11 @@ fn working_dir(configured: &str) -> PathBuf {
     if configured.is_empty() { PathBuf::from("/") } else { Path::new(configured).to_owned() }
 }
 
-/// Builds the environment in Docker's order: search path, host name, terminal type, then what
+/// Builds the environment in Docker's order: search path, host name, terminal type, links, then what
 /// image and user say, each replacing its namesake in place; a bare name removes.
 fn environment(
     record: &ContainerRecord,
+    links: &[String],
     over: &[String],
     user: &ResolvedUser,
     tty: bool,
@@ -127,6 +138,7 @@ fn environment(
     if tty {
         environment.push("TERM=xterm".to_owned());
     }
+    environment.extend_from_slice(links);
     for entry in record.config.env.iter().chain(over) {
         let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
         let same =

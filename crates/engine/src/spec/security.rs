@@ -62,7 +62,14 @@ impl SecurityOptions {
 
     fn apply(&mut self, text: &str) -> Result<()> {
         let invalid = || {
-            Error::InvalidParameter(format!("invalid --security-opt: \"{}\"", text.escape_debug()))
+            Error::InvalidParameter(format!(
+                "invalid --security-opt 1: \"{}\"",
+                text.escape_debug()
+            ))
+        };
+        let unknown = || {
+            let text = text.escape_debug();
+            Error::InvalidParameter(format!("invalid --security-opt 2: \"{text}\""))
         };
         if text == "no-new-privileges" {
             self.no_new_privileges = true;
@@ -81,7 +88,7 @@ impl SecurityOptions {
         let flag = || match value {
             "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
             "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
-            _ => Err(invalid()),
+            _ => Err(unknown()),
         };
         match key {
             "seccomp" => {
@@ -94,13 +101,10 @@ impl SecurityOptions {
             "apparmor" => self.apparmor = Some(value.to_owned()),
             "no-new-privileges" => self.no_new_privileges = flag()?,
             "writable-cgroups" => self.writable_cgroups = flag()?,
-            // SELinux is not enabled on any host this runs on; Docker ignores labels there too.
+            // Who asks is warned; see `warnings`.
             "label" => {}
             _ => {
-                return Err(Error::InvalidParameter(format!(
-                    "invalid --security-opt 2: \"{}\"",
-                    text.escape_debug()
-                )));
+                return Err(unknown());
             }
         }
         Ok(())

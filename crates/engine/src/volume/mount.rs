@@ -88,6 +88,9 @@ fn invalid(text: impl Into<String>) -> Error {
 /// Parses `container[:mode]` into the container and whether it may write.
 fn parse_volumes_from(text: &str) -> Result<(&str, bool)> {
     let (container, mode) = text.split_once(':').unwrap_or((text, ""));
+    if text.is_empty() {
+        return Err(invalid("volumes-from specification cannot be an empty string"));
+    }
     if container.is_empty() {
         return Err(invalid(format!("malformed volumes-from specification: {text}")));
     }
@@ -154,6 +157,10 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<MountPlan> {
     let mode =
         Mode::parse(mode_text).ok_or_else(|| invalid(format!("invalid mode: {mode_text}")))?;
     let kind = if source.starts_with('/') { MountType::Bind } else { MountType::Volume };
+    if mode.no_copy && kind == MountType::Bind {
+        let reason = wrapped(kind, "field VolumeOptions must not be specified");
+        return Err(invalid(format!("invalid volume specification: '{text}': {reason}")));
+    }
     let bind = mode.propagation.map(|propagation| BindOptions {
         propagation: propagation.to_owned(),
         ..BindOptions::default()

@@ -18,8 +18,16 @@ pub struct PreparedMount {
     /// What to mount; for a subpath a `/proc` path that needs `_guard` alive until the mount is
     /// made.
     pub source: PathBuf,
+    /// Whether it is a volume whose options say where its files are.
+    pub is_foreign: bool,
     /// Holds the very file that was checked, so that nobody can put a link in its place.
     _guard: Option<OwnedFd>,
+}
+
+impl PreparedMount {
+    fn of(source: PathBuf) -> Self {
+        Self { source, is_foreign: false, _guard: None }
+    }
 }
 
 /// Makes every mount's source ready, in the order given: makes missing directories of `-v`,
@@ -35,18 +43,18 @@ fn prepare(store: &VolumeStore, mount: &MountPoint) -> Result<PreparedMount> {
     match mount.kind {
         MountType::Bind => {
             check_bind(mount)?;
-            Ok(PreparedMount { source: mount.source.clone(), _guard: None })
+            Ok(PreparedMount::of(mount.source.clone()))
         }
         MountType::Volume => {
             let source = store.mount(&mount.name)?;
-            if mount.subpath.is_empty() {
-                return Ok(PreparedMount { source, _guard: None });
-            }
-            within(&source, &mount.subpath)
+            let prepared = if mount.subpath.is_empty() {
+                PreparedMount::of(source)
+            } else {
+                within(&source, &mount.subpath)?
+            };
+            Ok(PreparedMount { is_foreign: store.has_options(&mount.name), ..prepared })
         }
-        MountType::Tmpfs | MountType::Image => {
-            Ok(PreparedMount { source: mount.source.clone(), _guard: None })
-        }
+        MountType::Tmpfs | MountType::Image => Ok(PreparedMount::of(mount.source.clone())),
     }
 }
 
@@ -83,5 +91,5 @@ fn within(volume: &Path, subpath: &str) -> Result<PreparedMount> {
     let root = Root::open(volume).map_err(failed)?;
     let file = root.open_in_root(subpath, OFlags::PATH, Mode::empty()).map_err(failed)?;
     let source = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
-    Ok(PreparedMount { source, _guard: Some(file) })
+    Ok(PreparedMount { _guard: Some(file), ..PreparedMount::of(source) })
 }

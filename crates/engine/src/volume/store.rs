@@ -175,6 +175,11 @@ impl VolumeStore {
         driver::mount(volume)
     }
 
+    /// Whether options say where a volume's files are.
+    pub(crate) fn has_options(&self, name: &str) -> bool {
+        self.lock().get(name).is_some_and(|volume| !volume.options.is_empty())
+    }
+
     /// Unmounts volumes with options that are not in `used`: after the end of a container, and
     /// at start for what a crash left.
     pub fn unmount_unused(&self, used: &BTreeSet<String>) {
@@ -208,10 +213,10 @@ fn check_driver(name: &str, driver: &str) -> Result<()> {
 /// Checks a name as Docker does, so that it is one path component that starts harmlessly.
 fn check_name(name: &str) -> Result<()> {
     if name.len() < 2 {
-        return Err(Error::InvalidParameter(
-            "volume name is too short, names should be at least two alphanumeric characters"
-                .to_owned(),
-        ));
+        return Err(Error::InvalidParameter(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric \
+             characters"
+        )));
     }
     let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));

@@ -1,5 +1,6 @@
 //! What a build's files are, and how they get to the daemon.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -13,7 +14,19 @@ use crate::failure::Failure;
 use crate::pipe;
 
 /// Writes an archive.
-type Archiver = Box<dyn FnOnce(&mut pipe::Writer) -> io::Result<()> + Send>;
+type Archiver = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+/// How the files are sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shape {
+    /// The Dockerfile and what says which files are left out, no others.
+    pub(super) dockerfile_only: bool,
+    /// With gzip, for slow ways to the daemon.
+    pub(super) compressed: bool,
+}
+
+/// Files are read in pieces of this size.
+const BUFFER: usize = 256 << 10;
 
 /// Name of a Dockerfile that is not among the files.
 const OUTSIDE: &str = ".dockerfile.outside";
@@ -118,7 +131,7 @@ impl Source {
     pub(super) async fn into_request(
         self,
         request: Request,
-        dockerfile_only: bool,
+        shape: Shape,
     ) -> Result<(Request, Option<Sending>), Failure> {
         let named = |request: Request, name: &Option<String>| {
             request.query_some("dockerfile", name.as_ref())
@@ -133,20 +146,21 @@ impl Source {
                     None => dockerfile,
                 };
                 let request = named(request, &name);
-                let write = move |writer: &mut pipe::Writer| {
-                    directory(writer, &path, name.as_deref(), outside, &ignored, dockerfile_only)
+                let write = move |writer: &mut dyn Write| {
+                    let only = shape.dockerfile_only;
+                    directory(writer, &path, name.as_deref(), outside, &ignored, only)
                 };
                 (request, Box::new(write))
             }
             Self::Archive { start, dockerfile } => {
-                let write = move |writer: &mut pipe::Writer| {
+                let write = move |writer: &mut dyn Write| {
                     writer.write_all(&start)?;
                     io::copy(&mut io::stdin(), writer).map(drop)
                 };
                 (named(request, &dockerfile), Box::new(write))
             }
             Self::Dockerfile(text) => {
-                let write = move |writer: &mut pipe::Writer| {
+                let write = move |writer: &mut dyn Write| {
                     let mut builder = Builder::new(writer);
                     file(&mut builder, "Dockerfile", &text)?;
                     builder.finish()
@@ -156,7 +170,11 @@ impl Source {
         };
         let (mut writer, stream) = pipe::to_stream();
         let thread = tokio::task::spawn_blocking(move || {
-            match write(&mut writer).and_then(|()| writer.flush()) {
+            let written = match shape.compressed {
+                true => compressed(&mut writer, write),
+                false => write(&mut writer),
+            };
+            match written.and_then(|()| writer.flush()) {
                 Ok(()) => Ok(()),
                 Err(error) => {
                     let told = io::Error::new(error.kind(), error.to_string());
@@ -186,6 +204,12 @@ impl Sending {
             _ => Ok(()),
         }
     }
+}
+
+fn compressed(writer: &mut pipe::Writer, write: Archiver) -> io::Result<()> {
+    let mut encoder = flate2::write::GzEncoder::new(writer, flate2::Compression::fast());
+    write(&mut encoder)?;
+    encoder.finish().map(drop)
 }
 
 fn checked(path: &str) -> Result<PathBuf, Failure> {
@@ -221,19 +245,30 @@ fn file<W: Write>(builder: &mut Builder<W>, name: &str, bytes: &[u8]) -> io::Res
 }
 
 fn directory(
-    writer: &mut pipe::Writer,
+    writer: &mut dyn Write,
     root: &Path,
     dockerfile: Option<&str>,
     outside: Option<Vec<u8>>,
     ignored: &Patterns,
     dockerfile_only: bool,
 ) -> io::Result<()> {
-    let mut tree =
-        Tree { root, dockerfile, ignored, builder: Builder::new(io::BufWriter::new(writer)) };
+    let builder = Builder::new(io::BufWriter::with_capacity(BUFFER, writer));
+    let mut tree = Tree { root, dockerfile, ignored, builder, links: HashMap::new() };
     if let Some(text) = outside {
         file(&mut tree.builder, OUTSIDE, &text)?;
     } else if let (Some(name), true) = (dockerfile, dockerfile_only) {
         file(&mut tree.builder, name, &std::fs::read(root.join(name))?)?;
+    }
+    if dockerfile_only {
+        // What is left out is a matter of the check, too.
+        let own = dockerfile.map(|name| format!("{name}.dockerignore"));
+        for name in own.iter().map(String::as_str).chain([".dockerignore"]) {
+            match std::fs::read(root.join(name)) {
+                Ok(text) => file(&mut tree.builder, name, &text)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
     if !dockerfile_only {
         tree.walk(Path::new(""))?;
@@ -247,6 +282,8 @@ struct Tree<'a, W: Write> {
     dockerfile: Option<&'a str>,
     ignored: &'a Patterns,
     builder: Builder<W>,
+    /// The first name of each file with several, by device and inode.
+    links: HashMap<(u64, u64), PathBuf>,
 }
 
 impl<W: Write> Tree<'_, W> {
@@ -293,6 +330,14 @@ impl<W: Write> Tree<'_, W> {
         header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
         header.set_size(0);
         let full = self.root.join(path);
+        if kind.is_file() && metadata.nlink() > 1 {
+            let file = (metadata.dev(), metadata.ino());
+            if let Some(first) = self.links.get(&file) {
+                header.set_entry_type(EntryType::Link);
+                return self.builder.append_link(&mut header, path, first);
+            }
+            self.links.insert(file, path.to_owned());
+        }
         if kind.is_file() {
             header.set_entry_type(EntryType::Regular);
             header.set_size(metadata.len());
@@ -301,9 +346,8 @@ impl<W: Write> Tree<'_, W> {
             return self.builder.append_data(&mut header, path, content);
         }
         if kind.is_symlink() {
-            header.set_entry_type(EntryType::Symlink);
             let target = std::fs::read_link(&full)?;
-            return self.builder.append_link(&mut header, path, target);
+            return crate::tarball::symlink(&mut self.builder, &mut header, path, &target);
         }
         if kind.is_dir() {
             header.set_entry_type(EntryType::Directory);

@@ -9,8 +9,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::cli::env;
 use crate::failure::Failure;
 use crate::grammar::Values;
+use crate::terminal;
 
 /// How many last lines of a failed command are shown again.
 const TAIL_LINES: usize = 20;
@@ -56,6 +58,15 @@ enum Event {
     Done {
         step: usize,
     },
+    Steps {
+        keys: Vec<String>,
+        #[serde(default)]
+        result: Vec<String>,
+    },
+    Lint {
+        rule: String,
+        text: String,
+    },
     Warning {
         text: String,
     },
@@ -77,13 +88,87 @@ enum Mode {
     Raw,
 }
 
+/// What a build came to.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// The image's id, if one was made.
+    pub(super) image: Option<String>,
+    /// Its steps.
+    pub(super) steps: Steps,
+}
+
+/// Keys of steps in the daemon's cache.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// Of all stages.
+    pub(super) all: Vec<String>,
+    /// Of those that made the image.
+    pub(super) result: Vec<String>,
+}
+
 /// Shows a build.
 pub(super) struct Display {
     mode: Mode,
     steps: BTreeMap<usize, Step>,
-    bars: Option<MultiProgress>,
+    bars: Option<Bars>,
     began: Instant,
 }
+
+/// What moves on a terminal: the steps that are being done, and below them how far the build is.
+struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+}
+
+impl Bars {
+    fn new() -> Self {
+        let all = MultiProgress::new();
+        let total = all.add(ProgressBar::new(0));
+        total.set_style(style(" [+] building {elapsed} ({pos}/{len})"));
+        total.enable_steady_tick(TICK);
+        Self { all, total }
+    }
+
+    fn step(&self, title: &str) -> ProgressBar {
+        let bar = self.all.insert_before(&self.total, ProgressBar::new_spinner());
+        bar.set_style(style(" {spinner} {wide_msg:.bold} {elapsed}"));
+        bar.set_message(title.to_owned());
+        bar.enable_steady_tick(TICK);
+        bar
+    }
+}
+
+/// Shows below a step's title the line that it wrote last.
+fn say(bar: &ProgressBar, line: &str) {
+    // What a command draws over its own line stays its own business.
+    let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
+    let line: String = line.chars().filter(|c| !c.is_control()).take(room()).collect();
+    if bar.prefix().is_empty() && !line.is_empty() {
+        bar.set_style(style(" {spinner} {wide_msg:.bold} {elapsed}\n     {prefix:.dim}"));
+    }
+    bar.set_prefix(line);
+}
+
+/// How much of a line there is for what a command writes.
+fn room() -> usize {
+    terminal::width().saturating_sub(6).max(20)
+}
+
+/// The line of a step that is done: the time stands at the right edge.
+fn ended(title: &str, cached: bool, seconds: f64, width: usize) -> String {
+    let (mark, shown) = if cached { ("CACHED ", "\u{1b}[36mCACHED\u{1b}[0m ") } else { ("", "") };
+    let time = if cached { String::new() } else { format!(" {seconds:.1}s") };
+    let room = width.saturating_sub(" => ".len() + mark.len() + time.len()).max(20);
+    let mut text: String = title.chars().filter(|c| !c.is_control()).collect();
+    if text.chars().count() > room {
+        text = text.chars().take(room - 1).chain(['…']).collect();
+    }
+    let gap = if cached { 0 } else { room - text.chars().count() };
+    format!(" => {shown}{text}{}{time}", " ".repeat(gap))
+}
+
+/// How often bars move.
+const TICK: Duration = Duration::from_millis(150);
 
 struct Step {
     title: String,
@@ -97,7 +182,9 @@ struct Step {
 impl Display {
     pub(super) fn parse(flags: &Values) -> Result<Self, Failure> {
         let terminal = std::io::stderr().is_terminal();
-        let mode = match flags.get("progress").unwrap_or("auto") {
+        let environment = env("BUILDKIT_PROGRESS");
+        let asked = flags.get("progress").or(environment.as_deref());
+        let mode = match asked.unwrap_or("auto") {
             _ if flags.on("quiet") => Mode::Quiet,
             "auto" | "" if terminal => Mode::Terminal,
             "auto" | "" | "plain" => Mode::Plain,
@@ -112,16 +199,14 @@ impl Display {
                 .into());
             }
         };
-        let bars = (mode == Mode::Terminal).then(MultiProgress::new);
+        let bars = (mode == Mode::Terminal).then(Bars::new);
         Ok(Self { mode, steps: BTreeMap::new(), bars, began: Instant::now() })
     }
 
-    /// Shows the lines of an answer; returns the image's id, if one was made.
-    pub(super) async fn follow(
-        mut self,
-        mut response: Response,
-    ) -> Result<Option<String>, Failure> {
+    /// Shows the lines of an answer.
+    pub(super) async fn follow(mut self, mut response: Response) -> Result<Done, Failure> {
         let mut built = None;
+        let mut steps = Steps::default();
         while let Some(line) = response.next_json::<Json>().await? {
             if self.mode == Mode::Raw {
                 println!("{line}");
@@ -137,6 +222,7 @@ impl Display {
                     self.print(&format!("writing image {image}"));
                     built = Some(image);
                 }
+                Some(Event::Steps { keys, result }) => steps = Steps { all: keys, result },
                 Some(event) => self.show(event),
                 None => {}
             }
@@ -146,7 +232,7 @@ impl Display {
             self.print(&format!("built in {seconds:.1} s"));
         }
         self.clear();
-        Ok(built)
+        Ok(Done { image: built, steps })
     }
 
     fn clear(&self) {
@@ -154,6 +240,7 @@ impl Display {
             .values()
             .filter_map(|step| step.bar.as_ref())
             .for_each(ProgressBar::finish_and_clear);
+        self.bars.iter().for_each(|bars| bars.total.finish_and_clear());
     }
 
     fn failed(&self, message: &str) -> Failure {
@@ -176,7 +263,7 @@ impl Display {
         match (self.mode, &self.bars) {
             (Mode::Quiet | Mode::Raw, _) => {}
             // A terminal that is gone misses nothing.
-            (_, Some(bars)) => drop(bars.println(text)),
+            (_, Some(bars)) => drop(bars.all.println(text)),
             (_, None) => drop(writeln!(std::io::stderr(), "{text}")),
         }
     }
@@ -197,9 +284,10 @@ impl Display {
             Event::Output { step, text } => self.output(step, &text),
             Event::Transfer { step, progress } => self.transfer(step, &progress),
             Event::Done { step } => self.done(step),
+            Event::Lint { rule, text } => self.print(&format!("WARNING: {rule}: {text}")),
             Event::Warning { text } => self.print(&text),
             Event::Tagged { name } => self.print(&format!("naming to {name}")),
-            Event::Built { .. } | Event::Other => {}
+            Event::Built { .. } | Event::Steps { .. } | Event::Other => {}
         }
     }
 
@@ -211,11 +299,8 @@ impl Display {
             self.print(&format!("#{} {title}", step + 1));
         }
         let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new_spinner());
-            bar.set_style(style());
-            bar.set_prefix(title.clone());
-            bar.enable_steady_tick(Duration::from_millis(150));
-            bar
+            bars.total.set_length(total as u64);
+            bars.step(&title)
         });
         let began = Instant::now();
         self.steps.insert(step, Step { title, began, cached: false, bar, tail: String::new() });
@@ -228,7 +313,7 @@ impl Display {
         let whole = own.tail.rfind('\n').map_or(0, |at| at + 1);
         let fresh = own.tail.get(before..whole).unwrap_or_default().to_owned();
         if let (Some(bar), Some(last)) = (&own.bar, own.tail.lines().next_back()) {
-            bar.set_message(last.to_owned());
+            say(bar, last);
         }
         let lines: Vec<&str> = own.tail.split_inclusive('\n').collect();
         if lines.len() > TAIL_LINES + 1 {
@@ -247,7 +332,7 @@ impl Display {
         let line = format!("{} {}", text("id"), text("status"));
         let counts = progress["progressDetail"]["current"].is_number();
         match self.steps.get(&step).and_then(|step| step.bar.as_ref()) {
-            Some(bar) => bar.set_message(line.trim().to_owned()),
+            Some(bar) => say(bar, line.trim()),
             None if self.mode == Mode::Plain && !counts => {
                 self.print(&format!("#{} {}", step + 1, line.trim()));
             }
@@ -258,20 +343,41 @@ impl Display {
     fn done(&mut self, step: usize) {
         let Some(own) = self.steps.get_mut(&step) else { return };
         let seconds = own.began.elapsed().as_secs_f64();
-        own.tail.clear();
+        let tail = std::mem::take(&mut own.tail);
         let cached = own.cached;
         if let Some(bar) = own.bar.take() {
             bar.finish_and_clear();
-            let mark = if cached { "CACHED ".to_owned() } else { String::new() };
-            let title = own.title.clone();
-            self.print(&format!(" => {mark}{title}  {seconds:.1}s"));
-        } else if self.mode == Mode::Plain && !cached {
-            self.print(&format!("#{} DONE {seconds:.1}s", step + 1));
+            let line = ended(&own.title, cached, seconds, terminal::width());
+            self.bars.iter().for_each(|bars| bars.total.inc(1));
+            self.print(&line);
+            return;
         }
+        if self.mode != Mode::Plain || cached {
+            return;
+        }
+        // A last line that was not ended.
+        if let Some(rest) = tail.rsplit('\n').next().filter(|rest| !rest.is_empty()) {
+            self.print(&format!("#{} {seconds:.3} {rest}", step + 1));
+        }
+        self.print(&format!("#{} DONE {seconds:.1}s", step + 1));
     }
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(" {spinner} {prefix:.bold}  {elapsed}\n    {wide_msg:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_step_stands_at_the_edge() {
+        let line = ended("[a 1/2] RUN x", false, 1.25, 40);
+        assert_eq!(line, " => [a 1/2] RUN x                   1.2s");
+        let line = ended("[a 1/2] RUN a very long command that goes on", false, 12.0, 40);
+        assert_eq!(line, " => [a 1/2] RUN a very long comma… 12.0s");
+        let line = ended("[a 1/2] RUN x", true, 0.0, 40);
+        assert!(line.ends_with("[a 1/2] RUN x") && line.contains("CACHED"), "{line:?}");
+    }
 }

@@ -19,6 +19,8 @@ use crate::pipe;
 pub(super) struct Output {
     targets: Vec<Target>,
     image: bool,
+    /// Names of the image: those of `--tag`, and those that outputs give.
+    tags: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -35,14 +37,18 @@ enum Target {
 
 impl Output {
     pub(super) fn parse_all(texts: &[String], tags: &[String]) -> Result<Self, Failure> {
-        let mut output = Self { targets: Vec::new(), image: texts.is_empty() };
+        let image = texts.is_empty();
+        let mut output = Self { targets: Vec::new(), image, tags: tags.to_vec() };
         for text in texts {
-            output.parse(text, tags)?;
+            output.parse(text)?;
+        }
+        if output.targets.contains(&Target::Push) && output.tags.is_empty() {
+            return Err("tag is needed when pushing to registry".into());
         }
         Ok(output)
     }
 
-    fn parse(&mut self, text: &str, tags: &[String]) -> Result<(), Failure> {
+    fn parse(&mut self, text: &str) -> Result<(), Failure> {
         let (mut kind, mut dest, mut push) = (String::new(), None, false);
         if !text.contains('=') {
             match text {
@@ -50,15 +56,23 @@ impl Output {
                 path => (kind, dest) = ("local".to_owned(), Some(path.to_owned())),
             }
         } else {
-            for field in text.split(',') {
+            for field in fields(text) {
                 match field.split_once('=') {
                     Some(("type", value)) => value.clone_into(&mut kind),
                     Some(("dest", value)) => dest = Some(value.to_owned()),
                     Some(("push", value)) => push = value == "true",
-                    Some(("tar", "true")) => {}
+                    Some(("name", names)) => {
+                        let names =
+                            names.split(',').filter(|name| !self.tags.iter().any(|t| t == name));
+                        let names: Vec<String> = names.map(str::to_owned).collect();
+                        self.tags.extend(names);
+                    }
+                    // So it is in any case.
+                    Some(("tar" | "rewrite-timestamp", "true")) => {}
                     _ => {
                         return Err(format!(
-                            "invalid field '{field}' in --output {text}: it knows type, dest, push"
+                            "invalid field '{field}' in --output {text}: it knows type, dest, name, push, \
+                             rewrite-timestamp=true"
                         )
                         .into());
                     }
@@ -83,9 +97,6 @@ impl Output {
             "image" | "registry" => {
                 self.image = true;
                 if push || kind == "registry" {
-                    if tags.is_empty() {
-                        return Err("tag is needed when pushing to registry".into());
-                    }
                     self.targets.push(Target::Push);
                 }
             }
@@ -100,13 +111,19 @@ impl Output {
         Ok(())
     }
 
+    /// The image's names.
+    pub(super) fn tags(&self) -> &[String] {
+        &self.tags
+    }
+
     /// Whether the image is to have its names in the daemon.
     pub(super) fn wants_image(&self) -> bool {
         self.image
     }
 
     /// Writes everything; an image that was made for this alone goes.
-    pub(super) async fn write(&self, cli: &Cli, id: &str, tags: &[String]) -> Result<(), Failure> {
+    pub(super) async fn write(&self, cli: &Cli, id: &str) -> Result<(), Failure> {
+        let tags = &self.tags;
         let client = cli.client().await?;
         let mut result = Ok(());
         for target in &self.targets {
@@ -127,6 +144,20 @@ impl Output {
         }
         result
     }
+}
+
+/// Splits at commas that are not within quotes, as in `type=image,"name=a,b"`.
+fn fields(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => fields.last_mut().expect("there is one from the start").push(c),
+        }
+    }
+    fields
 }
 
 /// Makes a container to take the files from; it is never started.
@@ -180,7 +211,7 @@ async fn local(client: &Arc<Client>, id: &str, directory: &Path) -> Result<(), F
     written
 }
 
-async fn push(cli: &Cli, tags: &[String]) -> Result<(), Failure> {
+pub(super) async fn push(cli: &Cli, tags: &[String]) -> Result<(), Failure> {
     for text in tags {
         let (name, tag) = crate::image::split_reference(text)?;
         let request = Request::post(format!("/images/{}/push", encode_path(&name)))
@@ -226,5 +257,11 @@ mod tests {
         assert!(parsed("type=what,dest=x").is_err());
         assert!(parsed("type=registry").is_err());
         assert!(Output::parse_all(&[], &[]).expect("parses").wants_image());
+        let named = "type=image,\"name=a:1,b\",push=true".to_owned();
+        let named = Output::parse_all(&[named], &["b".to_owned()]).expect("parses");
+        assert_eq!(
+            (named.tags(), &named.targets[..]),
+            (&["b".to_owned(), "a:1".to_owned()][..], &[Target::Push][..])
+        );
     }
 }

@@ -225,9 +225,9 @@ fn device_request(wire: exact::DeviceRequest) -> DeviceRequest {
     }
 }
 
-pub(super) fn to_wire(config: &HostConfig) -> exact::HostConfig {
+pub(super) fn to_wire(config: &HostConfig, links: &[String]) -> exact::HostConfig {
     exact::HostConfig {
-        host: host_to_wire(config),
+        host: exact::Host { links: or_null(links), ..host_to_wire(config) },
         resources: resources_to_wire(&config.resources),
     }
 }
@@ -274,7 +274,8 @@ fn host_to_wire(config: &HostConfig) -> exact::Host {
             mode => mode.to_string(),
         },
         cgroup: String::new(),
-        links: or_null(&config.links),
+        // By the names that the others have now, which the configuration does not know.
+        links: None,
         oom_score_adj: config.oom_score_adj,
         pid_mode: config.pid_mode.to_string(),
         privileged: config.privileged,

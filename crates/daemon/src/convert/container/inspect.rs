@@ -40,8 +40,9 @@ pub(crate) fn inspect(
         restart_count: record.state.restart_count.into(),
         driver: STORAGE_DRIVER.to_owned(),
         platform: "linux".to_owned(),
+        app_armor_profile: snapshot.apparmor_profile.clone(),
         exec_ids: Some(snapshot.exec_ids.clone()).filter(|ids| !ids.is_empty()),
-        host_config: host_config::to_wire(&record.host_config),
+        host_config: host_config::to_wire(&record.host_config, &snapshot.links),
         graph_driver: exact::GraphDriver {
             name: STORAGE_DRIVER.to_owned(),
             data: layer.map(|layer| layer_dirs(&record.id, layer)).unwrap_or_default(),
@@ -51,7 +52,10 @@ pub(crate) fn inspect(
             .size
             .map(|size| i64::try_from(size.root_fs_bytes).unwrap_or(i64::MAX)),
         mounts: record.mounts.iter().map(mount).collect(),
-        config: config(&record.config),
+        config: exact::ContainerConfig {
+            mac_address: network::asked_mac(record),
+            ..config(&record.config)
+        },
         network_settings: network::settings(record),
         ..exact::ContainerInspect::default()
     }
@@ -158,11 +162,11 @@ fn config(config: &ContainerConfig) -> exact::ContainerConfig {
         working_dir: config.working_dir.clone(),
         entrypoint: config.entrypoint.clone().map(exact::Words),
         network_disabled: config.network_disabled,
-        mac_address: config.mac_address.clone().unwrap_or_default(),
         on_build: Some(config.on_build.clone()).filter(|list| !list.is_empty()),
         labels: config.labels.clone(),
         stop_signal: config.stop_signal.clone().unwrap_or_default(),
         stop_timeout: config.stop_timeout_secs,
         shell: config.shell.clone().map(exact::Words),
+        ..exact::ContainerConfig::default()
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn summary(snapshot: &ContainerSnapshot, now: Timestamp) -> exact::Co
     let record = &snapshot.record;
     exact::ContainerSummary {
         id: record.id.to_string(),
-        names: vec![format!("/{}", record.name)],
+        names: [&[format!("/{}", record.name)], snapshot.linked_names.as_slice()].concat(),
         image: record.config.image.clone(),
         image_id: record.image_id.clone(),
         command: command(record.argv()),

@@ -1,7 +1,8 @@
 //! Endpoints and published ports both ways.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use docker_api::models::exact;
 use engine::container::{ContainerRecord, EndpointSettings, PublishedPort};
@@ -15,12 +16,12 @@ const DEFAULT_NETWORK: &str = "bridge";
 pub(crate) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<EndpointSettings> {
     let ipam = wire.ipam_config.unwrap_or_default();
     Ok(EndpointSettings {
-        ipv4_address: address(&ipam.ipv4_address)?,
-        ipv6_address: address(&ipam.ipv6_address)?,
+        ipv4_address: address::<Ipv4Addr>(&ipam.ipv4_address, "IPv4")?.map(IpAddr::from),
+        ipv6_address: address::<Ipv6Addr>(&ipam.ipv6_address, "IPv6")?.map(IpAddr::from),
         link_local_ips: ipam
             .link_local_ips
             .iter()
-            .filter_map(|ip| address(ip).transpose())
+            .filter_map(|ip| address(ip, "link-local IP").transpose())
             .collect::<ApiResult<_>>()?,
         mac_address: Some(wire.mac_address).filter(|mac| !mac.is_empty()),
         aliases: wire.aliases.unwrap_or_default(),
@@ -31,13 +32,12 @@ pub(crate) fn endpoint_request(wire: exact::EndpointSettings) -> ApiResult<Endpo
     })
 }
 
-fn address(text: &str) -> ApiResult<Option<IpAddr>> {
+fn address<Address: FromStr>(text: &str, kind: &str) -> ApiResult<Option<Address>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let parsed = text.parse().map_err(|_| {
-        ApiError::invalid(format!("invalid endpoint settings: invalid IP address: {text}"))
-    })?;
+    let parsed =
+        text.parse().map_err(|_| ApiError::invalid(format!("invalid {kind} address: {text}")))?;
     Ok(Some(parsed))
 }
 
@@ -111,6 +111,17 @@ fn endpoint_to_wire(
         wire.dns_names = Some(names(record, endpoint));
     }
     wire
+}
+
+/// The link address that was asked for, for the container or its first network; else empty.
+pub(super) fn asked_mac(record: &ContainerRecord) -> String {
+    let main = record.host_config.network_mode.network_name().unwrap_or_default();
+    let is_main = |(name, endpoint): &(&String, &EndpointSettings)| {
+        *name == main || (!main.is_empty() && endpoint.network_id.starts_with(main))
+    };
+    let of_network = record.networks.iter().find(is_main).map(|(_, endpoint)| endpoint);
+    let asked = of_network.and_then(|endpoint| endpoint.mac_address.clone());
+    asked.or_else(|| record.config.mac_address.clone()).unwrap_or_default()
 }
 
 /// What neighbours on the network call the container.

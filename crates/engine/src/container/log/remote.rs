@@ -23,6 +23,30 @@ pub(super) fn known(driver: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// What takes the place of options that Docker's drivers have and these do not.
+pub(super) fn unsupported(driver: &str, key: &str) -> Option<&'static str> {
+    const ANEW: &str = "a broken connection is made anew every second, and lines wait meanwhile";
+    Some(match (driver, key) {
+        (
+            "syslog",
+            "syslog-tls-ca-cert" | "syslog-tls-cert" | "syslog-tls-key" | "syslog-tls-skip-verify",
+        ) => "send to a relay on this host that speaks TLS",
+        (
+            "fluentd",
+            "fluentd-retry-wait" | "fluentd-max-retries" | "fluentd-async-reconnect-interval",
+        )
+        | ("gelf", "gelf-tcp-max-reconnect" | "gelf-tcp-reconnect-delay") => ANEW,
+        ("fluentd", "fluentd-buffer-limit") => {
+            "mode=non-blocking and max-buffer-size bound a buffer"
+        }
+        ("fluentd", "fluentd-request-ack" | "fluentd-write-timeout" | "fluentd-read-timeout") => {
+            "lines are sent without waiting for an answer"
+        }
+        ("fluentd", "fluentd-async-connect") => "its name is fluentd-async",
+        _ => return None,
+    })
+}
+
 /// What a service is told about the container, with every line or once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
@@ -54,7 +78,8 @@ pub(super) fn service(driver: &str, options: &Options, facts: Facts) -> Result<O
 }
 
 fn syslog(options: &Options, facts: Facts) -> Result<Syslog> {
-    let address = match options.get("syslog-address") {
+    let set = |key: &str| options.get(key).filter(|text| !text.is_empty());
+    let address = match set("syslog-address") {
         None => None,
         Some(text) => Some(syslog_address(text)?),
     };
@@ -67,7 +92,7 @@ fn syslog(options: &Options, facts: Facts) -> Result<Syslog> {
     };
     Ok(Syslog {
         address,
-        facility: facility(options.get("syslog-facility").map_or("daemon", String::as_str))?,
+        facility: facility(set("syslog-facility").map_or("daemon", String::as_str))?,
         format,
         tag: facts.tag,
         hostname: facts.hostname,
@@ -82,8 +107,8 @@ fn syslog_address(text: &str) -> Result<Address> {
     };
     let (scheme, rest) = text.split_once("://").ok_or_else(form)?;
     match scheme {
-        "udp" => Ok(Address::Udp(with_port(rest, 514)?)),
-        "tcp" => Ok(Address::Tcp(with_port(rest, 514)?)),
+        "udp" => Ok(Address::Udp(with_port(scheme, rest, 514)?)),
+        "tcp" => Ok(Address::Tcp(with_port(scheme, rest, 514)?)),
         "unix" if rest.starts_with('/') => Ok(Address::Unix(PathBuf::from(rest))),
         "unixgram" if rest.starts_with('/') => Ok(Address::Unixgram(PathBuf::from(rest))),
         "tcp+tls" => Err(invalid(
@@ -93,17 +118,21 @@ fn syslog_address(text: &str) -> Result<Address> {
     }
 }
 
-/// Completes `host[:port]`.
-fn with_port(text: &str, default: u16) -> Result<String> {
+/// Completes `host[:port]` of an address with a scheme.
+fn with_port(scheme: &str, text: &str, default: u16) -> Result<String> {
     let host = text.trim_end_matches('/');
-    let wrong = || invalid(format!("invalid address '{}' of a log service", text.escape_default()));
+    let told = text.escape_default();
+    let wrong = || invalid(format!("parse \"{scheme}://{told}\": invalid host"));
     if host.is_empty() || host.contains(['/', ' ']) || host.chars().any(char::is_control) {
         return Err(wrong());
     }
     let bare = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
     match bare.rsplit_once(':') {
         None => Ok(format!("{host}:{default}")),
-        Some((_, port)) => port.parse::<u16>().map(|_| host.to_owned()).map_err(|_| wrong()),
+        Some((_, port)) => port.parse::<u16>().map(|_| host.to_owned()).map_err(|_| {
+            let port = port.escape_default();
+            invalid(format!("parse \"{scheme}://{told}\": invalid port \":{port}\" after host"))
+        }),
     }
 }
 
@@ -152,16 +181,24 @@ fn field_name(name: &str) -> String {
 fn gelf(options: &Options, facts: Facts) -> Result<Gelf> {
     let text = options
         .get("gelf-address")
-        .ok_or_else(|| invalid("gelf: please provide gelf-address as proto://host:port"))?;
-    let form = || invalid("gelf: please provide gelf-address as proto://host:port");
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| invalid("gelf-address is a required parameter"))?;
+    let form = || {
+        let text = text.escape_default();
+        invalid(format!("gelf-address should be in form proto://address, got {text}"))
+    };
     let (scheme, rest) = text.split_once("://").ok_or_else(form)?;
-    if !rest.contains(':') {
+    if !matches!(scheme, "udp" | "tcp") {
         return Err(form());
     }
-    let address = match scheme {
-        "udp" => Address::Udp(with_port(rest, 12201)?),
-        "tcp" => Address::Tcp(with_port(rest, 12201)?),
-        _ => return Err(invalid("gelf: endpoint needs to be TCP or UDP")),
+    if !rest.contains(':') {
+        return Err(invalid("gelf: please provide gelf-address as proto://host:port"));
+    }
+    let place = with_port(scheme, rest, 12201)?;
+    let address = if scheme == "udp" { Address::Udp(place) } else { Address::Tcp(place) };
+    let unknown = |key: &str, value: &str| {
+        let value = value.escape_default();
+        invalid(format!("unknown value \"{value}\" for log opt \"{key}\" for gelf log driver"))
     };
     let asked = options.keys().any(|key| key.starts_with("gelf-compression"));
     if asked && scheme == "tcp" {
@@ -171,16 +208,17 @@ fn gelf(options: &Options, facts: Facts) -> Result<Gelf> {
         None | Some("gzip") => GelfCompression::Gzip,
         Some("zlib") => GelfCompression::Zlib,
         Some("none") => GelfCompression::None,
-        Some(other) => {
-            let other = other.escape_default();
-            return Err(invalid(format!("gelf: invalid compression type: \"{other}\"")));
-        }
+        Some(other) => return Err(unknown("gelf-compression-type", other)),
     };
-    let level = match options.get("gelf-compression-level") {
+    let level = match options.get("gelf-compression-level").map(String::as_str) {
         None => 1,
-        Some(text) => text.parse().ok().filter(|level| *level <= 9).ok_or_else(|| {
-            invalid(format!("gelf: invalid compression level: \"{}\"", text.escape_default()))
-        })?,
+        // The compressor's own choice, which zlib documents to be 6.
+        Some("-1") => 6,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|level| *level <= 9)
+            .ok_or_else(|| unknown("gelf-compression-level", text))?,
     };
     let mut fields: BTreeMap<String, String> =
         facts.attributes.into_iter().map(|(name, value)| (format!("_{name}"), value)).collect();
@@ -200,11 +238,17 @@ fn gelf(options: &Options, facts: Facts) -> Result<Gelf> {
 
 fn fluentd(options: &Options, facts: Facts) -> Result<Fluentd> {
     let text = options.get("fluentd-address").map_or("", String::as_str);
-    let wrong = || invalid(format!("invalid fluentd-address {}", text.escape_default()));
+    let told = text.escape_default();
+    let wrong =
+        || invalid(format!("invalid fluentd-address {told}: take tcp://HOST:PORT or unix:///PATH"));
+    let place = |text: &str| {
+        let place = with_port("tcp", text, 24224);
+        place.map_err(|error| invalid(format!("invalid fluentd-address {told}: {error}")))
+    };
     let address = match text.split_once("://") {
         None if text.is_empty() => Address::Tcp("127.0.0.1:24224".to_owned()),
-        None => Address::Tcp(with_port(text, 24224).map_err(|_| wrong())?),
-        Some(("tcp", rest)) => Address::Tcp(with_port(rest, 24224).map_err(|_| wrong())?),
+        None => Address::Tcp(place(text)?),
+        Some(("tcp", rest)) => Address::Tcp(place(rest)?),
         Some(("unix", path)) if path.starts_with('/') => Address::Unix(PathBuf::from(path)),
         Some(_) => return Err(wrong()),
     };
@@ -249,17 +293,51 @@ mod tests {
         for (driver, option, reason) in [
             ("syslog", ("syslog-address", "logs"), "should be in form proto://address, got logs"),
             ("syslog", ("syslog-address", "tcp+tls://a"), "tcp+tls is not supported"),
-            ("syslog", ("syslog-address", "udp://a:b"), "invalid address"),
+            (
+                "syslog",
+                ("syslog-address", "udp://a:b"),
+                "parse \"udp://a:b\": invalid port \":b\" after host",
+            ),
+            ("syslog", ("syslog-address", "udp://a:99999"), "invalid port \":99999\" after host"),
             ("syslog", ("syslog-facility", "sails"), "invalid syslog facility"),
             ("syslog", ("syslog-format", "short"), "Invalid syslog format"),
-            ("gelf", ("gelf-address", "sail://a:1"), "needs to be TCP or UDP"),
-            ("gelf", ("gelf-compression-level", "1"), "please provide gelf-address"),
+            ("gelf", ("gelf-address", "sail://a:1"), "should be in form proto://address, got sail"),
+            ("gelf", ("gelf-address", "x"), "should be in form proto://address, got x"),
+            ("gelf", ("gelf-address", "udp://a"), "gelf: please provide gelf-address as"),
+            ("gelf", ("gelf-compression-level", "1"), "gelf-address is a required parameter"),
             ("fluentd", ("fluentd-address", "tls://a"), "invalid fluentd-address"),
-            ("fluentd", ("fluentd-async", "perhaps"), "invalid fluentd-async"),
+            (
+                "fluentd",
+                ("fluentd-async", "perhaps"),
+                "invalid value for option fluentd-async: perhaps",
+            ),
+            ("fluentd", ("fluentd-address", "a:b"), "invalid fluentd-address a:b: parse"),
         ] {
             let error = read(driver, &[option]).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn values_of_gelf_are_told_with_their_option() {
+        for (key, value, told) in [
+            (
+                "gelf-compression-type",
+                "x",
+                "unknown value \"x\" for log opt \"gelf-compression-type\"",
+            ),
+            ("gelf-compression-level", "10", "unknown value \"10\" for log opt"),
+            ("gelf-compression-level", "-2", "unknown value \"-2\" for log opt"),
+        ] {
+            let options = [("gelf-address", "udp://a:1"), (key, value)];
+            let error = read("gelf", &options).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        read("gelf", &[("gelf-address", "udp://a:1"), ("gelf-compression-level", "-1")]).unwrap();
+        let tcp = [("gelf-address", "tcp://a:1"), ("gelf-compression-type", "none")];
+        let error = read("gelf", &tcp).unwrap_err().to_string();
+        assert!(error.contains("compression is only supported on UDP"), "{error}");
+        read("syslog", &[("syslog-address", ""), ("syslog-facility", "")]).unwrap();
     }
 
     #[test]
