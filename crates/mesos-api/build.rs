@@ -26,6 +26,19 @@ const FILES: &[&str] = &[
     "internal",
 ];
 
+/// Messages that are big and rarely there. Whatever holds one has only a pointer to it: a master
+/// holds tasks and resources by the ten thousand.
+const BOXED: &[&str] = &[
+    ".mesos.v1.Resource.disk",
+    ".mesos.v1.Resource.reservation",
+    ".mesos.v1.Task.container",
+    ".mesos.v1.Task.discovery",
+    ".mesos.v1.Task.health_check",
+    ".mesos.v1.TaskStatus.check_status",
+    ".mesos.v1.TaskStatus.container_status",
+    ".mesos.v1.TaskStatus.limitation",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=build");
@@ -33,7 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["proto"])?;
     let out = std::env::var("OUT_DIR")?;
     std::fs::write(Path::new(&out).join("json.rs"), json::generate(&descriptors))?;
-    prost_build::Config::new()
+    let mut config = prost_build::Config::new();
+    for field in BOXED {
+        config.boxed(field);
+    }
+    config
         .btree_map(["."])
         .bytes(["."])
         .enable_type_names()

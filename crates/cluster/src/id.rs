@@ -66,7 +66,8 @@ id! {
     ExecutorId
 }
 id! {
-    /// Names one run of an executor, and the container it is in: a UUID.
+    /// Names one run of an executor, and the container it is in: a UUID. One inside of another is
+    /// `<the other's>.<its own>`.
     ContainerId
 }
 id! {
@@ -76,6 +77,31 @@ id! {
 id! {
     /// A role or a path of roles: `web`, `eng/web`, `*`.
     Role
+}
+
+impl ContainerId {
+    /// Names a container inside of this one.
+    #[must_use]
+    pub fn child(&self, own: &str) -> Self {
+        Self::from(format!("{self}.{own}"))
+    }
+
+    /// The container that it is inside of, and its own name there.
+    pub fn split(&self) -> Option<(Self, &str)> {
+        let (parent, own) = self.as_str().rsplit_once('.')?;
+        Some((Self::from(parent), own))
+    }
+
+    /// As messages have it.
+    pub fn to_wire(&self) -> mesos_api::v1::ContainerId {
+        match self.split() {
+            Some((parent, own)) => mesos_api::v1::ContainerId {
+                value: own.to_owned(),
+                parent: Some(Box::new(parent.to_wire())),
+            },
+            None => self.as_str().into(),
+        }
+    }
 }
 
 impl Role {

@@ -35,6 +35,23 @@ impl Time {
     }
 }
 
+/// A duration in Mesos' words: the largest unit in which it is a whole number.
+pub(crate) fn words(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 8] = [
+        (7 * 24 * 3_600_000_000_000, "weeks"),
+        (24 * 3_600_000_000_000, "days"),
+        (3_600_000_000_000, "hrs"),
+        (60_000_000_000, "mins"),
+        (1_000_000_000, "secs"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+        (1, "ns"),
+    ];
+    let nanos = duration.as_nanos();
+    let whole = UNITS.iter().find(|(unit, _)| nanos >= *unit && nanos.is_multiple_of(*unit));
+    whole.map_or_else(|| "0ns".to_owned(), |(unit, name)| format!("{}{name}", nanos / unit))
+}
+
 impl Add<Duration> for Time {
     type Output = Self;
 
@@ -50,5 +67,19 @@ impl Sub<Duration> for Time {
     fn sub(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_in_their_largest_whole_unit() {
+        for (millis, expected) in
+            [(0, "0ns"), (1, "1ms"), (1500, "1500ms"), (60_000, "1mins"), (90_000, "90secs")]
+        {
+            assert_eq!(words(Duration::from_millis(millis)), expected);
+        }
     }
 }

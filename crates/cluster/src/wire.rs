@@ -41,6 +41,13 @@ macro_rules! messages {
                 }
             }
 
+            /// Appends the message's bytes on the wire.
+            pub fn encode_into(&self, to: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant(message) => message.encode(to).expect("a vector grows"),)*
+                }
+            }
+
             /// Reads a message of the given full name.
             ///
             /// # Errors

@@ -302,9 +302,10 @@ impl Field<'_> {
         self.field.options.as_ref().is_some_and(|options| options.deprecated())
     }
 
-    /// A message inside itself is boxed by prost.
+    /// A message inside itself is boxed by prost, others if it is told so.
     fn boxed(&self) -> bool {
-        self.field.type_name() == self.full
+        let path = format!("{}.{}", self.full, self.field.name());
+        self.field.type_name() == self.full || super::BOXED.contains(&&*path)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::agent::{Agent, Config, Input, Output};
+use cluster::agent::{Agent, Config, Input, Output, Record};
 use cluster::id::Role;
 use cluster::resources::{Format, Resources};
 use cluster::rng::Rng;
@@ -13,6 +13,9 @@ use mesos_api::v1;
 
 use crate::containers::Containers;
 use crate::disk::Disk;
+
+/// Processors that a machine can have at most, in halves.
+const HALVES_MAX: u64 = 6;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,6 +30,10 @@ pub(crate) struct Machine {
     pub(crate) dies_after: Option<u64>,
     /// The master sent it away.
     pub(crate) left: bool,
+    /// An operator gave it up for good.
+    pub(crate) gone: bool,
+    /// Its processors, in halves: it gets more of them while its agent is down.
+    halves: u64,
 }
 
 impl Machine {
@@ -40,15 +47,16 @@ impl Machine {
             seed: rng.next_u64(),
             dies_after: None,
             left: false,
+            gone: false,
+            halves: 2,
         }
     }
 
     fn config(&self) -> Config {
-        let resources = Resources::parse("cpus:1;mem:1024;ports:[31000-31100]", &Role::star());
         Config {
             info: v1::AgentInfo {
                 hostname: format!("host{}", self.name),
-                resources: resources.unwrap_or_default().to_wire(Format::Refined),
+                resources: self.resources().to_wire(Format::Refined),
                 checkpoint: Some(true),
                 ..v1::AgentInfo::default()
             },
@@ -60,12 +68,28 @@ impl Machine {
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace: Duration::from_secs(5),
+            max_completed_executors: 150,
         }
     }
 
-    /// Starts an agent on what the disk has.
+    /// All that the machine has.
+    pub(crate) fn resources(&self) -> Resources {
+        let cpus = format!("cpus:{}.{}", self.halves / 2, self.halves % 2 * 5);
+        let text = format!("{cpus};mem:1024;disk:1024;ports:[31000-31100]");
+        Resources::parse(&text, &Role::star()).unwrap_or_default()
+    }
+
+    /// Starts an agent on what the disk has. Now and then there is more of the machine than before,
+    /// which `--reconfiguration_policy=additive` lets the agent tell its master.
     pub(crate) fn start(&mut self, now: Time, rng: &mut Rng) -> Vec<FromAgent> {
         self.seed = self.seed.wrapping_add(1);
+        if self.halves < HALVES_MAX && rng.one_in(4) {
+            self.halves += 1;
+        }
+        if let Some(known) = self.disk.recover().info {
+            let info = v1::AgentInfo { id: known.id, ..self.config().info };
+            self.disk.write(Record::Agent(info));
+        }
         let (agent, outputs) = Agent::recover(self.config(), now, self.disk.recover());
         self.agent = Some(agent);
         let mut sent = self.carry_out(now, outputs, rng);
@@ -127,7 +151,11 @@ impl Machine {
                     self.containers.stop(now, &container, rng);
                 }
                 // No custom executors here, and no limits that anybody checks.
-                Output::Executor { .. } | Output::Resize { .. } => {}
+                Output::Executor { .. }
+                | Output::Remove { .. }
+                | Output::Resize { .. }
+                | Output::MakeVolume(_)
+                | Output::DeleteVolume(_) => {}
                 Output::Exit(_) => {
                     self.crash();
                     return sent;

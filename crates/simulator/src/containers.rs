@@ -129,7 +129,7 @@ impl Containers {
 }
 
 fn launched() -> ContainerEvent {
-    ContainerEvent::Launched { data: Bytes::new(), network_infos: Vec::new(), pid: None }
+    ContainerEvent::Launched { data: Bytes::new(), network_infos: None, pid: None }
 }
 
 fn ended(code: Option<i32>) -> ContainerEvent {

@@ -49,10 +49,11 @@ impl Disk {
                     framework.executors.insert(executor, run);
                 }
             }
-            Record::Task { framework, executor, container, info } => {
+            Record::Task { framework, executor, container, info, member } => {
                 if let Some(run) = self.run(&framework, &executor, &container) {
                     let task = TaskId::from(info.task_id.value.as_str());
-                    let recovered = RecoveredTask { info: *info, lines: Vec::new(), killing: None };
+                    let (info, lines, killing) = (*info, Vec::new(), None);
+                    let recovered = RecoveredTask { info, lines, killing, member };
                     run.tasks.insert(task, recovered);
                 }
             }
@@ -113,6 +114,7 @@ impl Disk {
             info: self.info.clone(),
             resources: self.resources.clone(),
             frameworks: frameworks.collect(),
+            rebooted: false,
         }
     }
 }

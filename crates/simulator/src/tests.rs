@@ -29,6 +29,18 @@ fn seeds_750_to_1000() {
     check(750..1000);
 }
 
+/// The books are looked at after every step here; elsewhere after every fourth, for it takes most of
+/// the time.
+#[test]
+fn the_books_add_up_after_every_step() {
+    for seed in 1000..1060 {
+        let options = Options { audit_every: 1, ..Options::new(seed) };
+        if let Err(failure) = run(options) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     assert_eq!(run(Options::new(7)), run(Options::new(7)));
@@ -40,12 +52,13 @@ fn a_run_has_everything_going_wrong() {
     for seed in 0..20 {
         let report = run(Options::new(seed)).unwrap();
         sum.tasks += report.tasks;
+        sum.groups += report.groups;
         sum.master_crashes += report.master_crashes;
         sum.agent_crashes += report.agent_crashes;
         sum.cuts += report.cuts;
         sum.broken_connections += report.broken_connections;
     }
-    assert!(sum.tasks > 500, "{sum:?}");
+    assert!(sum.tasks > 500 && sum.groups > 100, "{sum:?}");
     assert!(sum.master_crashes > 10 && sum.agent_crashes > 10 && sum.cuts > 10, "{sum:?}");
     assert!(sum.broken_connections > 50, "{sum:?}");
 }

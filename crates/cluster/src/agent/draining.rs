@@ -1,10 +1,12 @@
 //! Draining: every task is killed, with the grace that the operator allows.
 
-use mesos_api::v1::{DrainConfig, KillPolicy};
+use mesos_api::v1::task_status::Reason;
+use mesos_api::v1::{DrainConfig, KillPolicy, TaskInfo, TaskState};
 
 use super::model::is_terminal;
 use super::updates::At;
 use super::{Agent, Killing};
+use crate::id::FrameworkId;
 
 impl Agent {
     pub(super) fn drain(&mut self, config: DrainConfig) {
@@ -36,6 +38,32 @@ impl Agent {
             let policy = grace.map(|grace| KillPolicy { grace_period: Some(grace) });
             self.kill(&at, Killing::ByDrain, policy.as_ref());
         }
+        self.drained_if_idle();
+    }
+
+    /// Draining ends when nothing is left, not even an update that waits to be acknowledged.
+    pub(super) fn drained_if_idle(&mut self) {
+        if self.frameworks.is_empty() {
+            self.drain = None;
+        }
+    }
+
+    /// Answers tasks that were on their way when draining began; false when the agent takes them.
+    pub(super) fn rejects_while_draining(
+        &mut self,
+        framework: &FrameworkId,
+        tasks: &[TaskInfo],
+    ) -> bool {
+        if self.drain.is_none() {
+            return false;
+        }
+        let dropped =
+            self.frameworks.get(framework).map_or(TaskState::TaskLost, super::Framework::dropped);
+        for task in tasks {
+            let text = "The agent is draining";
+            self.reject(framework, task.clone(), dropped, Reason::AgentDraining, text);
+        }
+        true
     }
 
     /// What the operator asked for, while the agent drains.

@@ -115,9 +115,9 @@ impl Agent {
             self.tell(&container, shutdown);
             return;
         }
-        for task in queued {
+        for what in queued {
             self.out
-                .push(Output::Executor { container: container.clone(), event: launch_event(task) });
+                .push(Output::Executor { container: container.clone(), event: launch_event(what) });
         }
         self.repeat_kills(framework, id, &container);
     }
@@ -129,15 +129,15 @@ impl Agent {
         framework: &FrameworkId,
         id: &ExecutorId,
         known: &[String],
-        queued: &[mesos_api::v1::TaskInfo],
+        queued: &[super::Queued],
     ) {
         let dropped =
             self.frameworks.get(framework).map_or(TaskState::TaskLost, super::Framework::dropped);
-        for at in self.live_tasks(framework, id, None) {
+        for at in self.live_tasks(framework, id) {
             let name = at.task.as_str();
             let fresh = self.record_mut(&at).is_some_and(|t| t.latest() == TaskState::TaskStaging);
             let here = known.iter().any(|task| task == name)
-                || queued.iter().any(|task| task.task_id.value == name);
+                || queued.iter().any(|it| it.tasks().iter().any(|task| task.task_id.value == name));
             if fresh && !here {
                 let text = "Task launched during agent restart";
                 self.report(&at, dropped, News::from_agent(Reason::AgentRestarted, text));
@@ -146,7 +146,7 @@ impl Agent {
     }
 
     fn repeat_kills(&mut self, framework: &FrameworkId, id: &ExecutorId, container: &ContainerId) {
-        for at in self.live_tasks(framework, id, None) {
+        for at in self.live_tasks(framework, id) {
             let Some(record) = self.record_mut(&at) else { continue };
             if matches!(record.killing, Some(Killing::ByFramework | Killing::ByDrain)) {
                 let event = super::kill::kill_event(at.task.as_str(), record.info.kill_policy);
@@ -176,13 +176,13 @@ impl Agent {
         status.timestamp.get_or_insert(self.now.as_secs_f64());
         let ip = self.config.ip.clone();
         if let Some(executor) = self.executor_mut(framework, id) {
-            let mut own = executor.container_status(&ip);
+            let mut own = executor.container_status(&at.task, &ip);
             if let Some(theirs) = status.container_status.take()
                 && !theirs.network_infos.is_empty()
             {
                 own.network_infos = theirs.network_infos;
             }
-            status.container_status = Some(own);
+            status.container_status = Some(Box::new(own));
         }
         let terminal = is_terminal(status.state());
         self.push_status(&at, status);

@@ -9,7 +9,11 @@ use mesos_api::v1::{KillPolicy, TaskState, executor};
 
 use super::model::is_terminal;
 use super::updates::{At, News};
-use super::{Agent, ExecutorState, Killing, Kind, Output, Record};
+use super::{Agent, ExecutorState, Killing, Kind, Output, Queued, Record};
+use crate::id::TaskId;
+
+/// The grace that Mesos' default executor gives tasks without a policy.
+const MEMBER_GRACE: Duration = Duration::from_secs(3);
 
 impl Agent {
     pub(super) fn kill_task(&mut self, message: &wire::KillTaskMessage) {
@@ -17,7 +21,7 @@ impl Agent {
         match self.find(framework, task) {
             Some(at) => self.kill(&at, Killing::ByFramework, message.kill_policy.as_ref()),
             None => {
-                let text = "Cannot kill the task: it is not on this agent";
+                let text = "Cannot find executor";
                 self.report_unknown(framework, task, Reason::ExecutorTerminated, text);
             }
         }
@@ -37,6 +41,7 @@ impl Agent {
         }
         let first = record.killing.is_none();
         record.killing.get_or_insert(killing);
+        let (member, runs) = (record.member.clone(), record.running_since.is_some());
         let policy = policy.or(record.info.kill_policy.as_ref()).copied();
         let grace = policy.as_ref().and_then(grace_period);
         if first {
@@ -54,15 +59,23 @@ impl Agent {
             }
             (Kind::Command, _) => {
                 if first && tells {
-                    let unhealthy = (killing == Killing::ByHealth).then_some(false);
-                    self.report(
-                        at,
-                        TaskState::TaskKilling,
-                        News { healthy: unhealthy, ..News::default() },
-                    );
+                    self.tell_killing(at, killing);
                 }
                 // A further kill may shorten the grace, never lengthen it: the engine takes the new one.
                 let grace = grace.unwrap_or(self.config.executor_shutdown_grace);
+                self.out.push(Output::Stop { container, grace });
+            }
+            (Kind::Default, _) => {
+                let Some(member) = member else { return };
+                let container = member.container;
+                if !runs {
+                    self.out.push(Output::Destroy { container });
+                    return;
+                }
+                if first && tells {
+                    self.tell_killing(at, killing);
+                }
+                let grace = grace.unwrap_or(MEMBER_GRACE);
                 self.out.push(Output::Stop { container, grace });
             }
             (Kind::Custom, ExecutorState::Registering) => self.kill_queued(at),
@@ -74,14 +87,33 @@ impl Agent {
         }
     }
 
-    /// The executor has not subscribed: the task never started, and nobody may need the executor.
+    fn tell_killing(&mut self, at: &At, killing: Killing) {
+        let healthy = (killing == Killing::ByHealth).then_some(false);
+        self.report(at, TaskState::TaskKilling, News { healthy, ..News::default() });
+    }
+
+    /// The executor has not subscribed: the task never started, nor do those of its group, and
+    /// nobody may need the executor.
     fn kill_queued(&mut self, at: &At) {
         let text = "Killed before delivery to the executor";
-        let news = News::from_agent(Reason::ExecutorUnregistered, text);
-        if let Some(executor) = self.executor_mut(&at.framework, &at.executor) {
-            executor.queued.retain(|task| task.task_id.value != at.task.as_str());
+        let Some(executor) = self.executor_mut(&at.framework, &at.executor) else { return };
+        let waits =
+            |what: &Queued| what.tasks().iter().any(|it| it.task_id.value == at.task.as_str());
+        let (gone, rest) = std::mem::take(&mut executor.queued).into_iter().partition(waits);
+        let gone: Vec<Queued> = gone;
+        executor.queued = rest;
+        let mut all: Vec<TaskId> = gone
+            .iter()
+            .flat_map(Queued::tasks)
+            .map(|task| TaskId::from(task.task_id.value.as_str()))
+            .collect();
+        if all.is_empty() {
+            all.push(at.task.clone()); // it was delivered to an executor of before a restart
         }
-        self.report(at, TaskState::TaskKilled, news);
+        for task in all {
+            let news = News::from_agent(Reason::ExecutorUnregistered, text);
+            self.report(&At { task, ..at.clone() }, TaskState::TaskKilled, news);
+        }
         let Some(executor) = self.executor_mut(&at.framework, &at.executor) else { return };
         if executor.queued.is_empty() && executor.tasks.values().all(|t| is_terminal(t.latest())) {
             executor.state = ExecutorState::Terminating;

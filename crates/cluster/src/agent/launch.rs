@@ -4,13 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mesos_api::internal as wire;
 use mesos_api::v1::task_status::Reason;
-use mesos_api::v1::{ExecutorInfo, Task, TaskInfo, TaskState, executor};
+use mesos_api::v1::{
+    CheckStatusInfo, ExecutorInfo, Task, TaskInfo, TaskState, check_info, check_status_info,
+    executor,
+};
 
 use super::stream::Stream;
 use super::updates::{At, News};
-use super::{Agent, Executor, ExecutorState, Framework, Kind, Launch, Output, Record, TaskRecord};
+use super::{
+    Agent, Executor, ExecutorState, Framework, Kind, Launch, Member, Output, Queued, Record,
+    TaskRecord,
+};
 use crate::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::rng::format_uuid;
+use crate::wire::FromAgent;
 
 impl Agent {
     #[expect(deprecated, reason = "masters before 1.0 name the framework there only")]
@@ -27,32 +34,49 @@ impl Agent {
         if self.find(id.as_str(), &task.task_id.value).is_some() {
             return; // the master repeats itself; the task's own stream answers
         }
-        match invalid(&task) {
-            Some(text) => self.reject(&id, task, TaskState::TaskError, Reason::TaskInvalid, &text),
-            None => match task.executor.clone() {
-                None => self.run_command(&id, task),
-                Some(info) => self.run_with_executor(&id, task, info, message.launch_executor),
-            },
+        let executor = task.executor.clone();
+        if !self.rejects_while_draining(&id, std::slice::from_ref(&task)) {
+            match (invalid(&task), executor.clone()) {
+                (Some(text), _) => {
+                    self.reject(&id, task, TaskState::TaskError, Reason::TaskInvalid, &text);
+                }
+                (None, None) => self.run_command(&id, task),
+                (None, Some(info)) => {
+                    self.run_with_executor(&id, task, info, message.launch_executor);
+                }
+            }
+        }
+        if let Some(executor) = executor {
+            self.tell_not_started(&id, &executor, message.launch_executor);
         }
     }
 
-    /// Pods need an executor that runs containers inside its own; this agent has none.
-    pub(super) fn run_task_group(&mut self, message: wire::RunTaskGroupMessage) {
-        let Some(id) = message.framework.id.as_ref() else { return };
-        let id = FrameworkId::from(id.value.as_str());
-        if !self.admit_framework(&id, &message.framework, None) {
+    /// The master counts an executor from when it asks for its start. One that was not started is
+    /// not there, and only the agent knows.
+    pub(super) fn tell_not_started(
+        &mut self,
+        framework: &FrameworkId,
+        executor: &ExecutorInfo,
+        launch: Option<bool>,
+    ) {
+        let known = self.frameworks.get(framework);
+        let known = known.and_then(|it| it.executors.get(executor.executor_id.value.as_str()));
+        // What is there says so itself when it ends.
+        let there = known.is_some_and(|it| it.state != ExecutorState::Terminated);
+        if launch != Some(true) || there || self.info.id.is_none() {
             return;
         }
-        let text = "this agent runs no task groups: launch the tasks one by one";
-        for task in message.task_group.tasks {
-            if self.find(id.as_str(), &task.task_id.value).is_none() {
-                self.reject(&id, task, TaskState::TaskError, Reason::TaskGroupInvalid, text);
-            }
-        }
+        let message = wire::ExitedExecutorMessage {
+            agent_id: self.agent_id(),
+            framework_id: framework.as_str().into(),
+            executor_id: executor.executor_id.clone(),
+            status: -1,
+        };
+        self.out.push(Output::send(FromAgent::ExitedExecutor(message)));
     }
 
     /// Makes sure that the framework is known; false when it is being shut down.
-    fn admit_framework(
+    pub(super) fn admit_framework(
         &mut self,
         id: &FrameworkId,
         info: &mesos_api::v1::FrameworkInfo,
@@ -92,7 +116,7 @@ impl Agent {
         if !self.add_executor(framework, executor, info, Kind::Command) {
             return;
         }
-        self.add_task(&at, task);
+        self.add_task(&at, task, None);
         self.set_state(&at.framework, &at.executor, ExecutorState::Terminated);
         self.report(&at, state, News::from_agent(reason, text));
     }
@@ -106,16 +130,11 @@ impl Agent {
         };
         let info = command_executor(framework, &task);
         if !self.add_executor(framework, executor, info, Kind::Command) {
-            let text = "an executor of the task's name is still here";
-            self.report_unknown(
-                framework.as_str(),
-                at.task.as_str(),
-                Reason::ExecutorTerminated,
-                text,
-            );
+            let text = "Cannot reuse an already existing executor for a command task";
+            self.report_unknown(framework.as_str(), at.task.as_str(), Reason::TaskInvalid, text);
             return;
         }
-        self.add_task(&at, task);
+        self.add_task(&at, task, None);
         self.launch(&at.framework, &at.executor);
     }
 
@@ -137,41 +156,50 @@ impl Agent {
         let known = self.frameworks.get(framework).and_then(|f| f.executors.get(&executor));
         let Some(known) = known else {
             if launch == Some(false) {
-                let text = "the executor that should run the task has ended";
+                let text = "No executor is expected to launch and there is none running";
                 self.reject(framework, task, dropped, Reason::ExecutorTerminated, text);
                 return;
             }
             self.add_executor(framework, executor, info, Kind::Custom);
-            self.add_task(&at, task.clone());
-            self.queue(&at, task);
+            self.add_task(&at, task.clone(), None);
+            self.queue(&at.framework, &at.executor, Queued::Task(Box::new(task)));
             self.launch(&at.framework, &at.executor);
             return;
         };
+        if known.kind != Kind::Custom {
+            let text = "The executor of that name takes groups of tasks only";
+            self.reject(framework, task, TaskState::TaskError, Reason::TaskInvalid, text);
+            return;
+        }
         match known.state {
             ExecutorState::Registering => {
-                self.add_task(&at, task.clone());
-                self.queue(&at, task);
-                self.resize(&at);
+                self.add_task(&at, task.clone(), None);
+                self.queue(&at.framework, &at.executor, Queued::Task(Box::new(task)));
+                self.resize(&at.framework, &at.executor);
             }
             ExecutorState::Running => {
                 let (connected, container) = (known.connected, known.container.clone());
-                self.add_task(&at, task.clone());
-                self.resize(&at);
+                self.add_task(&at, task.clone(), None);
+                self.resize(&at.framework, &at.executor);
+                let task = Queued::Task(Box::new(task));
                 if connected {
                     self.out.push(Output::Executor { container, event: launch_event(task) });
                 } else {
-                    self.queue(&at, task);
+                    self.queue(&at.framework, &at.executor, task);
                 }
             }
-            ExecutorState::Terminating | ExecutorState::Terminated => {
-                let text = "the executor that should run the task is ending";
+            state @ (ExecutorState::Terminating | ExecutorState::Terminated) => {
+                let text = match state {
+                    ExecutorState::Terminated => "Executor terminated",
+                    _ => "Executor terminating",
+                };
                 self.reject(framework, task, dropped, Reason::ExecutorTerminated, text);
             }
         }
     }
 
     /// Adds an executor that is about to start; false when there is one of that name.
-    fn add_executor(
+    pub(super) fn add_executor(
         &mut self,
         id: &FrameworkId,
         executor: ExecutorId,
@@ -196,7 +224,7 @@ impl Agent {
             deadline: None,
             recovered: false,
             connected: false,
-            network_infos: Vec::new(),
+            network_infos: None,
             pid: None,
             verdict: None,
         };
@@ -212,71 +240,103 @@ impl Agent {
         true
     }
 
-    fn add_task(&mut self, at: &At, info: TaskInfo) {
+    pub(super) fn add_task(&mut self, at: &At, info: TaskInfo, member: Option<Member>) {
         let Some(framework) = self.frameworks.get_mut(&at.framework) else { return };
         let Some(executor) = framework.executors.get_mut(&at.executor) else { return };
         let task = new_task(&at.framework, executor, &info);
         let container = executor.container.clone();
-        executor.tasks.insert(at.task.clone(), record(info.clone(), task));
+        let kept = member.as_ref().map(|it| (it.container.clone(), it.group.clone()));
+        let known = TaskRecord { member, ..record(info.clone(), task, executor.kind) };
+        executor.tasks.insert(at.task.clone(), known);
         let framework_info = framework.info.clone();
         self.persist(&framework_info, || Record::Task {
             framework: at.framework.clone(),
             executor: at.executor.clone(),
             container,
             info: Box::new(info),
+            member: kept,
         });
     }
 
-    fn queue(&mut self, at: &At, task: TaskInfo) {
-        if let Some(executor) = self.executor_mut(&at.framework, &at.executor) {
-            executor.queued.push(task);
+    pub(super) fn queue(&mut self, framework: &FrameworkId, executor: &ExecutorId, what: Queued) {
+        if let Some(executor) = self.executor_mut(framework, executor) {
+            executor.queued.push(what);
         }
     }
 
-    fn resize(&mut self, at: &At) {
-        if let Some(executor) = self.executor_mut(&at.framework, &at.executor) {
-            let container = executor.container.clone();
-            let resources = executor.resources();
-            self.out.push(Output::Resize { container, resources });
-        }
+    /// Says what the containers of an executor may use now that its tasks are others.
+    pub(super) fn resize(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
+        let Some(executor) = self.frameworks.get(framework).and_then(|f| f.executors.get(executor))
+        else {
+            return;
+        };
+        let resources = executor.resources();
+        let members = executor.tasks.values().filter_map(|task| task.member.as_ref());
+        let containers: Vec<ContainerId> = match executor.kind {
+            Kind::Command => return, // its task is all that it has
+            Kind::Custom => vec![executor.container.clone()],
+            Kind::Default => members.map(|member| member.container.clone()).collect(),
+        };
+        let resizes = containers.into_iter();
+        self.out.extend(
+            resizes.map(|container| Output::Resize { container, resources: resources.clone() }),
+        );
     }
 
-    fn launch(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
+    pub(super) fn launch(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
         let timeout = self.config.executor_registration_timeout;
         let now = self.now;
-        let Some(spec) = self.launch_spec(framework, executor) else { return };
-        if spec.task.is_none()
-            && let Some(executor) = self.executor_mut(framework, executor)
-        {
-            executor.deadline = Some(now + timeout);
+        for spec in self.launch_specs(framework, executor) {
+            if spec.task.is_none()
+                && let Some(executor) = self.executor_mut(framework, executor)
+            {
+                executor.deadline = Some(now + timeout);
+            }
+            self.out.push(Output::Launch(Box::new(spec)));
         }
-        self.out.push(Output::Launch(Box::new(spec)));
     }
 
-    /// What the containerizer has to know of an executor's container.
-    pub(super) fn launch_spec(
+    /// What the containerizer has to know of an executor's container, or of those of its tasks.
+    pub(super) fn launch_specs(
         &self,
         framework: &FrameworkId,
         executor: &ExecutorId,
-    ) -> Option<Launch> {
-        let framework = self.frameworks.get(framework)?;
-        let executor = framework.executors.get(executor)?;
-        let task = match executor.kind {
-            Kind::Command => executor.tasks.values().next().map(|t| t.info.clone()),
-            Kind::Custom => None,
-        };
-        let resources = executor.resources();
-        let allocated = resources.iter().find_map(|r| r.allocation_info.as_ref()?.role.clone());
-        Some(Launch {
+    ) -> Vec<Launch> {
+        let Some(framework) = self.frameworks.get(framework) else { return Vec::new() };
+        let Some(executor) = framework.executors.get(executor) else { return Vec::new() };
+        let all = executor.resources();
+        let allocated = all.iter().find_map(|r| r.allocation_info.as_ref()?.role.clone());
+        let whole = Launch {
             framework_id: framework.id.clone(),
             executor_id: executor.id.clone(),
             container_id: executor.container.clone(),
             role: allocated.unwrap_or_else(|| framework.info.role().to_owned()),
             framework: framework.info.clone(),
             executor: executor.info.clone(),
-            task,
-            resources,
-        })
+            task: None,
+            resources: all.clone(),
+            group: None,
+        };
+        match executor.kind {
+            Kind::Custom => vec![whole],
+            Kind::Command => {
+                let task = executor.tasks.values().next().map(|t| t.info.clone());
+                vec![Launch { task, ..whole }]
+            }
+            Kind::Default => {
+                let live = executor.tasks.values().filter(|task| !task.is_over());
+                let own = live.filter_map(|task| {
+                    Some(Launch {
+                        container_id: task.member.as_ref()?.container.clone(),
+                        resources: task.info.resources.clone(),
+                        task: Some(task.info.clone()),
+                        group: Some(all.clone()),
+                        ..whole.clone()
+                    })
+                });
+                own.collect()
+            }
+        }
     }
 
     pub(super) fn executor_mut(
@@ -313,30 +373,53 @@ fn invalid(task: &TaskInfo) -> Option<String> {
                 .to_owned(),
         );
     }
-    if task.executor.is_none() && task.check.is_some() {
-        return Some(
-            "this agent runs health checks (health_check), not general checks (check)".to_owned(),
-        );
-    }
     None
 }
 
-pub(super) fn launch_event(task: TaskInfo) -> Box<executor::Event> {
-    let launch = Some(executor::event::Launch { task });
-    let mut event = executor::Event { launch, ..Default::default() };
-    event.set_type(executor::event::Type::Launch);
+pub(super) fn launch_event(what: Queued) -> Box<executor::Event> {
+    use executor::event::{Launch, LaunchGroup, Type};
+    let mut event = executor::Event::default();
+    match what {
+        Queued::Task(task) => {
+            event.launch = Some(Launch { task: *task });
+            event.set_type(Type::Launch);
+        }
+        Queued::Group(task_group) => {
+            event.launch_group = Some(LaunchGroup { task_group });
+            event.set_type(Type::LaunchGroup);
+        }
+    }
     Box::new(event)
 }
 
-pub(super) fn record(info: TaskInfo, task: Task) -> TaskRecord {
+pub(super) fn record(info: TaskInfo, task: Task, kind: Kind) -> TaskRecord {
+    // A custom executor's tasks are checked by the executor.
+    let check = info.check.as_ref().filter(|_| kind != Kind::Custom);
+    let checked = check.map(|check| nothing_seen(check.r#type()));
     TaskRecord {
         info,
+        checked,
         task,
         stream: Stream::default(),
         killing: None,
+        running_since: None,
         complete_by: None,
         healthy: None,
+        member: None,
     }
+}
+
+/// What every status says of a check that has not been made yet, or came to nothing.
+fn nothing_seen(kind: check_info::Type) -> CheckStatusInfo {
+    let mut status = CheckStatusInfo::default();
+    status.set_type(kind);
+    match kind {
+        check_info::Type::Command => status.command = Some(check_status_info::Command::default()),
+        check_info::Type::Http => status.http = Some(check_status_info::Http::default()),
+        check_info::Type::Tcp => status.tcp = Some(check_status_info::Tcp::default()),
+        check_info::Type::Unknown => {}
+    }
+    status
 }
 
 pub(super) fn new_task(framework: &FrameworkId, executor: &Executor, info: &TaskInfo) -> Task {
@@ -344,13 +427,13 @@ pub(super) fn new_task(framework: &FrameworkId, executor: &Executor, info: &Task
         name: info.name.clone(),
         task_id: info.task_id.clone(),
         framework_id: framework.as_str().into(),
-        executor_id: (executor.kind == Kind::Custom).then(|| executor.id.as_str().into()),
+        executor_id: (executor.kind != Kind::Command).then(|| executor.id.as_str().into()),
         agent_id: info.agent_id.clone(),
         resources: info.resources.clone(),
         labels: info.labels.clone(),
-        discovery: info.discovery.clone(),
-        container: info.container.clone(),
-        health_check: info.health_check.clone(),
+        discovery: info.discovery.clone().map(Box::new),
+        container: info.container.clone().map(Box::new),
+        health_check: info.health_check.clone().map(Box::new),
         kill_policy: info.kill_policy,
         user: info.command.as_ref().and_then(|c| c.user.clone()),
         limits: info.limits.clone(),

@@ -11,7 +11,8 @@
 //!
 //! A *custom* executor is a program that subscribes over HTTP and reports on its tasks. A *command*
 //! executor has no process: the task's container itself is what runs, and the core turns what the
-//! containerizer sees into the task's states.
+//! containerizer sees into the task's states. The *default* executor has none either: each task of
+//! its groups has a container of its own.
 //!
 //! The driver carries out [`Output`]s in the order in which they stand: a record is durable before
 //! anything behind it is done, so that an update is never sent, nor an executor's acknowledged,
@@ -20,6 +21,7 @@
 mod containers;
 mod draining;
 mod executor_api;
+mod group;
 mod kill;
 mod launch;
 mod model;
@@ -39,7 +41,11 @@ use std::time::Duration;
 use mesos_api::v1::{AgentInfo, FrameworkInfo, Resource, TaskState};
 
 pub use executor_api::Refusal;
-pub use model::{CompletedExecutor, Executor, ExecutorState, Framework, Killing, Kind, TaskRecord};
+pub use model::{
+    CompletedExecutor, Executor, ExecutorState, Framework, Killing, Kind, Member, Queued,
+    TaskRecord,
+};
+pub use operations::VolumeId;
 pub use recovery::{Recovered, RecoveredExecutor, RecoveredFramework, RecoveredTask};
 pub use registration::Phase;
 pub use wire::{ContainerEvent, Exit, Input, Launch, Output, Record};
@@ -49,7 +55,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::ToAgent;
 
-/// How many finished frameworks, and executors of each, are remembered for the endpoints.
+/// How many finished frameworks, and tasks of each executor, are remembered for the endpoints.
 const REMEMBERED: usize = 150;
 
 /// What an agent is made of; all of it is fixed for the life of the process.
@@ -73,6 +79,8 @@ pub struct Config {
     pub executor_reregistration_timeout: Duration,
     /// How long anything may take to end by itself before it is killed.
     pub executor_shutdown_grace: Duration,
+    /// How many finished executors of each framework are remembered for the endpoints.
+    pub max_completed_executors: usize,
 }
 
 /// The agent.
@@ -143,10 +151,13 @@ impl Agent {
 
     /// When [`Input::Tick`] is wanted next, if at all.
     pub fn next_tick(&self) -> Option<Time> {
-        let tasks = self.frameworks.values().flat_map(|f| f.executors.values());
-        tasks
-            .flat_map(|e| {
-                let streams = e.tasks.values().filter_map(|t| t.stream.retry_at());
+        let executors =
+            self.frameworks.values().flat_map(|f| f.executors.values().map(move |e| (f, e)));
+        executors
+            .flat_map(|(framework, e)| {
+                // Nobody waits for the updates of a framework that is over.
+                let told = e.tasks.values().filter(|_| !framework.shutting_down);
+                let streams = told.filter_map(|t| t.stream.retry_at());
                 let limits = e.tasks.values().filter_map(|t| t.complete_by);
                 streams.chain(limits).chain(e.deadline)
             })

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mesos_api::v1::framework_info::capability;
 use mesos_api::v1::{
-    ContainerStatus, ExecutorInfo, FrameworkInfo, NetworkInfo, Resource, Task, TaskInfo, TaskState,
+    CheckStatusInfo, ContainerStatus, ExecutorInfo, FrameworkInfo, NetworkInfo, Resource, Task,
+    TaskGroupInfo, TaskInfo, TaskState,
 };
 
 use super::stream::Stream;
@@ -31,6 +32,8 @@ pub enum Kind {
     Command,
     /// A program that speaks the executor API.
     Custom,
+    /// Nobody either: each task of its groups has a container of its own below the executor's.
+    Default,
 }
 
 /// Where an executor is in its life.
@@ -52,6 +55,27 @@ pub enum Killing {
     ByHealth,
     ByTimeLimit,
     ByDrain,
+    /// Another task of its group has failed or was killed.
+    ByGroup,
+}
+
+/// What waits for a custom executor to subscribe.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Queued {
+    Task(Box<TaskInfo>),
+    Group(TaskGroupInfo),
+}
+
+/// Where a task of the default executor runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// `<executor's container>.<own>`.
+    pub container: ContainerId,
+    /// Tasks that were launched together have the same.
+    pub group: String,
+    /// The container's own addresses, possibly none; `None` while it is on the host's network.
+    pub network_infos: Option<Vec<NetworkInfo>>,
+    pub pid: Option<u32>,
 }
 
 /// One run of an executor.
@@ -63,7 +87,7 @@ pub struct Executor {
     pub container: ContainerId,
     pub state: ExecutorState,
     /// Tasks that wait for a custom executor to subscribe.
-    pub queued: Vec<TaskInfo>,
+    pub queued: Vec<Queued>,
     pub tasks: BTreeMap<TaskId, TaskRecord>,
     /// Tasks whose last update was acknowledged.
     pub completed: VecDeque<Task>,
@@ -73,7 +97,8 @@ pub struct Executor {
     pub recovered: bool,
     /// Whether a custom executor's subscription is open.
     pub connected: bool,
-    pub network_infos: Vec<NetworkInfo>,
+    /// The container's own addresses, possibly none; `None` while it is on the host's network.
+    pub network_infos: Option<Vec<NetworkInfo>>,
     pub pid: Option<u32>,
     /// Why the agent itself ends it.
     pub(super) verdict: Option<(mesos_api::v1::task_status::Reason, String)>,
@@ -86,9 +111,15 @@ pub struct TaskRecord {
     pub task: Task,
     pub stream: Stream,
     pub killing: Option<Killing>,
+    /// When it was first told to run, from which its time is counted.
+    pub running_since: Option<Time>,
     pub complete_by: Option<Time>,
     /// What the last health check said.
     pub healthy: Option<bool>,
+    /// What the last check saw; nothing yet is told as such. `None` for tasks without a check.
+    pub checked: Option<CheckStatusInfo>,
+    /// Of tasks that have a container besides their executor's.
+    pub member: Option<Member>,
 }
 
 /// An executor that is over.
@@ -109,6 +140,15 @@ impl Framework {
 
     pub(super) fn can(&self, wanted: capability::Type) -> bool {
         self.info.capabilities.iter().any(|capability| capability.r#type() == wanted)
+    }
+
+    /// The state of a task that ran and does so no more, and nobody saw how it ended.
+    pub(super) fn gone(&self) -> TaskState {
+        if self.can(capability::Type::PartitionAware) {
+            TaskState::TaskGone
+        } else {
+            TaskState::TaskLost
+        }
     }
 
     /// The state of a task that never got anywhere, in the words that the framework knows.
@@ -135,32 +175,48 @@ impl Executor {
 
     /// What is known of the container; without an address if it is on the host's network.
     pub fn status(&self) -> ContainerStatus {
-        ContainerStatus {
-            container_id: Some(self.container.as_str().into()),
-            network_infos: self.network_infos.clone(),
-            cgroup_info: None,
-            executor_pid: self.pid,
-        }
+        status(&self.container, self.network_infos.clone().unwrap_or_default(), self.pid)
     }
 
-    /// What a status says about the container.
-    pub(super) fn container_status(&self, host_ip: &str) -> ContainerStatus {
-        use mesos_api::v1::network_info::{IpAddress, Protocol};
-        let infos = if self.network_infos.is_empty() {
-            let mut address = IpAddress { ip_address: Some(host_ip.to_owned()), protocol: None };
-            let six = host_ip.contains(':');
-            address.set_protocol(if six { Protocol::IPv6 } else { Protocol::IPv4 });
-            vec![NetworkInfo { ip_addresses: vec![address], ..NetworkInfo::default() }]
-        } else {
-            self.network_infos.clone()
+    /// What a status of one of its tasks says about the task's container.
+    pub(super) fn container_status(&self, task: &TaskId, host_ip: &str) -> ContainerStatus {
+        let member = self.tasks.get(task).and_then(|task| task.member.as_ref());
+        let (container, infos, pid) = match member {
+            Some(member) => (&member.container, member.network_infos.clone(), member.pid),
+            None => (&self.container, self.network_infos.clone(), self.pid),
         };
-        ContainerStatus {
-            container_id: Some(self.container.as_str().into()),
-            network_infos: infos,
-            cgroup_info: None,
-            executor_pid: self.pid,
+        status(container, infos.unwrap_or_else(|| on_host(host_ip)), pid)
+    }
+
+    /// Whether a task waits for the executor.
+    pub fn is_queued(&self, task: &str) -> bool {
+        self.queued.iter().any(|queued| queued.tasks().iter().any(|it| it.task_id.value == task))
+    }
+}
+
+impl Queued {
+    pub fn tasks(&self) -> &[TaskInfo] {
+        match self {
+            Self::Task(task) => std::slice::from_ref(&**task),
+            Self::Group(group) => &group.tasks,
         }
     }
+}
+
+fn status(
+    container: &ContainerId,
+    network_infos: Vec<NetworkInfo>,
+    executor_pid: Option<u32>,
+) -> ContainerStatus {
+    let container_id = Some(container.to_wire());
+    ContainerStatus { container_id, network_infos, cgroup_info: None, executor_pid }
+}
+
+fn on_host(ip: &str) -> Vec<NetworkInfo> {
+    use mesos_api::v1::network_info::{IpAddress, Protocol};
+    let mut address = IpAddress { ip_address: Some(ip.to_owned()), protocol: None };
+    address.set_protocol(if ip.contains(':') { Protocol::IPv6 } else { Protocol::IPv4 });
+    vec![NetworkInfo { ip_addresses: vec![address], ..NetworkInfo::default() }]
 }
 
 impl TaskRecord {

@@ -1,15 +1,44 @@
 //! Reservations and persistent volumes: what the master wants remembered.
 
+use std::collections::BTreeSet;
+
 use mesos_api::internal as wire;
 use mesos_api::v1::{OperationState, OperationStatus, Resource, Uuid};
 
 use super::{Agent, Output, Record};
 use crate::wire::FromAgent;
 
+/// A persistent volume on this agent: whose it is, and what it is called there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VolumeId {
+    pub role: String,
+    pub id: String,
+}
+
+impl VolumeId {
+    /// The persistent volume that a resource is, if it is one.
+    pub fn of(resource: &Resource) -> Option<Self> {
+        let id = resource.disk.as_ref()?.persistence.as_ref()?.id.clone();
+        let role = resource.reservations.last().and_then(|r| r.role.clone());
+        Some(Self { role: role.unwrap_or_else(|| "*".to_owned()), id })
+    }
+}
+
+fn volumes(resources: &[Resource]) -> BTreeSet<VolumeId> {
+    resources.iter().filter_map(VolumeId::of).collect()
+}
+
 impl Agent {
+    /// A volume that is destroyed goes before the record of it does: after a crash in between the
+    /// master says again what it wants, and nothing is left that nobody knows of.
     pub(super) fn checkpoint_resources(&mut self, resources: Vec<Resource>) {
+        let (before, after) = (volumes(&self.checkpointed), volumes(&resources));
+        let gone = before.difference(&after).cloned();
+        self.out.extend(gone.map(Output::DeleteVolume));
         self.checkpointed = resources;
         self.out.push(Output::persist(Record::Resources(self.checkpointed.clone())));
+        let new = after.difference(&before).cloned();
+        self.out.extend(new.map(Output::MakeVolume));
     }
 
     /// Answers an operation. This agent does not say that it takes them in this form, so that only

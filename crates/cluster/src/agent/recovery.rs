@@ -1,14 +1,19 @@
 //! From what is on disk to an agent that carries on.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use mesos_api::internal::{StatusUpdateRecord, status_update_record};
-use mesos_api::v1::{AgentInfo, ExecutorInfo, FrameworkInfo, Resource, TaskInfo};
+use mesos_api::v1::task_status::Reason;
+use mesos_api::v1::{
+    AgentInfo, ExecutorInfo, FrameworkInfo, Resource, TaskInfo, TaskState, TaskStatus,
+    executor_info,
+};
 
 use super::launch::{new_task, record};
 use super::model::is_terminal;
-use super::updates::remember;
-use super::{Agent, Config, Executor, ExecutorState, Framework, Killing, Kind, Output};
+use super::updates::{News, remember};
+use super::{Agent, Config, Executor, ExecutorState, Framework, Killing, Kind, Member, Output};
 use crate::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::time::Time;
 
@@ -19,6 +24,8 @@ pub struct Recovered {
     pub info: Option<AgentInfo>,
     pub resources: Vec<Resource>,
     pub frameworks: Vec<RecoveredFramework>,
+    /// The host has been started anew since: nothing that ran then runs now.
+    pub rebooted: bool,
 }
 
 /// A framework on disk.
@@ -46,6 +53,8 @@ pub struct RecoveredTask {
     pub info: TaskInfo,
     pub lines: Vec<StatusUpdateRecord>,
     pub killing: Option<Killing>,
+    /// The task's own container and its group, under the default executor.
+    pub member: Option<(ContainerId, String)>,
 }
 
 impl Agent {
@@ -69,12 +78,13 @@ impl Agent {
             }
             agent.frameworks.insert(id, known);
         }
-        agent.reattach();
+        agent.reattach(recovered.rebooted);
+        agent.end_failed_groups();
         let outputs = std::mem::take(&mut agent.out);
         (agent, outputs)
     }
 
-    fn reattach(&mut self) {
+    fn reattach(&mut self, rebooted: bool) {
         let mut all = Vec::new();
         for framework in self.frameworks.values() {
             all.extend(framework.executors.keys().map(|id| (framework.id.clone(), id.clone())));
@@ -83,33 +93,73 @@ impl Agent {
             let Some(executor) = self.executor_mut(&framework, &id) else { continue };
             if executor.state == ExecutorState::Terminated {
                 self.finish_executor(&framework, &id);
-            } else if let Some(spec) = self.launch_spec(&framework, &id) {
-                self.out.push(Output::Reattach(Box::new(spec)));
+            } else if rebooted {
+                self.gone_with_host(&framework, &id);
+            } else {
+                let specs = self.launch_specs(&framework, &id).into_iter();
+                self.out.extend(specs.map(|spec| Output::Reattach(Box::new(spec))));
             }
         }
     }
 }
 
+impl Agent {
+    /// Whatever an executor ran has ended with the host, and nobody knows how.
+    fn gone_with_host(&mut self, framework: &FrameworkId, id: &ExecutorId) {
+        let state = self.frameworks.get(framework).map_or(TaskState::TaskLost, Framework::gone);
+        if let Some(executor) = self.executor_mut(framework, id) {
+            executor.state = ExecutorState::Terminated;
+            executor.deadline = None;
+        }
+        for at in self.live_tasks(framework, id) {
+            let text = "The host was restarted, and the task ended with it";
+            self.report(&at, state, News::from_agent(Reason::AgentRestarted, text));
+        }
+        self.finish_executor(framework, id);
+    }
+}
+
+/// When a status was made, if it says that the task runs.
+fn running_since(status: &TaskStatus) -> Option<Time> {
+    let secs = status.timestamp.filter(|_| status.state() == TaskState::TaskRunning)?;
+    Duration::try_from_secs_f64(secs).ok().map(|since| Time::ZERO + since)
+}
+
 fn restore(framework: &FrameworkId, recovered: RecoveredExecutor) -> Executor {
+    let kind = match recovered.info.r#type() {
+        _ if recovered.command => Kind::Command,
+        executor_info::Type::Default => Kind::Default,
+        _ => Kind::Custom,
+    };
     let mut executor = Executor {
         id: recovered.id,
         info: recovered.info,
-        kind: if recovered.command { Kind::Command } else { Kind::Custom },
+        kind,
         container: recovered.container,
-        state: ExecutorState::Registering,
+        state: if kind == Kind::Default {
+            ExecutorState::Running
+        } else {
+            ExecutorState::Registering
+        },
         queued: Vec::new(),
         tasks: BTreeMap::new(),
         completed: VecDeque::new(),
         deadline: None,
         recovered: true,
         connected: false,
-        network_infos: Vec::new(),
+        network_infos: None,
         pid: None,
         verdict: None,
     };
     for task in recovered.tasks {
-        let mut known = record(task.info.clone(), new_task(framework, &executor, &task.info));
+        let mut known = record(task.info.clone(), new_task(framework, &executor, &task.info), kind);
         known.killing = task.killing;
+        known.member = task.member.map(|(container, group)| Member {
+            container,
+            group,
+            network_infos: None,
+            pid: None,
+        });
         let mut done = false;
         for line in task.lines {
             match (line.r#type(), line.update, line.uuid) {
@@ -117,6 +167,9 @@ fn restore(framework: &FrameworkId, recovered: RecoveredExecutor) -> Executor {
                     if known.stream.push(update.clone()) =>
                 {
                     known.healthy = update.status.healthy.or(known.healthy);
+                    known.running_since = known.running_since.or(running_since(&update.status));
+                    let checked = update.status.check_status.as_deref().copied();
+                    known.checked = known.checked.take().map(|none| checked.unwrap_or(none));
                     remember(&mut known.task, update.status);
                 }
                 (status_update_record::Type::Ack, _, Some(uuid)) => {
@@ -133,9 +186,9 @@ fn restore(framework: &FrameworkId, recovered: RecoveredExecutor) -> Executor {
             executor.tasks.insert(TaskId::from(task.info.task_id.value.as_str()), known);
         }
     }
-    // A command's container is over with its task; what is left are acknowledgements.
+    // Containers are over with their tasks; what is left are acknowledgements.
     let over = executor.tasks.values().all(|t| is_terminal(t.latest()));
-    if executor.kind == Kind::Command && over {
+    if executor.kind != Kind::Custom && over {
         executor.state = ExecutorState::Terminated;
     }
     executor

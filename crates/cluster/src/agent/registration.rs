@@ -120,7 +120,7 @@ impl Agent {
         for framework in self.frameworks.values().filter(|f| !f.shutting_down) {
             message.frameworks.push(framework.info.clone());
             for executor in framework.executors.values() {
-                if executor.kind == super::Kind::Custom
+                if executor.kind != super::Kind::Command
                     && executor.state != super::ExecutorState::Terminated
                 {
                     message.executor_infos.push(executor.info.clone());

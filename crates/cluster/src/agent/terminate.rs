@@ -2,11 +2,11 @@
 
 use mesos_api::internal as wire;
 use mesos_api::v1::task_status::Reason;
-use mesos_api::v1::{FrameworkId as WireFrameworkId, executor};
+use mesos_api::v1::{DurationInfo, FrameworkId as WireFrameworkId, KillPolicy, executor};
 
-use super::{Agent, CompletedExecutor, ExecutorState, Kind, Output, Record};
+use super::{Agent, CompletedExecutor, ExecutorState, Killing, Kind, Output, Record};
 use crate::id::{ExecutorId, FrameworkId};
-use crate::time::Time;
+use crate::time::{Time, words};
 use crate::wire::FromAgent;
 
 impl Agent {
@@ -65,6 +65,16 @@ impl Agent {
             .map_or(default, std::time::Duration::from_nanos);
         executor.state = ExecutorState::Terminating;
         match (executor.kind, before) {
+            (Kind::Default, _) => {
+                let policy = KillPolicy {
+                    grace_period: Some(DurationInfo {
+                        nanoseconds: i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX),
+                    }),
+                };
+                for at in self.live_tasks(framework, id) {
+                    self.kill(&at, Killing::ByFramework, Some(&policy));
+                }
+            }
             (_, ExecutorState::Registering) => {
                 executor.deadline = None;
                 self.out.push(Output::Destroy { container });
@@ -96,10 +106,11 @@ impl Agent {
             let Some(executor) = self.executor_mut(&framework, &id) else { continue };
             if executor.state == ExecutorState::Registering {
                 let verdict = if executor.recovered {
-                    let text = format!("Executor did not reregister within {reregistration:?}");
+                    let text =
+                        format!("Executor did not reregister within {}", words(reregistration));
                     (Reason::ExecutorReregistrationTimeout, text)
                 } else {
-                    let text = format!("Executor did not register within {registration:?}");
+                    let text = format!("Executor did not register within {}", words(registration));
                     (Reason::ExecutorRegistrationTimeout, text)
                 };
                 executor.verdict.get_or_insert(verdict);
@@ -119,11 +130,11 @@ impl Agent {
             return;
         }
         let Some(mut executor) = owner.executors.remove(id) else { return };
+        let members = executor.tasks.values().filter_map(|task| task.member.as_ref());
+        let own = members.map(|it| Output::Remove { container: it.container.clone() });
+        self.out.extend(own);
         let rest = std::mem::take(&mut executor.tasks).into_values().map(|t| t.task);
         let tasks = executor.completed.into_iter().chain(rest).collect();
-        if owner.completed.len() == super::REMEMBERED {
-            owner.completed.pop_front();
-        }
         let container = executor.container;
         owner.completed.push_back(CompletedExecutor {
             id: executor.id,
@@ -132,6 +143,9 @@ impl Agent {
             container: container.clone(),
             tasks,
         });
+        while owner.completed.len() > self.config.max_completed_executors {
+            owner.completed.pop_front();
+        }
         let done =
             Record::Finished { framework: framework.clone(), executor: id.clone(), container };
         // Also for frameworks that leave no records: the container is not needed any more.
@@ -144,13 +158,14 @@ impl Agent {
             return;
         }
         let Some(framework) = self.frameworks.remove(id) else { return };
+        self.drained_if_idle();
         self.persist(&framework.info, || Record::FrameworkFinished { framework: id.clone() });
         // One entry per framework: what it did before and has done since.
         if let Some(index) = self.completed.iter().position(|f| f.id == *id)
             && let Some(mut known) = self.completed.remove(index)
         {
             known.completed.extend(framework.completed);
-            while known.completed.len() > super::REMEMBERED {
+            while known.completed.len() > self.config.max_completed_executors {
                 known.completed.pop_front();
             }
             self.completed.push_back(known);

@@ -57,6 +57,7 @@ impl Agent {
             timestamp: Some(self.now.as_secs_f64()),
             uuid: Some(uuid),
             healthy: news.healthy,
+            check_status: executor.tasks.get(&at.task).and_then(|task| task.checked).map(Box::new),
             ..TaskStatus::default()
         };
         status.set_state(state);
@@ -64,10 +65,15 @@ impl Agent {
         if let Some(reason) = news.reason {
             status.set_reason(reason);
         }
-        let never_ran =
-            news.by_agent && executor.network_infos.is_empty() && executor.pid.is_none();
+        let member = executor.tasks.get(&at.task).and_then(|task| task.member.as_ref());
+        let (infos, pid) = match member {
+            Some(member) => (&member.network_infos, member.pid),
+            None => (&executor.network_infos, executor.pid),
+        };
+        let never_ran = news.by_agent && infos.is_none() && pid.is_none();
         if !never_ran {
-            status.container_status = Some(executor.container_status(&self.config.ip));
+            let own = executor.container_status(&at.task, &self.config.ip);
+            status.container_status = Some(Box::new(own));
         }
         self.push_status(at, status);
     }
@@ -204,6 +210,9 @@ impl Agent {
             return;
         };
         if let Some(record) = executor.tasks.remove(&at.task) {
+            if let Some(member) = &record.member {
+                self.out.push(Output::Remove { container: member.container.clone() });
+            }
             if executor.completed.len() == super::REMEMBERED {
                 executor.completed.pop_front();
             }

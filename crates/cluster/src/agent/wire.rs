@@ -4,9 +4,11 @@ use bytes::Bytes;
 use mesos_api::internal as wire;
 use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{
-    AgentInfo, ExecutorInfo, FrameworkInfo, NetworkInfo, Resource, TaskInfo, executor,
+    AgentInfo, CheckStatusInfo, ExecutorInfo, FrameworkInfo, NetworkInfo, Resource, TaskInfo,
+    executor,
 };
 
+use super::operations::VolumeId;
 use crate::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::wire::{FromAgent, ToAgent};
 
@@ -50,14 +52,16 @@ pub enum ContainerEvent {
     Launched {
         /// What the engine tells of it, as JSON; becomes the data of the task's status.
         data: Bytes,
-        /// Its addresses; empty for the host's.
-        network_infos: Vec<NetworkInfo>,
+        /// Its own addresses, possibly none; `None` on the host's network.
+        network_infos: Option<Vec<NetworkInfo>>,
         pid: Option<u32>,
     },
     /// It could not be started.
     Refused { reason: Reason, message: String },
     /// A health check changed its mind, or wants the task dead.
     Health { healthy: bool, kill: bool, message: String },
+    /// What the task's check saw, news or not.
+    Checked(CheckStatusInfo),
     /// It ended.
     Ended(Exit),
 }
@@ -76,6 +80,8 @@ pub struct Launch {
     pub resources: Vec<Resource>,
     /// The role that the resources were offered to.
     pub role: String,
+    /// For one of several containers of an executor: what all of them may use together.
+    pub group: Option<Vec<Resource>>,
 }
 
 /// Something to make durable.
@@ -102,6 +108,8 @@ pub enum Record {
         executor: ExecutorId,
         container: ContainerId,
         info: Box<TaskInfo>,
+        /// The task's own container and its group, under the default executor.
+        member: Option<(ContainerId, String)>,
     },
     /// One more line in the stream of a task.
     Update {
@@ -148,11 +156,20 @@ pub enum Output {
     Destroy {
         container: ContainerId,
     },
-    /// The container may use this from now on.
+    /// Nobody needs anything of the container any more. Those of [`Record::Finished`] are not named
+    /// again.
+    Remove {
+        container: ContainerId,
+    },
+    /// The container may use this from now on; one of several: all of them together.
     Resize {
         container: ContainerId,
         resources: Vec<Resource>,
     },
+    /// Make the directory of a persistent volume.
+    MakeVolume(VolumeId),
+    /// Delete a persistent volume with everything in it.
+    DeleteVolume(VolumeId),
     /// Write an event to the subscribed executor.
     Executor {
         container: ContainerId,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Allocator, Grant};
+use super::{Agent, Allocator, Grant};
 use crate::id::{AgentId, FrameworkId, Role};
 use crate::resources::Resources;
 use crate::rng::Rng;
@@ -26,17 +26,20 @@ pub enum Scope {
 impl Allocator {
     /// Gives away what is free.
     pub fn allocate(&mut self, now: Time, rng: &mut Rng, scope: Scope) -> Vec<Grant> {
+        if scope == Scope::All {
+            self.expire_filters(now);
+        }
+        let has_room =
+            |agent: &Agent| agent.active && (agent.used.is_empty() || !agent.free().is_empty());
         let mut agents: Vec<AgentId> = if self.all || scope == Scope::All {
-            self.agents.keys().cloned().collect()
+            let with_room = self.agents.iter().filter(|(_, agent)| has_room(agent));
+            with_room.map(|(id, _)| id.clone()).collect()
         } else {
-            self.candidates.iter().filter(|id| self.agents.contains_key(*id)).cloned().collect()
+            let has_room = |id: &&AgentId| self.agents.get(*id).is_some_and(has_room);
+            self.candidates.iter().filter(has_room).cloned().collect()
         };
         self.candidates.clear();
         self.all = false;
-        agents.retain(|id| {
-            let agent = &self.agents[id];
-            agent.active && (agent.used.is_empty() || !agent.free().is_empty())
-        });
         rng.shuffle(&mut agents);
 
         let mut given = Given::new();

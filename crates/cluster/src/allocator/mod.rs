@@ -136,6 +136,31 @@ impl Allocator {
         self.all || !self.candidates.is_empty()
     }
 
+    /// How many filters of refused offers there are, by role. Those whose time is over are among
+    /// them until the next periodic run.
+    pub fn filters(&self) -> BTreeMap<Role, usize> {
+        let mut filters = BTreeMap::new();
+        for framework in self.frameworks.values() {
+            for role in &framework.spec.roles {
+                let count = framework.filters.get(role).map_or(0, BTreeMap::len);
+                *filters.entry(role.clone()).or_default() += count;
+            }
+        }
+        filters
+    }
+
+    /// Forgets filters whose time is over.
+    fn expire_filters(&mut self, now: Time) {
+        for framework in self.frameworks.values_mut() {
+            for agents in framework.filters.values_mut() {
+                agents.retain(|_, filters| {
+                    filters.retain(|filter| filter.until > now);
+                    !filters.is_empty()
+                });
+            }
+        }
+    }
+
     /// What all agents have together.
     pub fn total(&self) -> &Quantities {
         self.sorter.total()

@@ -88,19 +88,8 @@ struct Total {
 
 impl Total {
     fn rank(&self, entry: &Entry) -> Rank {
-        (share_bits(self.share(&entry.allocated) / entry.weight), entry.allocations)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a share need not be exact, only reproducible")]
-    fn share(&self, allocated: &Quantities) -> f64 {
-        allocated
-            .iter()
-            .filter(|(name, _)| !self.excluded.contains(name))
-            .map(|(name, amount)| {
-                let total = self.quantities.get(name).as_milli();
-                if total > 0 { amount.as_milli() as f64 / total as f64 } else { 0.0 }
-            })
-            .fold(0.0, f64::max)
+        let share = self.quantities.dominant_share(&entry.allocated, &self.excluded);
+        (share_bits(share / entry.weight), entry.allocations)
     }
 }
 

@@ -30,6 +30,12 @@ impl Master {
             Ok(accepted) => accepted,
             Err(error) => return self.drop_operations(framework, call.operations, &error),
         };
+        self.count(framework, |it| {
+            it.offers_accepted += call.offer_ids.len() as u64;
+            for operation in &call.operations {
+                *it.operations.entry(operation.r#type()).or_default() += 1;
+            }
+        });
         for operation in call.operations {
             self.apply(&mut accepted, operation);
         }
@@ -187,6 +193,7 @@ impl Master {
             });
             if let Some(offer) = number.and_then(|number| self.take_offer(number)) {
                 let (agent, resources) = (offer.agent, offer.resources);
+                self.count(framework, |it| it.offers_declined += 1);
                 self.allocator.recover(self.now, framework, &agent, &resources, Some(refuse));
             }
         }

@@ -16,6 +16,9 @@ use crate::time::Time;
 pub(super) struct Executor {
     pub(super) info: Arc<v1::ExecutorInfo>,
     pub(super) resources: Resources,
+    /// Tasks that may yet start it: it was unknown to its agent when that came back, and so were
+    /// these. Empty: it is there.
+    pub(super) awaited: BTreeSet<TaskId>,
 }
 
 /// How the agent answers pings.
@@ -76,6 +79,11 @@ impl Agent {
                 self.used.remove(framework);
             }
         }
+    }
+
+    /// What was reserved while it runs, and its volumes: what it has to keep.
+    pub(super) fn checkpointed(&self) -> Resources {
+        self.total.filter(|it| it.is_dynamically_reserved() || it.is_persistent_volume())
     }
 
     /// What all frameworks hold here.

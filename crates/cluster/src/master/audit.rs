@@ -13,7 +13,7 @@ impl Master {
     /// # Errors
     /// Says what does not add up.
     pub fn audit(&self) -> Result<(), String> {
-        for (id, agent) in &self.agents {
+        for (id, agent) in self.agents.iter() {
             let mut used = Resources::new();
             let mut by_framework: BTreeMap<&FrameworkId, Resources> = BTreeMap::new();
             for (framework, task) in &agent.tasks {
@@ -60,6 +60,9 @@ impl Master {
             }
             if !agent.total.contains(&used.non_shared()) {
                 return Err(format!("agent {id} has {} and {used} is given away", agent.total));
+            }
+            if self.agents.taken(id).is_some_and(|taken| **taken != self.paint(agent)) {
+                return Err(format!("agent {id} does not look as readers are told any more"));
             }
             if self.pids.get(&agent.pid) != Some(id) {
                 return Err(format!("agent {id} is not found at its pid {}", agent.pid));

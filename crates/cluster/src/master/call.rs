@@ -7,6 +7,7 @@ use mesos_api::internal;
 use mesos_api::v1::scheduler::{Call, call};
 
 use super::Master;
+use super::counters::FrameworkCounters;
 use super::input::{RequestId, Scheduler};
 use super::output::{Reply, Send};
 use crate::id::{AgentId, FrameworkId, Role};
@@ -21,6 +22,9 @@ impl Master {
         call: Call,
     ) {
         *self.counters.calls.entry(call.r#type()).or_default() += 1;
+        if call.r#type() == call::Type::Subscribe && call.framework_id.is_some() {
+            self.counters.framework_resubscriptions += 1;
+        }
         let reply = match self.admit_call(from.as_ref(), principal.as_deref(), &call) {
             Err(reply) => reply,
             Ok(None) => match (from, call.subscribe) {
@@ -32,12 +36,26 @@ impl Master {
                 }
                 _ => Reply::BadRequest("A SUBSCRIBE call needs a stream to answer on".into()),
             },
-            Ok(Some(framework)) => self.dispatch(&framework, call),
+            Ok(Some(framework)) => {
+                self.count(&framework, |it| *it.calls.entry(call.r#type()).or_default() += 1);
+                self.dispatch(&framework, call)
+            }
         };
         if !matches!(reply, Reply::Accepted | Reply::Ok) {
             self.counters.messages_dropped += 1;
         }
         self.reply(request, reply);
+    }
+
+    /// Counts something of a framework.
+    pub(super) fn count(
+        &mut self,
+        framework: &FrameworkId,
+        count: impl FnOnce(&mut FrameworkCounters),
+    ) {
+        if let Some(framework) = self.frameworks.get_mut(framework) {
+            count(&mut framework.counters);
+        }
     }
 
     fn reply(&mut self, request: Option<RequestId>, reply: Reply) {
@@ -177,6 +195,8 @@ impl Master {
 
     fn message(&mut self, id: &FrameworkId, call: call::Message) {
         let agent = AgentId::from(&call.agent_id);
+        let valid = self.agents.get(&agent).is_some_and(|agent| agent.connected);
+        self.counters.messages_to_executors.count(valid);
         let message = internal::FrameworkToExecutorMessage {
             agent_id: call.agent_id,
             framework_id: id.into(),
@@ -185,6 +205,25 @@ impl Master {
         };
         self.tell_agent(&agent, ToAgent::FrameworkToExecutor(message));
     }
+}
+
+/// Whether a call is answered by [`Reply::Accepted`] whatever comes of it, if only its sender may
+/// speak for the framework.
+pub fn is_accepted_anyway(call: &Call) -> bool {
+    let alike = matches!(
+        call.r#type(),
+        call::Type::Accept
+            | call::Type::Decline
+            | call::Type::AcceptInverseOffers
+            | call::Type::DeclineInverseOffers
+            | call::Type::Kill
+            | call::Type::Shutdown
+            | call::Type::Acknowledge
+            | call::Type::Reconcile
+            | call::Type::Message
+            | call::Type::Request
+    );
+    alike && validate(call, None).is_ok()
 }
 
 /// Checks that a call is whole, in Mesos' words.

@@ -18,6 +18,8 @@ pub struct Config {
     pub seed: u64,
     /// `--allocation_interval`
     pub allocation_interval: Duration,
+    /// Between the offers that changes lead to: what becomes free meanwhile is offered together.
+    pub allocation_pause: Duration,
     /// `--min_allocatable_resources`: an offer holds at least one of these; empty means anything.
     pub min_allocatable: Vec<Quantities>,
     /// `--filter_gpu_resources`: agents with GPUs are kept for frameworks that know of them.
@@ -68,6 +70,7 @@ impl Config {
             info,
             seed: 0,
             allocation_interval: Duration::from_secs(1),
+            allocation_pause: Duration::ZERO,
             min_allocatable: vec![at_least("cpus", 0.01), at_least("mem", 32.0)],
             filter_gpu_resources: true,
             fair_sharing_excluded: Vec::new(),

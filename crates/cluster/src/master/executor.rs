@@ -2,8 +2,10 @@
 
 use mesos_api::internal;
 use mesos_api::v1;
+use mesos_api::v1::TaskState;
 use mesos_api::v1::scheduler::{call, event};
 
+use super::agent::Agent;
 use super::{Master, event_of};
 use crate::id::{AgentId, ExecutorId, FrameworkId, TaskId};
 use crate::wire::ToAgent;
@@ -14,11 +16,14 @@ impl Master {
         pid: &str,
         message: internal::ExecutorToFrameworkMessage,
     ) {
-        if self.speaking_agent(pid, &message.agent_id).is_none() {
+        let framework = FrameworkId::from(&message.framework_id);
+        let valid = self.speaking_agent(pid, &message.agent_id).is_some()
+            && self.frameworks.contains_key(&framework);
+        self.counters.messages_of_executors.count(valid);
+        if !valid {
             self.counters.messages_dropped += 1;
             return;
         }
-        let framework = FrameworkId::from(&message.framework_id);
         let mut event = event_of(event::Type::Message);
         event.message = Some(event::Message {
             agent_id: message.agent_id,
@@ -58,6 +63,36 @@ impl Master {
         state.use_less(framework, &removed.resources);
         self.allocator.free(framework, agent, &removed.resources);
         self.drained_if_idle(agent);
+    }
+
+    /// A task is in this state now. If it was to start an executor that its agent had not got, that
+    /// tells whether it did: one whose tasks never came is not there.
+    pub(super) fn awaited_executor(
+        &mut self,
+        framework: &FrameworkId,
+        task: &TaskId,
+        state: TaskState,
+    ) {
+        let Some(known) = self.task_of(framework, task) else { return };
+        let Some(id) = known.wire.executor_id.as_ref().map(ExecutorId::from) else { return };
+        let agent = known.agent.clone();
+        let key = (framework.clone(), id);
+        let awaits = |agent: &Agent| {
+            agent.executors.get(&key).is_some_and(|executor| executor.awaited.contains(task))
+        };
+        if !self.agents.get(&agent).is_some_and(awaits) {
+            return;
+        }
+        let Some(known) = self.agents.get_mut(&agent) else { return };
+        let Some(executor) = known.executors.get_mut(&key) else { return };
+        if !matches!(state, TaskState::TaskDropped | TaskState::TaskLost) {
+            executor.awaited.clear();
+            return;
+        }
+        executor.awaited.remove(task);
+        if executor.awaited.is_empty() {
+            self.remove_executor(&agent, framework, &key.1);
+        }
     }
 
     pub(super) fn kill(&mut self, framework: &FrameworkId, call: call::Kill) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mesos_api::v1;
 
+use super::counters::FrameworkCounters;
 use super::input::Scheduler;
 use super::task::Task;
 use crate::allocator::{Constraints, FrameworkSpec};
@@ -43,6 +44,7 @@ pub(super) struct Framework {
     pub(super) refused: VecDeque<Arc<v1::Task>>,
     pub(super) offers: BTreeSet<u64>,
     pub(super) inverse_offers: BTreeSet<u64>,
+    pub(super) counters: FrameworkCounters,
     /// Which failover timer is meant.
     pub(super) generation: u64,
 }
@@ -70,6 +72,7 @@ impl Framework {
             refused: VecDeque::new(),
             offers: BTreeSet::new(),
             inverse_offers: BTreeSet::new(),
+            counters: FrameworkCounters::default(),
             generation: 0,
             info: info.clone(),
         };

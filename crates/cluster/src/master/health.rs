@@ -50,7 +50,9 @@ impl Master {
         agent.health.awaiting_pong = false;
         agent.health.missed = 0;
         // An agent that answers while it waits for its turn to be given up is spared.
-        agent.health.removal = None;
+        if agent.health.removal.take().is_some() {
+            self.counters.agents_spared += 1;
+        }
     }
 
     /// Marks an agent unreachable as soon as the rate limit allows.
@@ -60,6 +62,7 @@ impl Master {
         if agent.health.removal.is_some() {
             return;
         }
+        self.counters.agents_to_be_unreachable += 1;
         if at <= self.now {
             return self.remove_agent(id, Removal::Unreachable, "health check timed out");
         }
@@ -138,6 +141,7 @@ impl Master {
             return;
         }
         self.counters.agents_unreachable += 1;
+        self.counters.recovered_agents_unreachable += 1;
         self.persist(Op::MarkUnreachable { id: id.clone(), now: self.now });
         self.send_failure(id);
         self.drained_while_away(id);

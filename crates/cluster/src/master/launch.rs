@@ -1,5 +1,6 @@
 //! LAUNCH and LAUNCH_GROUP: offers become tasks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesos_api::internal;
@@ -78,7 +79,8 @@ impl Master {
             info.resources.iter().filter_map(|wire| upgraded(wire, &accepted.role).ok()).collect();
         accepted.remaining.subtract_all(&resources);
         agent.use_more(&accepted.framework, &resources);
-        agent.executors.insert(key, Executor { info: Arc::new(info.clone()), resources });
+        let info = Arc::new(info.clone());
+        agent.executors.insert(key, Executor { info, resources, awaited: BTreeSet::new() });
         true
     }
 
@@ -100,7 +102,7 @@ impl Master {
         }
         // What is shared stays in the offer for further tasks: each holder counts on its own.
         self.allocator.allocate_more(&accepted.framework, &accepted.agent, &holds.shared());
-        self.publish(Change::TaskAdded(wire));
+        self.publish_task(|| Change::TaskAdded(wire));
     }
 
     fn send_run_task(
@@ -180,6 +182,13 @@ impl Master {
         if let ExecutorUse::New(resources) =
             validate::task::executor_use(&context, executor).map_err(|error| (None, error))?
         {
+            if !remaining.contains(&resources) {
+                let error = format!(
+                    "Total resources {resources} required by task group and its executor is more \
+                     than available {remaining}"
+                );
+                return Err((None, error));
+            }
             remaining.subtract_all(&resources);
         }
         let mut all = Vec::new();
@@ -238,9 +247,7 @@ fn resources_for_agent(resources: &mut [v1::Resource], role: &Role, format: Form
 impl Master {
     /// What the master refused to start, so that a person can ask why.
     pub(super) fn remember_refusal(&mut self, framework: &FrameworkId, status: &v1::TaskStatus) {
-        let reason = status.reason.map(|_| status.reason());
-        let key = (status.state(), status.source(), reason);
-        *self.counters.terminal_tasks.entry(key).or_default() += 1;
+        self.count_ended(framework, status.state(), status);
         let wire = v1::Task {
             name: String::new(),
             task_id: status.task_id.clone(),

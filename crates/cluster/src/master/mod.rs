@@ -16,6 +16,7 @@
 
 mod accept;
 mod agent;
+mod agents;
 mod audit;
 mod call;
 mod config;
@@ -23,6 +24,7 @@ mod counters;
 mod drain;
 mod executor;
 mod explain;
+mod feedback;
 mod framework;
 mod health;
 mod input;
@@ -52,15 +54,16 @@ use std::sync::Arc;
 use mesos_api::v1;
 use mesos_api::v1::scheduler::{Event, event};
 
+pub use call::is_accepted_anyway;
 pub use config::Config;
-pub use counters::Counters;
+pub use counters::{Counters, FrameworkCounters, Judged};
 pub use explain::{FrameworkExplanation, TaskExplanation};
 pub use framework::Link;
 pub use input::{Input, RequestId, Scheduler};
 pub use output::{Change, Output, Reply, Send};
 pub use snapshot::{
-    AgentSnapshot, ExecutorSnapshot, FrameworkSnapshot, OfferSnapshot, RecoveredAgentSnapshot,
-    RoleSnapshot, Snapshot,
+    AgentSnapshot, ExecutorSnapshot, FrameworkSnapshot, Memo, OfferSnapshot,
+    RecoveredAgentSnapshot, RoleSnapshot, Snapshot,
 };
 pub use task::is_terminal;
 
@@ -70,7 +73,7 @@ use crate::registry::{Op, Registry};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{FromAgent, ToAgent};
-use agent::Agent;
+use agents::Agents;
 use framework::Framework;
 use inverse_offer::InverseOffer;
 use offer::Offer;
@@ -90,7 +93,7 @@ pub struct Master {
     frameworks: BTreeMap<FrameworkId, Framework>,
     completed: VecDeque<CompletedFramework>,
     schedulers: BTreeMap<Scheduler, FrameworkId>,
-    agents: BTreeMap<AgentId, Agent>,
+    agents: Agents,
     /// Which agent is at which pid.
     pids: BTreeMap<Arc<str>, AgentId>,
     /// In the registry, and not back since this master started.
@@ -102,6 +105,10 @@ pub struct Master {
     inverse_answers: BTreeMap<(AgentId, FrameworkId), inverse_offer::Answer>,
     timers: Timers,
     next_batch: Time,
+    /// Before this, changes alone lead to no allocation.
+    paused_until: Time,
+    /// Whether `publish` tells of tasks.
+    watches_tasks: bool,
     /// When the next agent may be marked unreachable.
     next_removal: Time,
     next_framework: u64,
@@ -136,7 +143,7 @@ impl Master {
             frameworks: BTreeMap::new(),
             completed: VecDeque::new(),
             schedulers: BTreeMap::new(),
-            agents: BTreeMap::new(),
+            agents: Agents::default(),
             pids: BTreeMap::new(),
             recovered: registry.agents.keys().cloned().collect(),
             offers: BTreeMap::new(),
@@ -145,6 +152,8 @@ impl Master {
             inverse_answers: BTreeMap::new(),
             timers: Timers::default(),
             next_batch: now,
+            paused_until: now,
+            watches_tasks: true,
             next_removal: now,
             next_framework: 0,
             next_agent: 0,
@@ -180,6 +189,33 @@ impl Master {
 
     /// Takes in what happened and tells what to do about it. `now` never goes back.
     pub fn handle(&mut self, now: Time, input: Input) -> Output {
+        self.take_in(now, input);
+        self.take_output()
+    }
+
+    /// Whether something may be offered that the allocator has not looked at.
+    pub fn wants_allocation(&self) -> bool {
+        self.allocator.wants_run()
+    }
+
+    /// How many messages wait to be sent.
+    pub const fn pending(&self) -> usize {
+        self.out.send.len()
+    }
+
+    /// What is to be done about everything taken in since the last time.
+    pub fn take_output(&mut self) -> Output {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether anybody wants to know of changes to tasks: those of thousands are costly to tell.
+    pub const fn watch_tasks(&mut self, watch: bool) {
+        self.watches_tasks = watch;
+    }
+
+    /// Takes in what happened; what to do about it is for [`Master::take_output`] to tell. `now` never
+    /// goes back.
+    pub fn take_in(&mut self, now: Time, input: Input) {
         self.now = self.now.max(now);
         match input {
             Input::Call { request, from, principal, call } => {
@@ -194,14 +230,13 @@ impl Master {
             }
             Input::Tick => self.tick(),
         }
-        std::mem::take(&mut self.out)
     }
 
     /// When [`Input::Tick`] is due next.
     pub fn next_wake(&self) -> Option<Time> {
         let timer = self.timers.first().unwrap_or(self.next_batch);
-        let allocation = if self.allocator.wants_run() { self.now } else { self.next_batch };
-        Some(timer.min(allocation))
+        let wanted = self.allocator.wants_run().then(|| self.paused_until.max(self.now));
+        Some(timer.min(wanted.unwrap_or(self.next_batch)).min(self.next_batch))
     }
 
     /// The id that begins the ids of everything this master names.
@@ -259,6 +294,20 @@ impl Master {
 
     /// Changes the registry, durably before anything else of this output happens.
     fn persist(&mut self, op: Op) {
+        match &op {
+            Op::Admit { id, .. } | Op::MarkReachable { id, .. } => self.agents.repaint(id),
+            Op::SetMachine { .. } => self.agents.repaint_all(),
+            // Agents that are removed have no picture any more.
+            Op::Remove(_)
+            | Op::MarkUnreachable { .. }
+            | Op::MarkGone { .. }
+            | Op::ForgetUnreachable(_)
+            | Op::ForgetGone(_)
+            | Op::SetFramework { .. }
+            | Op::RemoveFramework { .. }
+            | Op::SetQuota { .. }
+            | Op::SetWeight { .. } => {}
+        }
         let writes = self.registry.apply(op);
         self.out.persist.extend(writes);
     }
@@ -277,6 +326,12 @@ impl Master {
 
     fn publish(&mut self, change: Change) {
         self.out.publish.push(change);
+    }
+
+    fn publish_task(&mut self, change: impl FnOnce() -> Change) {
+        if self.watches_tasks {
+            self.out.publish.push(change());
+        }
     }
 
     fn task_of(&self, framework: &FrameworkId, task: &TaskId) -> Option<&task::Task> {

@@ -76,9 +76,10 @@ impl Master {
     /// Runs the allocator if something may have become free, and sends what comes of it.
     pub(super) fn allocate(&mut self) {
         let periodic = self.next_batch <= self.now;
-        if !periodic && !self.allocator.wants_run() {
+        if !periodic && (!self.allocator.wants_run() || self.now < self.paused_until) {
             return;
         }
+        self.paused_until = self.now + self.config.allocation_pause;
         if periodic {
             self.next_batch = self.now + self.config.allocation_interval;
         }
@@ -129,6 +130,7 @@ impl Master {
         let wire = self.offer_wire(number, &grant);
         if let Some(framework) = self.frameworks.get_mut(&grant.framework) {
             framework.offers.insert(number);
+            framework.counters.offers_sent += 1;
         }
         if let Some(agent) = self.agents.get_mut(&grant.agent) {
             agent.offers.insert(number);
@@ -198,6 +200,7 @@ impl Master {
     pub(super) fn rescind(&mut self, number: u64) {
         let Some(offer) = self.take_offer(number) else { return };
         self.allocator.recover(self.now, &offer.framework, &offer.agent, &offer.resources, None);
+        self.count(&offer.framework, |it| it.offers_rescinded += 1);
         let mut event = event_of(event::Type::Rescind);
         event.rescind = Some(event::Rescind { offer_id: (&self.offer_id(number)).into() });
         self.tell(&offer.framework, event);
@@ -238,7 +241,9 @@ impl Master {
 
     /// Sends an event to a framework, if it listens.
     pub(super) fn tell(&mut self, framework: &FrameworkId, event: Event) {
-        let Some(to) = self.frameworks.get(framework).and_then(|it| it.scheduler()) else { return };
-        self.out.send.push(Send::Event { to: to.clone(), event: Box::new(event) });
+        let Some(state) = self.frameworks.get_mut(framework) else { return };
+        let Some(to) = state.scheduler().cloned() else { return };
+        *state.counters.events.entry(event.r#type()).or_default() += 1;
+        self.out.send.push(Send::Event { to, event: Box::new(event) });
     }
 }

@@ -4,13 +4,13 @@
 use mesos_api::internal;
 use mesos_api::v1;
 use mesos_api::v1::OperationState;
-use mesos_api::v1::scheduler::{call, event};
 
+use super::Master;
 use super::accept::Accepted;
 use super::output::Reply;
 use super::validate::operation::{Context, Conversion, conversion};
-use super::{Master, event_of};
 use crate::id::{AgentId, FrameworkId};
+use crate::resources::Resources;
 use crate::wire::ToAgent;
 
 /// An operation that an agent was told to do and has not reported, or whose report the framework
@@ -27,13 +27,25 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    /// One that an agent tells of. Agents do what they are told at once, so that what they have is
+    /// as it left it.
+    pub(super) fn adopted(
+        wire: v1::Operation,
+        framework: Option<FrameworkId>,
+        agent: AgentId,
+    ) -> Self {
+        let conversion =
+            Conversion { from: Resources::new(), to: Resources::new(), speculative: true };
+        Self { wire, framework, agent, conversion, settled: true }
+    }
+
     pub(super) const fn is_settled(&self) -> bool {
         self.settled
     }
 }
 
 /// Whether an operation in this state is over.
-const fn is_terminal(state: OperationState) -> bool {
+pub(super) const fn is_terminal(state: OperationState) -> bool {
     matches!(
         state,
         OperationState::OperationFinished
@@ -173,15 +185,10 @@ impl Master {
         conversion: Conversion,
     ) {
         let Some(agent) = self.agents.get(id) else { return };
-        self.counters.operations += 1;
+        *self.counters.operations.entry(info.r#type()).or_default() += 1;
         if !agent.capabilities.resource_provider {
-            let checkpointed = agent.total.filter(|resource| {
-                resource.is_dynamically_reserved() || resource.is_persistent_volume()
-            });
-            let resources = checkpointed.to_wire(agent.format());
-            let message = internal::CheckpointResourcesMessage { resources };
-            self.tell_agent(id, ToAgent::CheckpointResources(message));
-            return;
+            self.count_operation(info.r#type(), OperationState::OperationFinished);
+            return self.send_checkpointed(id);
         }
         let uuid = self.rng.uuid();
         let uuid_wire = v1::Uuid { value: uuid.to_vec().into() };
@@ -219,60 +226,18 @@ impl Master {
         self.tell_agent(id, ToAgent::ApplyOperation(message));
     }
 
-    pub(super) fn operation_status(
-        &mut self,
-        pid: &str,
-        message: internal::UpdateOperationStatusMessage,
-    ) {
-        let Some(agent) = self.pids.get(pid).cloned() else {
-            self.counters.messages_dropped += 1;
-            return;
-        };
-        let uuid = message
-            .operation_uuid
-            .as_ref()
-            .and_then(|uuid| <[u8; 16]>::try_from(uuid.value.as_ref()).ok());
-        let known = uuid.and_then(|uuid| {
-            let operation = self.operations.get_mut(&uuid)?;
-            Some((uuid, operation))
-        });
-        let Some((uuid, operation)) = known.filter(|(_, operation)| operation.agent == agent)
-        else {
-            // Of another master's time: acknowledged, so that the agent does not repeat it forever.
-            if let (Some(status), Some(operation)) = (message.status.uuid, message.operation_uuid) {
-                self.acknowledge_to_agent(&agent, status, operation);
-            }
-            return;
-        };
-        let latest = message.latest_status.unwrap_or_else(|| message.status.clone());
-        operation.wire.latest_status = latest.clone();
-        operation.wire.statuses.push(message.status.clone());
-        let feedback = operation.framework.clone().filter(|_| operation.wire.info.id.is_some());
-        if is_terminal(latest.state()) {
-            self.settle(uuid, latest.state());
-        }
-        match feedback {
-            Some(framework) => {
-                let mut status = message.status;
-                status.agent_id.get_or_insert_with(|| (&agent).into());
-                self.tell_operation(&framework, status);
-            }
-            None => {
-                let terminal = is_terminal(message.status.state());
-                if let (Some(status), Some(operation)) =
-                    (message.status.uuid, message.operation_uuid)
-                {
-                    self.acknowledge_to_agent(&agent, status, operation);
-                }
-                if terminal {
-                    self.forget_operation(uuid);
-                }
-            }
+    /// Tells an agent from before operations what it is to keep.
+    pub(super) fn send_checkpointed(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get(id) else { return };
+        if !agent.capabilities.resource_provider {
+            let resources = agent.checkpointed().to_wire(agent.format());
+            let message = internal::CheckpointResourcesMessage { resources };
+            self.tell_agent(id, ToAgent::CheckpointResources(message));
         }
     }
 
     /// Accounts for the resources of an operation that is over.
-    fn settle(&mut self, uuid: [u8; 16], state: OperationState) {
+    pub(super) fn settle(&mut self, uuid: [u8; 16], state: OperationState) {
         let Some(operation) = self.operations.get_mut(&uuid) else { return };
         let done = state == OperationState::OperationFinished;
         let was_settled = std::mem::replace(&mut operation.settled, true);
@@ -297,92 +262,6 @@ impl Master {
         }
     }
 
-    pub(super) fn acknowledge_operation(
-        &mut self,
-        framework: &FrameworkId,
-        call: &call::AcknowledgeOperationStatus,
-    ) -> Reply {
-        let Some(agent) = call.agent_id.as_ref().map(AgentId::from) else {
-            return Reply::BadRequest("Expecting 'agent_id' to be present".into());
-        };
-        let known = self.operations.iter().find(|(_, operation)| {
-            operation.framework.as_ref() == Some(framework)
-                && operation.wire.info.id.as_ref() == Some(&call.operation_id)
-        });
-        let Some((uuid, operation)) = known.map(|(uuid, operation)| (*uuid, operation)) else {
-            self.counters.messages_dropped += 1;
-            return Reply::Accepted;
-        };
-        let status = v1::Uuid { value: call.uuid.clone() };
-        let last = operation.wire.latest_status.uuid.as_ref() == Some(&status)
-            && is_terminal(operation.wire.latest_status.state());
-        let operation = operation.wire.uuid.clone();
-        self.acknowledge_to_agent(&agent, status, operation);
-        if last {
-            self.forget_operation(uuid);
-        }
-        Reply::Accepted
-    }
-
-    fn acknowledge_to_agent(&mut self, agent: &AgentId, status: v1::Uuid, operation: v1::Uuid) {
-        let message = internal::AcknowledgeOperationStatusMessage {
-            status_uuid: status,
-            operation_uuid: operation,
-            resource_provider_id: None,
-        };
-        self.tell_agent(agent, ToAgent::AcknowledgeOperation(message));
-    }
-
-    fn forget_operation(&mut self, uuid: [u8; 16]) {
-        if let Some(operation) = self.operations.remove(&uuid) {
-            if let Some(agent) = self.agents.get_mut(&operation.agent) {
-                agent.operations.remove(&uuid);
-            }
-            self.drained_if_idle(&operation.agent);
-        }
-    }
-
-    /// Tells a framework that an operation was not done, if it gave it a name to be told by.
-    pub(super) fn operation_refused(
-        &mut self,
-        framework: &FrameworkId,
-        agent: Option<&AgentId>,
-        operation: &v1::offer::Operation,
-        state: OperationState,
-        message: &str,
-    ) {
-        let Some(id) = operation.id.clone() else { return };
-        let mut status = v1::OperationStatus {
-            operation_id: Some(id),
-            message: Some(message.to_owned()),
-            agent_id: agent.map(Into::into),
-            ..v1::OperationStatus::default()
-        };
-        status.set_state(state);
-        self.tell_operation(framework, status);
-    }
-
-    fn tell_operation(&mut self, framework: &FrameworkId, status: v1::OperationStatus) {
-        let mut event = event_of(event::Type::UpdateOperationStatus);
-        event.update_operation_status = Some(event::UpdateOperationStatus { status });
-        self.tell(framework, event);
-    }
-
-    /// The agent is lost: so are its operations.
-    pub(super) fn lose_operations(&mut self, id: &AgentId, state: OperationState, message: &str) {
-        let uuids: Vec<[u8; 16]> = self
-            .agents
-            .get(id)
-            .map(|agent| agent.operations.iter().copied().collect())
-            .unwrap_or_default();
-        for uuid in uuids {
-            let Some(operation) = self.operations.remove(&uuid) else { continue };
-            if let Some(framework) = &operation.framework {
-                self.operation_refused(framework, Some(id), &operation.wire.info, state, message);
-            }
-        }
-    }
-
     /// The framework has ended: what its operations hold is freed when they end.
     pub(super) fn orphan_operations(&mut self, id: &FrameworkId) {
         let mine: Vec<[u8; 16]> = self
@@ -397,71 +276,4 @@ impl Master {
             }
         }
     }
-
-    pub(super) fn reconcile_operations(
-        &mut self,
-        framework: &FrameworkId,
-        call: &call::ReconcileOperations,
-    ) {
-        let mine: Vec<v1::Operation> = self
-            .operations
-            .values()
-            .filter(|operation| operation.framework.as_ref() == Some(framework))
-            .filter(|operation| operation.wire.info.id.is_some())
-            .map(|operation| operation.wire.clone())
-            .collect();
-        if call.operations.is_empty() {
-            for operation in mine {
-                self.tell_operation(framework, reconciled(operation.latest_status));
-            }
-            return;
-        }
-        for asked in &call.operations {
-            let known = mine
-                .iter()
-                .find(|operation| operation.info.id.as_ref() == Some(&asked.operation_id));
-            if let Some(known) = known {
-                self.tell_operation(framework, reconciled(known.latest_status.clone()));
-                continue;
-            }
-            let Some(state) = self.operation_fate(asked.agent_id.as_ref().map(AgentId::from))
-            else {
-                continue;
-            };
-            let mut status = v1::OperationStatus {
-                operation_id: Some(asked.operation_id.clone()),
-                agent_id: asked.agent_id.clone(),
-                message: Some("Reconciliation: Operation is unknown".into()),
-                ..v1::OperationStatus::default()
-            };
-            status.set_state(state);
-            self.tell_operation(framework, status);
-        }
-    }
-
-    /// What can be said of an operation that nobody knows. None: nothing yet.
-    fn operation_fate(&self, agent: Option<AgentId>) -> Option<OperationState> {
-        match agent {
-            Some(agent) if self.recovered.contains(&agent) => {
-                Some(OperationState::OperationRecovering)
-            }
-            Some(agent) if self.agents.contains_key(&agent) => {
-                Some(OperationState::OperationUnknown)
-            }
-            Some(agent) if self.registry.unreachable.contains_key(&agent) => {
-                Some(OperationState::OperationUnreachable)
-            }
-            Some(agent) if self.registry.gone.contains_key(&agent) => {
-                Some(OperationState::OperationGoneByOperator)
-            }
-            None if !self.recovered.is_empty() => Some(OperationState::OperationRecovering),
-            _ => Some(OperationState::OperationUnknown),
-        }
-    }
-}
-
-/// A status told on request needs no acknowledgement.
-fn reconciled(mut status: v1::OperationStatus) -> v1::OperationStatus {
-    status.uuid = None;
-    status
 }

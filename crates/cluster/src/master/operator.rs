@@ -59,17 +59,19 @@ impl Master {
             }
             Type::GrowVolume => {
                 let call = call.grow_volume?;
+                let Some(agent) = call.agent_id else { return Some(without_agent()) };
                 let mut operation = operation_of(operation::Type::GrowVolume);
                 let (volume, addition) = (call.volume, call.addition);
                 operation.grow_volume = Some(operation::GrowVolume { volume, addition });
-                self.operate_on_free(&on_agent(&call.agent_id?), principal, operation)
+                self.operate_on_free(&on_agent(&agent), principal, operation)
             }
             Type::ShrinkVolume => {
                 let call = call.shrink_volume?;
+                let Some(agent) = call.agent_id else { return Some(without_agent()) };
                 let mut operation = operation_of(operation::Type::ShrinkVolume);
                 let (volume, subtract) = (call.volume, call.subtract);
                 operation.shrink_volume = Some(operation::ShrinkVolume { volume, subtract });
-                self.operate_on_free(&on_agent(&call.agent_id?), principal, operation)
+                self.operate_on_free(&on_agent(&agent), principal, operation)
             }
             Type::UpdateMaintenanceSchedule => {
                 self.update_schedule(&call.update_maintenance_schedule?.schedule)
@@ -122,7 +124,7 @@ impl Master {
                 ));
             }
             let role = Role::from(name);
-            if self.config.roles.as_ref().is_some_and(|roles| !roles.contains(&role)) {
+            if self.is_unknown(&role) {
                 return Reply::BadRequest(format!(
                     "Failed to validate update weights request JSON: Unknown role '{name}'"
                 ));
@@ -155,13 +157,43 @@ impl Master {
                 }
             }
         }
-        if !force && let Err(error) = self.check_capacity(&quotas) {
-            return Reply::BadRequest(error);
+        if let Some((role, _)) = quotas.iter().find(|(role, _)| self.is_unknown(role)) {
+            return Reply::BadRequest(format!(
+                "Invalid QuotaConfig: '{role}' is not on the roles whitelist"
+            ));
+        }
+        if !force {
+            let checked = self.check_capacity(&quotas).and_then(|()| self.check_limits(&quotas));
+            if let Err(error) = checked {
+                return Reply::BadRequest(error);
+            }
         }
         for (role, quota) in quotas {
             self.apply_quota(role, quota);
         }
         Reply::Ok
+    }
+
+    /// Whether the role is none of `--roles`.
+    fn is_unknown(&self, role: &Role) -> bool {
+        self.config.roles.as_ref().is_some_and(|roles| !roles.contains(role))
+    }
+
+    /// What a role has already must be within its limits: nothing is taken back from it.
+    fn check_limits(&self, changed: &[(Role, Quota)]) -> Result<(), String> {
+        let roles = self.snapshot().roles();
+        for (role, quota) in changed {
+            let Some(state) = roles.get(role) else { continue };
+            let consumed = Quantities::from(&state.reserved.plus(&state.allocated.unreserved()));
+            let beyond = quota.limits.iter().find(|(name, limit)| consumed.get(name) > **limit);
+            if let Some((name, limit)) = beyond {
+                return Err(format!(
+                    "Invalid QuotaConfig: role '{role}' already consumes {consumed}, which is above \
+                     the limit {name}:{limit}; the force flag can be used to override this check"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// All guarantees together must fit into the cluster.
@@ -208,6 +240,11 @@ impl Master {
             return Reply::BadRequest(format!("Failed to validate set quota request: {error}"));
         }
         let role = Role::from(role);
+        if self.is_unknown(&role) {
+            return Reply::BadRequest(format!(
+                "Failed to validate set quota request: Unknown role '{role}'"
+            ));
+        }
         if self.registry.quotas.get(&role).is_some_and(|quota| !quota.guarantees.is_empty()) {
             return Reply::BadRequest(format!(
                 "Failed to validate set quota request: Quota already set for role '{role}'"
@@ -245,6 +282,15 @@ impl Master {
         self.apply_quota(role, Quota::default());
         Reply::Ok
     }
+}
+
+/// The answer to a call about a volume of nobody knows whom.
+fn without_agent() -> Reply {
+    Reply::BadRequest(
+        "Failed to validate master::Call: Expecting 'agent_id' to be present; only agent default \
+         resources are supported right now"
+            .into(),
+    )
 }
 
 fn operation_of(kind: operation::Type) -> Operation {

@@ -74,9 +74,18 @@ pub enum Reply {
 #[derive(Debug, Clone)]
 pub enum Change {
     TaskAdded(Arc<v1::Task>),
-    TaskUpdated { framework_id: FrameworkId, status: Box<v1::TaskStatus>, state: v1::TaskState },
+    TaskUpdated {
+        framework_id: FrameworkId,
+        status: Box<v1::TaskStatus>,
+        state: v1::TaskState,
+    },
     AgentAdded(AgentId),
     AgentRemoved(AgentId),
+    /// A part of what an agent said is not taken, in words for operators.
+    AgentRefused {
+        agent_id: AgentId,
+        refusal: String,
+    },
     FrameworkAdded(FrameworkId),
     FrameworkUpdated(FrameworkId),
     FrameworkRemoved(Arc<v1::FrameworkInfo>),

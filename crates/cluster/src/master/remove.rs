@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use mesos_api::internal;
 use mesos_api::v1;
+use mesos_api::v1::TaskState;
 use mesos_api::v1::scheduler::event;
 use mesos_api::v1::task_status::Reason;
-use mesos_api::v1::{OperationState, TaskState};
 
 use super::output::{Change, Send};
 use super::task::{Cause, remember, status};
@@ -42,24 +42,19 @@ impl Removal {
             Self::Unreachable | Self::Unregistered => Reason::AgentRemoved,
         }
     }
-
-    const fn operation_state(self) -> OperationState {
-        match self {
-            Self::Unreachable => OperationState::OperationUnreachable,
-            Self::Gone | Self::Unregistered => OperationState::OperationGoneByOperator,
-        }
-    }
 }
 
 impl Master {
     pub(super) fn unregister(&mut self, pid: &str, message: &internal::UnregisterSlaveMessage) {
         if let Some(id) = self.speaking_agent(pid, &message.agent_id).cloned() {
+            self.counters.agents_unregistered += 1;
             self.remove_agent(&id, Removal::Unregistered, "the agent unregistered");
         }
     }
 
     /// Another agent is at the address of this one.
     pub(super) fn remove_replaced(&mut self, id: &AgentId) {
+        self.counters.agents_replaced += 1;
         self.remove_agent(id, Removal::Unregistered, "a new agent registered at the same address");
     }
 
@@ -80,7 +75,7 @@ impl Master {
         self.rescind_agent(id);
         let message = format!("Agent {hostname} removed: {why}");
         self.lose_tasks(id, removal, &message);
-        self.lose_operations(id, removal.operation_state(), &message);
+        self.lose_operations(id, removal);
         self.allocator.remove_agent(id);
         if let Some(agent) = self.agents.remove(id) {
             if self.pids.get(&agent.pid) == Some(id) {
@@ -167,6 +162,13 @@ impl Master {
     pub(super) fn end_task(&mut self, framework: &FrameworkId, task: &TaskId, cause: Cause<'_>) {
         self.release_task(framework, task);
         let now = self.now;
+        if is_terminal(cause.state)
+            && let Some(known) =
+                self.task_of(framework, task).filter(|task| !is_terminal(task.state()))
+        {
+            let status = status(task, Some(&known.agent), cause, now);
+            self.count_ended(framework, cause.state, &status);
+        }
         let (completed_max, unreachable_max) = (
             self.config.max_completed_tasks_per_framework,
             self.config.max_unreachable_tasks_per_framework,
@@ -178,11 +180,13 @@ impl Master {
             let wire = Arc::make_mut(&mut ended.wire);
             wire.set_state(cause.state);
             remember(wire, &status);
-            self.out.publish.push(Change::TaskUpdated {
-                framework_id: framework.clone(),
-                status: Box::new(status),
-                state: cause.state,
-            });
+            if self.watches_tasks {
+                self.out.publish.push(Change::TaskUpdated {
+                    framework_id: framework.clone(),
+                    status: Box::new(status),
+                    state: cause.state,
+                });
+            }
         }
         if cause.state == TaskState::TaskUnreachable {
             state.unreachable.insert(task.clone(), ended.wire);

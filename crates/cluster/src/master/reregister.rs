@@ -16,7 +16,7 @@ use super::{Master, event_of, is_terminal};
 use crate::capability::AgentCapabilities;
 use crate::id::{AgentId, ExecutorId, FrameworkId, Role, TaskId};
 use crate::registry::{AdmittedAgent, Op};
-use crate::resources::Resources;
+use crate::resources::{Format, Resources};
 use crate::wire::ToAgent;
 
 /// Where an agent was before it came back.
@@ -42,7 +42,7 @@ impl Master {
             self.counters.messages_dropped += 1;
             return;
         };
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             pid,
             info: message.agent,
             checkpointed: message.checkpointed_resources,
@@ -50,6 +50,11 @@ impl Master {
             capabilities: message.agent_capabilities,
             resource_version: message.resource_version_uuid,
         };
+        // What a known agent of the older kind has not heard of is done all the same: offers and
+        // tasks hold it. It is told again.
+        if let Some(known) = self.agents.get(&id).filter(|it| !it.capabilities.resource_provider) {
+            arrival.checkpointed = known.checkpointed().to_wire(Format::Refined);
+        }
         let total = match self.admit(&arrival) {
             Ok(total) => total,
             Err(None) => return,
@@ -166,6 +171,7 @@ impl Master {
         }
         let reconciliations = self.reconcile_agent(id, &load);
         self.send_reregistered(id, reconciliations);
+        self.send_checkpointed(id);
         self.allocator.update_agent(id, info, capabilities, total);
         self.adopt_into_allocator(id, load);
         for (framework, task) in killed {
@@ -221,9 +227,19 @@ impl Master {
             agent.executors.keys().filter(|key| !executors.contains(*key)).cloned().collect();
         for (framework, executor) in over {
             // One of a task that the agent has not got yet comes with that task.
-            let expected = missing.contains_key(&framework);
-            if !expected {
+            let statuses = missing.get(&framework).into_iter().flatten();
+            let mut awaited: BTreeSet<TaskId> =
+                statuses.map(|status| TaskId::from(&status.task_id)).collect();
+            awaited.retain(|task| {
+                self.task_of(&framework, task)
+                    .is_some_and(|task| !is_terminal(task.state()) && task.runs_under(&executor))
+            });
+            if awaited.is_empty() {
                 self.remove_executor(id, &framework, &executor);
+            } else if let Some(agent) = self.agents.get_mut(id)
+                && let Some(executor) = agent.executors.get_mut(&(framework, executor))
+            {
+                executor.awaited = awaited;
             }
         }
         missing
@@ -321,7 +337,8 @@ impl Master {
         }
         let resources = held(&info.resources, &role);
         agent.use_more(framework, &resources);
-        agent.executors.insert(key, Executor { info: Arc::new(info), resources });
+        let info = Arc::new(info);
+        agent.executors.insert(key, Executor { info, resources, awaited: BTreeSet::new() });
     }
 
     fn adopt_task(&mut self, id: &AgentId, was: Was, framework: &FrameworkId, mut wire: v1::Task) {
@@ -337,6 +354,11 @@ impl Master {
         let resources = held(&wire.resources, &role);
         let aware = state.capabilities.partition_aware;
         let over = is_terminal(wire.state());
+        if over && was == Was::Registered {
+            // Its end was acknowledged while this message was on its way, and nobody would
+            // acknowledge it again. Otherwise the agent repeats the update.
+            return;
+        }
         let was_unreachable = state.unreachable.remove(&task_id).is_some();
         let task = Task {
             agent: id.clone(),
@@ -352,7 +374,7 @@ impl Master {
                 agent.use_more(framework, &resources);
             }
         }
-        self.publish(Change::TaskAdded(wire.clone()));
+        self.publish_task(|| Change::TaskAdded(wire.clone()));
         if was == Was::Unreachable && !over {
             if aware || was_unreachable {
                 let cause = Cause {
@@ -387,16 +409,26 @@ impl Master {
             self.counters.messages_dropped += 1;
             return;
         };
-        let Ok(oversubscribed) = Resources::from_wire(&message.oversubscribed_resources) else {
-            self.counters.messages_dropped += 1;
-            return;
+        if let Some(refusal) = refused_providers(&message) {
+            self.publish(Change::AgentRefused { agent_id: id.clone(), refusal });
+        }
+        let oversubscribed = match Resources::from_wire(&message.oversubscribed_resources) {
+            Ok(oversubscribed) => oversubscribed,
+            Err(error) => {
+                self.counters.messages_dropped += 1;
+                let refusal = format!("its oversubscribed resources are not valid: {error}");
+                return self.publish(Change::AgentRefused { agent_id: id, refusal });
+            }
         };
+        let has_operations = message.operations.is_some();
+        let operations = message.operations.map(|told| told.operations).unwrap_or_default();
+        self.compare_operations(&id, operations);
         let Some(agent) = self.agents.get_mut(&id) else { return };
         if message.resource_version_uuid.is_some() {
             agent.resource_version = message.resource_version_uuid;
         }
         // Agents from before the flag send this message for nothing else.
-        if !message.update_oversubscribed_resources.unwrap_or(message.operations.is_none()) {
+        if !message.update_oversubscribed_resources.unwrap_or(!has_operations) {
             return;
         }
         let total = agent.total.non_revocable().plus(&oversubscribed.revocable());
@@ -420,6 +452,26 @@ impl Master {
             self.rescind(number);
         }
     }
+}
+
+/// Resource providers add what is theirs to an agent; here nobody can be offered that, and the
+/// operator who set them up should know.
+fn refused_providers(message: &internal::UpdateSlaveMessage) -> Option<String> {
+    let providers = &message.resource_providers.as_ref()?.providers;
+    let names: Vec<String> = providers
+        .iter()
+        .map(|provider| match &provider.info {
+            Some(info) => format!("{}.{}", info.r#type, info.name),
+            None => "one without a name".to_owned(),
+        })
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "resource providers are not supported, what they have is not offered: {}; remove them \
+             from the agent's --resource_provider_config_dir",
+            names.join(", ")
+        )
+    })
 }
 
 /// What a task or executor holds, from how a peer says it. What cannot be understood is not held.

@@ -4,11 +4,12 @@
 //! it. What can be computed from the picture is computed by the reader, not by the master.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mesos_api::v1;
 
-use super::counters::Counters;
+use super::agent::Agent;
+use super::counters::{Counters, FrameworkCounters};
 use super::framework::{Framework, Link};
 use super::offer::OfferParts;
 use super::{Config, Master};
@@ -19,7 +20,7 @@ use crate::role;
 use crate::time::Time;
 
 /// An executor on an agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExecutorSnapshot {
     pub framework_id: FrameworkId,
     pub info: Arc<v1::ExecutorInfo>,
@@ -27,7 +28,7 @@ pub struct ExecutorSnapshot {
 }
 
 /// A registered agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentSnapshot {
     pub id: AgentId,
     pub info: Arc<v1::AgentInfo>,
@@ -47,6 +48,26 @@ pub struct AgentSnapshot {
     pub offered: Resources,
     pub executors: Vec<ExecutorSnapshot>,
     pub unavailability: Option<v1::Unavailability>,
+    /// For whoever shows all agents over and over.
+    pub memo: Memo,
+}
+
+/// Room in a picture for the text that a reader made of it, so that the next one need not make it
+/// again. It says nothing of what the picture shows: all are equal.
+#[derive(Debug, Default, Clone)]
+pub struct Memo(OnceLock<Box<str>>);
+
+impl Memo {
+    /// The text, which is made if nobody has made it yet.
+    pub fn get_or_make(&self, make: impl FnOnce() -> String) -> &str {
+        self.0.get_or_init(|| make().into_boxed_str())
+    }
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// An agent known from the registry that has not come back yet.
@@ -86,6 +107,7 @@ pub struct FrameworkSnapshot {
     pub offers: Vec<OfferSnapshot>,
     pub inverse_offers: Vec<v1::InverseOffer>,
     pub offer_constraints: Option<Arc<v1::scheduler::OfferConstraints>>,
+    pub counters: FrameworkCounters,
 }
 
 impl FrameworkSnapshot {
@@ -136,6 +158,11 @@ pub struct RoleSnapshot {
     pub reserved: Resources,
     /// What counts against the quota.
     pub consumed: Quantities,
+    /// The largest part that it has of any resource, over its weight: the smaller, the sooner it is
+    /// offered more.
+    pub share: f64,
+    /// Offers that its frameworks refused for a time.
+    pub filters: usize,
 }
 
 /// See the module.
@@ -144,7 +171,7 @@ pub struct Snapshot {
     pub now: Time,
     pub started: Time,
     pub config: Arc<Config>,
-    pub agents: Vec<AgentSnapshot>,
+    pub agents: Vec<Arc<AgentSnapshot>>,
     pub recovered_agents: Vec<RecoveredAgentSnapshot>,
     pub unreachable_agents: Vec<(AgentId, Time)>,
     pub gone_agents: Vec<(AgentId, Time)>,
@@ -153,13 +180,17 @@ pub struct Snapshot {
     pub operations: Vec<v1::Operation>,
     pub weights: BTreeMap<Role, f64>,
     pub quotas: BTreeMap<Role, Quota>,
+    pub filters: BTreeMap<Role, usize>,
+    /// Something may be offered and was not looked at yet.
+    pub allocation_due: bool,
     pub schedule: v1::maintenance::Schedule,
     pub maintenance: v1::maintenance::ClusterStatus,
     pub counters: Counters,
 }
 
 impl Master {
-    /// Takes a picture. Costs a few reference counts per agent and task.
+    /// Takes a picture. Costs a reference count per agent and task, and a few for each agent that
+    /// changed since the last one.
     pub fn snapshot(&self) -> Snapshot {
         let mut weights = self.config.weights.clone();
         weights.extend(self.registry.weights.clone());
@@ -167,7 +198,7 @@ impl Master {
             now: self.now,
             started: self.started,
             config: Arc::new(self.config.clone()),
-            agents: self.agents.keys().filter_map(|id| self.agent_snapshot(id)).collect(),
+            agents: self.agents.pictures(|agent| self.paint(agent)).cloned().collect(),
             recovered_agents: self
                 .recovered
                 .iter()
@@ -192,6 +223,8 @@ impl Master {
             operations: self.operations.values().map(|operation| operation.wire.clone()).collect(),
             weights,
             quotas: self.registry.quotas.clone(),
+            filters: self.allocator.filters(),
+            allocation_due: self.allocator.wants_run(),
             schedule: self.schedule_wire(),
             maintenance: self.maintenance_status_wire(),
             counters: self.counters.clone(),
@@ -200,7 +233,11 @@ impl Master {
 
     /// A picture of one agent.
     pub fn agent_snapshot(&self, id: &AgentId) -> Option<AgentSnapshot> {
-        let agent = self.agents.get(id)?;
+        self.agents.get(id).map(|agent| self.paint(agent))
+    }
+
+    pub(super) fn paint(&self, agent: &Agent) -> AgentSnapshot {
+        let id = &agent.id;
         let admitted = self.registry.agents.get(id);
         let deactivated = admitted.is_some_and(|agent| agent.deactivated);
         let mut offered = Resources::new();
@@ -209,7 +246,7 @@ impl Master {
                 offered.add_all(&offer.resources);
             }
         }
-        Some(AgentSnapshot {
+        AgentSnapshot {
             id: id.clone(),
             info: agent.info.clone(),
             pid: agent.pid.clone(),
@@ -234,7 +271,8 @@ impl Master {
                 })
                 .collect(),
             unavailability: self.unavailability_wire(&agent.machine),
-        })
+            memo: Memo::default(),
+        }
     }
 
     /// A picture of one live framework.
@@ -284,6 +322,7 @@ fn picture(framework: &Framework) -> FrameworkSnapshot {
         offers: Vec::new(),
         inverse_offers: Vec::new(),
         offer_constraints: framework.constraints_wire.clone(),
+        counters: framework.counters.clone(),
     }
 }
 
@@ -291,7 +330,7 @@ impl Snapshot {
     /// An agent by its id.
     pub fn agent(&self, id: &AgentId) -> Option<&AgentSnapshot> {
         let at = self.agents.binary_search_by(|agent| agent.id.cmp(id)).ok()?;
-        self.agents.get(at)
+        self.agents.get(at).map(|agent| &**agent)
     }
 
     /// An offer as its framework read it.
@@ -374,6 +413,11 @@ impl Snapshot {
                 }
             }
         }
+        let mut total = Quantities::default();
+        for agent in &self.agents {
+            total.add(&Quantities::from(&agent.total.non_revocable()));
+        }
+        let excluded = &self.config.fair_sharing_excluded;
         for (name, role) in &mut roles {
             role.weight = self.weights.get(name).copied().unwrap_or(1.0);
             role.quota = self.quotas.get(name).cloned();
@@ -381,6 +425,9 @@ impl Snapshot {
             let unreserved = role.allocated.unreserved().plus(&role.offered.unreserved());
             consumed.add(&Quantities::from(&unreserved));
             role.consumed = consumed;
+            let has = Quantities::from(&role.allocated.plus(&role.offered));
+            role.share = total.dominant_share(&has, excluded) / role.weight;
+            role.filters = self.filters.get(name).copied().unwrap_or_default();
         }
         roles
     }

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesos_api::internal;
-use mesos_api::v1::TaskState;
 use mesos_api::v1::scheduler::{call, event};
 use mesos_api::v1::task_status::Source;
+use mesos_api::v1::{TaskState, TaskStatus};
 
 use super::output::Change;
 use super::task::{Cause, remember};
 use super::{Master, event_of, is_terminal};
 use crate::id::{AgentId, FrameworkId, TaskId};
 use crate::wire::ToAgent;
+
+/// A framework with this label has one task, and need not be there when that ends: while it is away
+/// the master acknowledges in its stead.
+const UNATTENDED: &str = "teu.task";
 
 impl Master {
     pub(super) fn status_update(&mut self, pid: &str, message: internal::StatusUpdateMessage) {
@@ -56,6 +60,13 @@ impl Master {
         }
         self.counters.status_updates_valid += 1;
         self.apply_status(&framework, &task, &status, latest);
+        if let Some(uuid) = status.uuid.filter(|_| self.is_unattended(&framework)) {
+            let call =
+                call::Acknowledge { agent_id: (&agent).into(), task_id: (&task).into(), uuid };
+            self.acknowledge(&framework, call);
+            self.end_if_idle(&framework);
+            return;
+        }
         if !reliable && is_terminal(state) {
             // Nobody will acknowledge it.
             self.end_task(&framework, &task, Cause { state, reason: None, message: "" });
@@ -68,7 +79,7 @@ impl Master {
         &mut self,
         framework: &FrameworkId,
         task: &TaskId,
-        status: &mesos_api::v1::TaskStatus,
+        status: &TaskStatus,
         latest: TaskState,
     ) {
         let Some(known) = self.frameworks.get_mut(framework).and_then(|it| it.tasks.get_mut(task))
@@ -84,21 +95,33 @@ impl Master {
         }
         remember(wire, status);
         let state = wire.state();
-        self.out.publish.push(Change::TaskUpdated {
+        self.publish_task(|| Change::TaskUpdated {
             framework_id: framework.clone(),
             status: Box::new(status.clone()),
             state,
         });
+        self.awaited_executor(framework, task, state);
         if is_terminal(state) && !was_over {
-            let reason = status.reason.map(|_| status.reason());
-            let source = status.source.map_or(Source::Agent, |_| status.source());
-            *self.counters.terminal_tasks.entry((state, source, reason)).or_default() += 1;
+            self.count_ended(framework, state, status);
             self.release_task(framework, task);
             let agent = self.task_of(framework, task).map(|task| task.agent.clone());
             if let Some(agent) = agent {
                 self.drained_if_idle(&agent);
             }
         }
+    }
+
+    /// Counts a task that is over.
+    pub(super) fn count_ended(
+        &mut self,
+        framework: &FrameworkId,
+        state: TaskState,
+        status: &TaskStatus,
+    ) {
+        let reason = status.reason.map(|_| status.reason());
+        let source = status.source.map_or(Source::Agent, |_| status.source());
+        *self.counters.terminal_tasks.entry((state, source, reason)).or_default() += 1;
+        self.count(framework, |it| *it.ended.entry(state).or_default() += 1);
     }
 
     pub(super) fn acknowledge(&mut self, framework: &FrameworkId, call: call::Acknowledge) {
@@ -123,6 +146,25 @@ impl Master {
         }
         self.counters.acknowledgements_valid += 1;
         self.send_acknowledgement(&agent, framework, &task, call.uuid);
+    }
+
+    /// Whether nobody will ever come back to hear of a framework's tasks: `teu task run -d` has
+    /// started the one it has, and left.
+    fn is_unattended(&self, framework: &FrameworkId) -> bool {
+        self.frameworks.get(framework).is_some_and(|framework| {
+            let labels = framework.info.labels.iter().flat_map(|labels| &labels.labels);
+            !framework.is_connected() && labels.into_iter().any(|it| it.key == UNATTENDED)
+        })
+    }
+
+    fn end_if_idle(&mut self, framework: &FrameworkId) {
+        let idle = self
+            .frameworks
+            .get(framework)
+            .is_some_and(|it| it.tasks.is_empty() && it.unreachable.is_empty());
+        if idle {
+            self.remove_framework(framework, "The only task of the framework has ended");
+        }
     }
 
     fn send_acknowledgement(

@@ -6,7 +6,7 @@ use mesos_api::v1;
 use mesos_api::v1::TaskState;
 use mesos_api::v1::task_status::{Reason, Source};
 
-use crate::id::{AgentId, FrameworkId, Role, TaskId};
+use crate::id::{AgentId, ExecutorId, FrameworkId, Role, TaskId};
 use crate::resources::Resources;
 use crate::time::Time;
 
@@ -23,6 +23,11 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn state(&self) -> TaskState {
         self.wire.state()
+    }
+
+    /// Whether it was given to this executor of its framework.
+    pub(super) fn runs_under(&self, executor: &ExecutorId) -> bool {
+        self.wire.executor_id.as_ref().is_some_and(|id| id.value == executor.as_str())
     }
 }
 
@@ -57,9 +62,9 @@ pub(super) fn staged(
         agent_id: info.agent_id.clone(),
         resources: info.resources.clone(),
         labels: info.labels.clone(),
-        discovery: info.discovery.clone(),
-        container: info.container.clone(),
-        health_check: info.health_check.clone(),
+        discovery: info.discovery.clone().map(Box::new),
+        container: info.container.clone().map(Box::new),
+        health_check: info.health_check.clone().map(Box::new),
         kill_policy: info.kill_policy,
         user: info
             .command
@@ -119,5 +124,7 @@ pub(super) fn remember(task: &mut v1::Task, status: &v1::TaskStatus) {
     if task.statuses.last().is_some_and(|last| last.state == status.state) {
         task.statuses.pop();
     }
+    // There are few, and room for more of them would be most of what a task takes.
+    task.statuses.reserve_exact(1);
     task.statuses.push(v1::TaskStatus { data: None, ..status.clone() });
 }

@@ -1,6 +1,13 @@
+mod domain;
+mod executor;
+mod failover;
+mod feedback;
 mod harness;
+mod impossible;
 mod launch;
 mod life;
 mod operation;
 mod partition;
 mod reconcile;
+mod roles;
+mod update;

@@ -43,6 +43,12 @@ impl Resources {
         Self::default()
     }
 
+    /// No resources, with room for so many entries: bags of two or four are held by the ten
+    /// thousand, and should not take more than they need.
+    pub(crate) fn with_room(entries: usize) -> Self {
+        Self(Arc::new(Vec::with_capacity(entries)))
+    }
+
     /// Parses the text form: `cpus:24;mem(web):1024;ports:[31000-32000];disks:{a,b}`.
     ///
     /// # Errors
@@ -135,7 +141,10 @@ impl Resources {
     pub fn contains(&self, other: &Self) -> bool {
         match other.0.as_slice() {
             [] => true,
-            [one] => self.contains_one(one),
+            // Entries that can be split differ in what they are: each is found in a place of its own.
+            all if all.iter().all(|item| !item.shared && !item.is_indivisible()) => {
+                all.iter().all(|resource| self.contains_one(resource))
+            }
             // Two whole disks of one kind must not be found in the same place twice.
             _ => {
                 let mut rest = self.clone();
@@ -302,7 +311,8 @@ impl<'a> IntoIterator for &'a Resources {
 
 impl FromIterator<Resource> for Resources {
     fn from_iter<I: IntoIterator<Item = Resource>>(items: I) -> Self {
-        let mut resources = Self::new();
+        let items = items.into_iter();
+        let mut resources = Self::with_room(items.size_hint().0);
         for item in items {
             resources.add(&item);
         }

@@ -78,6 +78,18 @@ impl Quantities {
         missing.subtract(self);
         missing
     }
+
+    /// The largest of the parts that `held` is of these amounts, but for the excluded ones.
+    #[expect(clippy::cast_precision_loss, reason = "a share need not be exact, only reproducible")]
+    pub fn dominant_share(&self, held: &Self, excluded: &[Arc<str>]) -> f64 {
+        held.iter()
+            .filter(|(name, _)| !excluded.contains(name))
+            .map(|(name, amount)| {
+                let total = self.get(name).as_milli();
+                if total > 0 { amount.as_milli() as f64 / total as f64 } else { 0.0 }
+            })
+            .fold(0.0, f64::max)
+    }
 }
 
 impl From<&Resources> for Quantities {

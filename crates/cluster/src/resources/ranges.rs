@@ -21,6 +21,13 @@ impl Ranges {
         Self(merged)
     }
 
+    /// Whether a number is in more than one of these ranges.
+    pub fn overlap(ranges: impl IntoIterator<Item = (u64, u64)>) -> bool {
+        let mut sorted: Vec<_> = ranges.into_iter().collect();
+        sorted.sort_unstable();
+        sorted.windows(2).any(|pair| pair[1].0 <= pair[0].1)
+    }
+
     /// The ranges, both ends included, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.0.iter().copied()

@@ -35,7 +35,7 @@ impl Resources {
     /// # Errors
     /// Says, in Mesos' words, what is wrong with the first bad one.
     pub fn from_wire(resources: &[v1::Resource]) -> Result<Self, String> {
-        let mut all = Self::new();
+        let mut all = Self::with_room(resources.len());
         for resource in resources {
             all.add(&Resource::from_wire(resource)?);
         }
@@ -85,7 +85,7 @@ impl Resource {
                 .allocation
                 .as_ref()
                 .map(|role| AllocationInfo { role: Some(role.to_string()) }),
-            disk: self.disk.as_deref().map(disk_to_wire),
+            disk: self.disk.as_deref().map(|disk| Box::new(disk_to_wire(disk))),
             revocable: self.revocable.then_some(RevocableInfo {}),
             shared: self.shared.then_some(SharedInfo {}),
             provider_id: self
@@ -105,10 +105,12 @@ impl Resource {
                     .reservations
                     .last()
                     .filter(|top| top.kind == ReservationKind::Dynamic)
-                    .map(|top| ReservationInfo {
-                        principal: top.principal.as_deref().map(str::to_owned),
-                        labels: labels_to_wire(&top.labels),
-                        ..ReservationInfo::default()
+                    .map(|top| {
+                        Box::new(ReservationInfo {
+                            principal: top.principal.as_deref().map(str::to_owned),
+                            labels: labels_to_wire(&top.labels),
+                            ..ReservationInfo::default()
+                        })
                     });
             }
         }
@@ -134,6 +136,9 @@ fn value_from_wire(wire: &v1::Resource) -> Result<Value, String> {
                     return Err("Invalid ranges resource: begin > end".into());
                 }
                 let ranges = ranges.range.iter().map(|range| (range.begin, range.end));
+                if Ranges::overlap(ranges.clone()) {
+                    return Err("Invalid ranges resource: overlapping ranges".into());
+                }
                 Ok(Value::Ranges(Ranges::new(ranges)))
             }
             _ => Err("Invalid ranges resource".into()),

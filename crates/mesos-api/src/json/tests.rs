@@ -189,6 +189,11 @@ fn numbers_are_printed_as_mesos_prints_them() {
         (15.0, "15.0"),
         (0.1, "0.1"),
         (-0.0, "-0.0"),
+        (0.0, "0.0"),
+        (-0.05, "-0.05"),
+        (262_144.0, "262144.0"),
+        (0.001, "0.001"),
+        (999_999_999_999.999, "999999999999.999"),
         (32.1234567, "32.1234567"),
         (1e-5, "0.00001"),
         (1.5e-6, "0.0000015"),
@@ -205,6 +210,22 @@ fn numbers_are_printed_as_mesos_prints_them() {
         let mut writer = Writer::new();
         writer.f64(value);
         assert_eq!(writer.into_string(), expected);
+    }
+}
+
+proptest::proptest! {
+    /// There is a way of its own for amounts, and it must not show.
+    #[test]
+    fn amounts_are_printed_as_all_numbers_are(thousandths: i64) {
+        for thousandths in [thousandths, thousandths % 1_000_000_000, thousandths % 10_000] {
+            #[expect(clippy::cast_precision_loss, reason = "any number will do")]
+            let value = thousandths as f64 / 1000.0;
+            let mut writer = Writer::new();
+            writer.f64(value);
+            if (1e-3..1e15).contains(&value.abs()) {
+                proptest::prop_assert_eq!(writer.into_string(), format!("{value:?}"));
+            }
+        }
     }
 }
 

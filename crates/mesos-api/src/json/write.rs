@@ -162,7 +162,9 @@ impl Writer {
 /// The shortest digits that read back as the same number, in the notation of Mesos' writer.
 fn double(text: &mut String, value: f64) {
     // Writing to a string does not fail, here and below.
-    if value.is_nan() {
+    if let Some(thousandths) = thousandths(value) {
+        decimal(text, thousandths);
+    } else if value.is_nan() {
         text.push_str("null");
     } else if value.is_infinite() {
         text.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
@@ -178,11 +180,54 @@ fn double(text: &mut String, value: f64) {
     }
 }
 
+/// The number in thousandths, if it is one that a few digits say. Amounts are, and there are
+/// hundreds of thousands of them in the state of a large cluster.
+#[expect(clippy::cast_possible_truncation, reason = "the number is small enough")]
+fn thousandths(value: f64) -> Option<i64> {
+    // Up to fifteen digits name one number and no other.
+    const MOST: f64 = 1e15;
+    let thousandths = (value * 1000.0).round();
+    let exact = thousandths.abs() < MOST && thousandths / 1000.0 == value;
+    (exact && (value != 0.0 || value.is_sign_positive())).then_some(thousandths as i64)
+}
+
+fn decimal(text: &mut String, thousandths: i64) {
+    if thousandths < 0 {
+        text.push('-');
+    }
+    let thousandths = thousandths.unsigned_abs();
+    let _ = write!(text, "{}", thousandths / 1000);
+    text.push('.');
+    let mut fraction = thousandths % 1000;
+    loop {
+        text.push(char::from(b'0' + u8::try_from(fraction / 100).unwrap_or_default()));
+        fraction = fraction % 100 * 10;
+        if fraction == 0 {
+            return;
+        }
+    }
+}
+
 fn quote(text: &mut String, value: &str) {
     text.push('"');
+    // Looked at as a whole: that takes many bytes at once, and almost every text is plain.
+    let plain = value.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+    if plain {
+        text.push_str(value);
+    } else {
+        escape(text, value);
+    }
+    text.push('"');
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && byte != b'"' && byte != b'\\'
+}
+
+fn escape(text: &mut String, value: &str) {
     let mut plain = 0;
     for (at, byte) in value.bytes().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+        if is_plain(byte) {
             continue;
         }
         text.push_str(&value[plain..at]);
@@ -200,5 +245,4 @@ fn quote(text: &mut String, value: &str) {
         }
     }
     text.push_str(&value[plain..]);
-    text.push('"');
 }

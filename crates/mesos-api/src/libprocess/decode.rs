@@ -1,5 +1,7 @@
 //! Requests out of a stream of bytes.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
@@ -19,8 +21,8 @@ pub struct Request {
     pub to: String,
     /// The message's name, such as `mesos.internal.PingSlaveMessage`.
     pub name: String,
-    /// Who sent it.
-    pub from: Upid,
+    /// Who sent it; the same thing for messages of one sender that follow each other.
+    pub from: Arc<Upid>,
     /// The message.
     pub body: Bytes,
 }
@@ -82,6 +84,8 @@ fn is_libprocess(header: &httparse::Header<'_>) -> bool {
 pub struct Decoder {
     buffer: BytesMut,
     head: Option<Head>,
+    /// Who sent the last message, as it was written and as it was read.
+    sender: Option<(Box<str>, Arc<Upid>)>,
     max: usize,
 }
 
@@ -89,7 +93,7 @@ pub struct Decoder {
 struct Head {
     to: String,
     name: String,
-    from: Upid,
+    from: Arc<Upid>,
     body: Body,
 }
 
@@ -102,7 +106,7 @@ enum Body {
 impl Decoder {
     /// A decoder that refuses messages of more than `max` bytes.
     pub fn new(max: usize) -> Self {
-        Self { buffer: BytesMut::new(), head: None, max }
+        Self { buffer: BytesMut::new(), head: None, sender: None, max }
     }
 
     /// Where the next bytes of the stream go.
@@ -151,7 +155,7 @@ impl Decoder {
             .and_then(|path| path.split_once('/'))
             .and_then(|(to, name)| Some((unescape(to)?, name.to_owned())))
             .ok_or_else(|| FrameError::Path(path.to_owned()))?;
-        let from = sender(request.headers)?;
+        let from = sender(request.headers, &mut self.sender)?;
         let body = body(request.headers, self.max)?;
         self.buffer.advance(length);
         Ok(Some(Head { to, name, from, body }))
@@ -206,17 +210,28 @@ impl Decoder {
     }
 }
 
-fn sender(headers: &[httparse::Header<'_>]) -> Result<Upid, FrameError> {
+/// Reads who sends, unless that is who sent the last time.
+fn sender(
+    headers: &[httparse::Header<'_>],
+    last: &mut Option<(Box<str>, Arc<Upid>)>,
+) -> Result<Arc<Upid>, FrameError> {
     let text = |name: &str| {
         headers
             .iter()
             .find(|header| header.name.eq_ignore_ascii_case(name))
             .and_then(|header| std::str::from_utf8(header.value).ok())
     };
-    text("Libprocess-From")
+    let from = text("Libprocess-From")
         .or_else(|| text("User-Agent").and_then(|agent| agent.strip_prefix("libprocess/")))
-        .and_then(|from| from.trim().parse().ok())
-        .ok_or(FrameError::Sender)
+        .ok_or(FrameError::Sender)?;
+    match last {
+        Some((text, upid)) if **text == *from => Ok(Arc::clone(upid)),
+        _ => {
+            let upid: Arc<Upid> = Arc::new(from.trim().parse().map_err(|_| FrameError::Sender)?);
+            *last = Some((from.into(), Arc::clone(&upid)));
+            Ok(upid)
+        }
+    }
 }
 
 fn body(headers: &[httparse::Header<'_>], max: usize) -> Result<Body, FrameError> {

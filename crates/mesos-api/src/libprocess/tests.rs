@@ -69,7 +69,7 @@ fn messages_survive_any_cut() {
         assert_eq!(found.len(), bodies.len());
         for (request, body) in found.iter().zip(bodies) {
             assert_eq!((&*request.to, &*request.name), ("master", "some.Message"));
-            assert_eq!(request.from, from);
+            assert_eq!(*request.from, from);
             assert_eq!(request.body, body);
         }
     }
@@ -123,5 +123,20 @@ fn a_connection_shows_who_speaks() {
     ];
     for (first, expected) in cases {
         assert_eq!(dialect(first), expected);
+    }
+}
+
+#[test]
+fn what_the_fuzzer_kept_is_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/libprocess");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let _ = dialect(&bytes);
+        let _ = crate::json::from_slice::<crate::v1::scheduler::Call>(&bytes);
+        let mut decoder = Decoder::new(1 << 16);
+        decoder.buffer().extend_from_slice(&bytes);
+        while let Ok(Some(request)) = decoder.next_request() {
+            let _ = crate::decode::<crate::internal::RegisterSlaveMessage>(&request.body);
+        }
     }
 }

@@ -47,20 +47,18 @@ impl FromStr for Upid {
     }
 }
 
-/// An id as it stands in a path. Parentheses stay as they are: every peer sends them so.
-pub(super) fn escape(id: &str) -> String {
-    use fmt::Write as _;
+/// Appends an id as it stands in a path. Parentheses stay as they are: every peer sends them so.
+pub(super) fn escape(to: &mut Vec<u8>, id: &str) {
+    use std::io::Write as _;
 
-    let mut text = String::with_capacity(id.len());
     for byte in id.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => text.push(char::from(byte)),
-            b'-' | b'_' | b'.' | b'~' | b'(' | b')' => text.push(char::from(byte)),
-            // Writing to a string does not fail.
-            _ => drop(write!(text, "%{byte:02X}")),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => to.push(byte),
+            b'-' | b'_' | b'.' | b'~' | b'(' | b')' => to.push(byte),
+            // Writing to a vector does not fail.
+            _ => drop(write!(to, "%{byte:02X}")),
         }
     }
-    text
 }
 
 /// The id that a part of a path stands for.

@@ -55,3 +55,13 @@ fn a_record_over_the_limit_is_refused_before_it_comes() {
     decoder.feed(b"1001\n");
     assert_eq!(decoder.next_record(), Err(RecordError::TooLong { length: 1001, max: 1000 }));
 }
+
+#[test]
+fn what_the_fuzzer_kept_is_read() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/recordio");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let mut decoder = Decoder::new(1 << 16);
+        decoder.feed(&std::fs::read(entry.unwrap().path()).unwrap());
+        while let Ok(Some(_)) = decoder.next_record() {}
+    }
+}

@@ -6,6 +6,7 @@ use mesos_api::v1::{self, TaskState};
 
 use super::harness::*;
 use crate::id::TaskId;
+use crate::master::Input;
 use crate::wire::ToAgent;
 
 #[test]
@@ -42,7 +43,7 @@ fn refused(tasks: impl Fn(&Agent) -> Vec<v1::TaskInfo>) -> Vec<v1::TaskStatus> {
     let updates = world.updates(&framework);
     // Whatever was refused is free again once the filter is over.
     let held = world.master.allocator.agent_used(&agent.id).unwrap().clone();
-    assert_eq!(held, world.master.agents[&agent.id].all_used().unallocated());
+    assert_eq!(held, world.master.agents.get(&agent.id).unwrap().all_used().unallocated());
     updates
 }
 
@@ -275,7 +276,35 @@ fn an_executor_is_started_once() {
         })
         .collect();
     assert_eq!(starts, [true, false]);
-    let used = world.master.agents[&agent.id].all_used();
+    let used = world.master.agents.get(&agent.id).unwrap().all_used();
     assert_eq!(used.amount("cpus").unwrap().as_milli(), 2500);
     assert!(world.master.frameworks[&framework.id].tasks.contains_key(&TaskId::from("b")));
+}
+
+/// `teu task run -d` has left: nobody else would acknowledge, and the agent would repeat itself.
+#[test]
+fn the_master_acknowledges_for_a_framework_that_left_its_only_task() {
+    for (label, ends) in [("teu.task", true), ("other", false)] {
+        let mut world = world();
+        let agent = world.agent("cpus:4;mem:4096");
+        let label = v1::Label { key: label.to_owned(), value: None };
+        let labels = Some(v1::Labels { labels: vec![label] });
+        let info = v1::FrameworkInfo { labels, failover_timeout: Some(1e6), ..aware() };
+        let framework = world.framework(info);
+        world.run(&framework, &agent, "t", "cpus:1;mem:64");
+        world.messages(&agent);
+        world.update(&agent, &framework, "t", TaskState::TaskRunning);
+        let acknowledged = |world: &mut World| {
+            let messages = world.messages(&agent);
+            messages.iter().any(|message| matches!(message, ToAgent::AcknowledgeStatus(_)))
+        };
+        assert!(!acknowledged(&mut world), "it is there to do so itself");
+        world.input(Input::SchedulerGone(framework.at.clone()));
+        world.update(&agent, &framework, "t", TaskState::TaskKilling);
+        assert_eq!(acknowledged(&mut world), ends);
+        assert!(world.master.frameworks.contains_key(&framework.id), "its task is not over");
+        world.update(&agent, &framework, "t", TaskState::TaskKilled);
+        assert_eq!(acknowledged(&mut world), ends);
+        assert_eq!(!world.master.frameworks.contains_key(&framework.id), ends);
+    }
 }

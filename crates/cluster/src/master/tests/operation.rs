@@ -1,5 +1,6 @@
 //! Operations on resources: reservations, volumes and their sizes.
 
+use mesos_api::internal::ReregisterSlaveMessage;
 use mesos_api::v1::framework_info::capability::Type as Capability;
 use mesos_api::v1::offer::{Operation, operation, operation::Type};
 use mesos_api::v1::scheduler::call;
@@ -34,7 +35,7 @@ fn agent_with(world: &mut World, capabilities: &[i32], resources: &str) -> Agent
     agent
 }
 
-fn framework(world: &mut World) -> Framework {
+pub(super) fn framework(world: &mut World) -> Framework {
     let info = framework_info(&[
         Capability::PartitionAware,
         Capability::ReservationRefinement,
@@ -43,7 +44,7 @@ fn framework(world: &mut World) -> Framework {
     world.framework(v1::FrameworkInfo { roles: vec!["r".into()], ..info })
 }
 
-fn reserved(resources: &str) -> Vec<v1::Resource> {
+pub(super) fn reserved(resources: &str) -> Vec<v1::Resource> {
     let mut reserved = wire(resources);
     for resource in &mut reserved {
         resource.reservations = vec![v1::resource::ReservationInfo {
@@ -57,7 +58,7 @@ fn reserved(resources: &str) -> Vec<v1::Resource> {
 
 fn volume(megabytes: u32) -> v1::Resource {
     let mut volume = reserved(&format!("disk:{megabytes}")).remove(0);
-    volume.disk = Some(v1::resource::DiskInfo {
+    volume.disk = Some(Box::new(v1::resource::DiskInfo {
         persistence: Some(v1::resource::disk_info::Persistence {
             id: "v".into(),
             ..v1::resource::disk_info::Persistence::default()
@@ -68,11 +69,11 @@ fn volume(megabytes: u32) -> v1::Resource {
             ..v1::Volume::default()
         }),
         ..v1::resource::DiskInfo::default()
-    });
+    }));
     volume
 }
 
-fn reserve(resources: &str) -> Operation {
+pub(super) fn reserve(resources: &str) -> Operation {
     let mut operation = Operation::default();
     operation.set_type(Type::Reserve);
     operation.reserve = Some(operation::Reserve {
@@ -242,4 +243,35 @@ fn an_operation_with_a_name_is_refused_where_nobody_would_report_it() {
         let told = bench.world.messages(&bench.agent);
         assert!(!told.iter().any(|message| matches!(message, ToAgent::CheckpointResources(_))));
     }
+}
+
+/// What offers and tasks hold already cannot be undone because an agent was away.
+#[test]
+fn an_agent_that_missed_a_reservation_is_told_when_it_is_back() {
+    let mut world = world();
+    let mut agent = agent_with(&mut world, &WITHOUT_PROVIDERS, "cpus:2;mem:512");
+    agent.info.id = Some((&agent.id).into());
+    let framework = framework(&mut world);
+    let offers = world.offers(&framework);
+    world.accept(&framework, &offers, vec![reserve("cpus:1")]);
+    // The message that tells of it is lost with the link.
+    world.messages(&agent);
+    world.break_link(&agent);
+    let message = ReregisterSlaveMessage {
+        agent: agent.info.clone(),
+        version: Some("1.11.0".into()),
+        agent_capabilities: WITHOUT_PROVIDERS
+            .map(|kind| v1::agent_info::Capability { r#type: Some(kind) })
+            .to_vec(),
+        ..ReregisterSlaveMessage::default()
+    };
+    world.say(&agent, FromAgent::Reregister(message));
+    let told = world.messages(&agent);
+    let kept = told.iter().find_map(|message| match message {
+        ToAgent::CheckpointResources(message) => {
+            Some(read(std::slice::from_ref(&message.resources)))
+        }
+        _ => None,
+    });
+    assert_eq!(kept, Some(read(&[reserved("cpus:1")])), "{told:?}");
 }

@@ -7,7 +7,8 @@ use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{self, TaskState};
 
 use super::harness::*;
-use crate::wire::ToAgent;
+use crate::master::Input;
+use crate::wire::{FromAgent, ToAgent};
 
 /// Longer than five pings of fifteen seconds, and the spread of the first.
 const LONG: Duration = Duration::from_secs(110);
@@ -56,7 +57,7 @@ fn reregister_slave_partition_aware() {
     assert!(state.unreachable.is_empty() && state.tasks.contains_key("t"));
     assert!(world.master.registry.unreachable.is_empty());
     assert!(!world.messages(&agent).iter().any(|it| matches!(it, ToAgent::KillTask(_))));
-    let used = world.master.agents[&agent.id].all_used();
+    let used = world.master.agents.get(&agent.id).unwrap().all_used();
     assert_eq!(used.amount("cpus").unwrap().as_milli(), 1000);
 }
 
@@ -87,7 +88,7 @@ fn partitioned_slave_orphaned_task() {
     let shut = |it: &ToAgent| matches!(it, ToAgent::ShutdownFramework(_));
     assert!(world.messages(&agent).iter().any(shut));
     assert!(world.master.frameworks.is_empty(), "it does not come back to life");
-    assert!(world.master.agents[&agent.id].used.is_empty());
+    assert!(world.master.agents.get(&agent.id).unwrap().used.is_empty());
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn non_checkpointing_framework_agent_disconnection() {
     world.break_link(&agent);
     let status = world.updates(&framework).remove(0);
     assert_eq!((status.state(), status.reason()), (TaskState::TaskLost, Reason::AgentDisconnected));
-    assert!(world.master.agents[&agent.id].used.is_empty());
+    assert!(world.master.agents.get(&agent.id).unwrap().used.is_empty());
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn spurious_slave_reregistration() {
     let messages = world.messages(&agent);
     let ToAgent::Reregistered(message) = &messages[0] else { panic!("{messages:?}") };
     assert!(message.reconciliations.is_empty());
-    let used = world.master.agents[&agent.id].all_used();
+    let used = world.master.agents.get(&agent.id).unwrap().all_used();
     assert_eq!(used.amount("cpus").unwrap().as_milli(), 1000, "counted once");
 }
 
@@ -203,4 +204,138 @@ fn registry_gc_by_count_and_age() {
     world.advance(Duration::from_secs(15 * 24 * 3600));
     assert!(world.master.registry.unreachable.is_empty());
     assert!(world.store.keys().all(|key| !key.starts_with("unreachable/")));
+}
+
+#[test]
+fn disconnected_framework() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.input(Input::SchedulerGone(framework.at.clone()));
+    world.live(Duration::from_secs(61), &[&agent]);
+    world.break_link(&agent);
+    world.advance(LONG);
+    assert!(world.master.agents.is_empty());
+    world.reregister_with(
+        &agent,
+        vec![reported(&framework, &agent, "t", TaskState::TaskRunning)],
+        vec![framework.info.clone()],
+    );
+    let shut = |it: &ToAgent| matches!(it, ToAgent::ShutdownFramework(_));
+    assert!(world.messages(&agent).iter().any(shut), "it ended while the agent was away");
+}
+
+#[test]
+fn task_completed_on_partitioned_agent() {
+    for info in [aware(), framework_info(&[])] {
+        let (mut world, agent, framework) = partitioned(info);
+        world.events(&framework);
+        world.reregister(&agent, vec![reported(&framework, &agent, "t", TaskState::TaskFinished)]);
+        world.messages(&agent);
+        // The agent goes on to say so until it is acknowledged.
+        world.update(&agent, &framework, "t", TaskState::TaskFinished);
+        let last = world.updates(&framework).pop().expect("an update");
+        assert_eq!(last.state(), TaskState::TaskFinished);
+        world.acknowledge(&framework, &agent, "t", TaskState::TaskFinished);
+        let state = &world.master.frameworks[&framework.id];
+        assert!(state.tasks.is_empty() && state.unreachable.is_empty());
+        assert!(
+            world.messages(&agent).iter().any(|it| matches!(it, ToAgent::AcknowledgeStatus(_)))
+        );
+    }
+}
+
+#[test]
+fn agent_with_terminal_task_partitioned() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.update(&agent, &framework, "t", TaskState::TaskFinished);
+    world.updates(&framework);
+    world.advance(LONG);
+    assert!(world.master.agents.is_empty());
+    assert!(world.updates(&framework).is_empty(), "it was over: it is not unreachable");
+    let state = &world.master.frameworks[&framework.id];
+    assert!(state.unreachable.is_empty());
+    assert_eq!(state.completed.back().unwrap().state(), TaskState::TaskFinished);
+}
+
+#[test]
+fn partitioned_slave_exited_executor() {
+    let (mut world, agent, framework) = partitioned(aware());
+    world.events(&framework);
+    let message = mesos_api::internal::ExitedExecutorMessage {
+        agent_id: (&agent.id).into(),
+        framework_id: (&framework.id).into(),
+        executor_id: "e".into(),
+        status: 1,
+    };
+    world.say(&agent, FromAgent::ExitedExecutor(message));
+    assert!(world.events(&framework).is_empty(), "it has to register first");
+}
+
+/// The agent never heard of the task: its message was lost with the partition.
+#[test]
+fn reregister_partitioned_agent_with_enroute_task() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    let offers = world.offers(&framework);
+    world.launch(&framework, &offers, vec![task("t", &agent, "cpus:1;mem:64")]);
+    world.messages(&agent);
+    world.advance(LONG);
+    assert_eq!(world.updates(&framework)[0].state(), TaskState::TaskUnreachable);
+    world.reregister(&agent, Vec::new());
+    world.reconcile(&framework, &[("t", Some(&agent.id))]);
+    assert_eq!(world.updates(&framework).pop().unwrap().state(), TaskState::TaskGone);
+    assert!(world.master.agents.get(&agent.id).unwrap().used.is_empty());
+}
+
+#[test]
+fn partitioned_agent_then_master_failover() {
+    let (mut world, agent, framework) = partitioned(aware());
+    world.fail_over();
+    let at = world.stream();
+    let framework = world.subscribe(at, framework.info);
+    world.events(&framework);
+    world.reconcile(&framework, &[("t", Some(&agent.id))]);
+    let status = world.updates(&framework).remove(0);
+    assert_eq!(status.state(), TaskState::TaskUnreachable);
+    assert!(status.unreachable_time.is_some(), "since when is in the registry");
+}
+
+#[test]
+fn cancel_recovered_slave_removal() {
+    let mut config = config();
+    config.agent_removal_interval = Some(Duration::from_secs(100));
+    let mut world = World::new(config.clone());
+    world.agent("cpus:4;mem:4096");
+    let late = world.agent("cpus:4;mem:4096");
+    let registry = crate::registry::Registry::load(&world.store).unwrap();
+    world.master = crate::master::Master::new(config, registry, world.now);
+    world.advance(Duration::from_secs(601));
+    assert_eq!(world.master.registry.unreachable.len(), 1, "the other waits for its turn");
+    world.reregister(&late, Vec::new());
+    world.live(Duration::from_secs(200), &[&late]);
+    assert!(world.master.agents.contains_key(&late.id));
+    assert_eq!(world.master.registry.unreachable.len(), 1);
+    assert_eq!(world.master.counters().recovered_agents_unreachable, 1);
+}
+
+#[test]
+fn unreachable_agents_are_spared_when_they_answer_in_time() {
+    let mut config = config();
+    config.agent_removal_interval = Some(Duration::from_secs(1000));
+    let mut world = World::new(config);
+    let agents: Vec<Agent> = (0..2).map(|_| world.agent("cpus:4;mem:4096")).collect();
+    world.advance(LONG);
+    assert_eq!(world.master.agents.keys().count(), 1, "one at a time");
+    let left = agents.iter().find(|agent| world.master.agents.contains_key(&agent.id)).unwrap();
+    world.live(Duration::from_secs(1100), &[left]);
+    assert!(world.master.agents.contains_key(&left.id));
+    let counters = world.master.counters();
+    let counts = (counters.agents_to_be_unreachable, counters.agents_spared);
+    assert_eq!(counts, (2, 1));
 }

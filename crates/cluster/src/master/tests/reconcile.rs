@@ -103,7 +103,7 @@ fn reconcile_lost_task() {
     assert_eq!(reconciliation.statuses[0].task_id.value, "t");
     world.update(&agent, &framework, "t", TaskState::TaskDropped);
     assert_eq!(world.updates(&framework)[0].state(), TaskState::TaskDropped);
-    assert!(world.master.agents[&agent.id].used.is_empty());
+    assert!(world.master.agents.get(&agent.id).unwrap().used.is_empty());
 }
 
 #[test]
@@ -124,13 +124,13 @@ fn slave_reregister_terminated_executor() {
         ..task("t", &agent, "cpus:1;mem:64")
     };
     world.launch(&framework, &offers, vec![with]);
-    assert_eq!(world.master.agents[&agent.id].executors.len(), 1);
+    assert_eq!(world.master.agents.get(&agent.id).unwrap().executors.len(), 1);
     world.update(&agent, &framework, "t", TaskState::TaskFailed);
     world.acknowledge(&framework, &agent, "t", TaskState::TaskFailed);
     world.break_link(&agent);
     world.reregister(&agent, Vec::new());
-    assert!(world.master.agents[&agent.id].executors.is_empty());
-    assert!(world.master.agents[&agent.id].used.is_empty());
+    assert!(world.master.agents.get(&agent.id).unwrap().executors.is_empty());
+    assert!(world.master.agents.get(&agent.id).unwrap().used.is_empty());
     assert!(world.master.allocator.agent_used(&agent.id).unwrap().is_empty());
 }
 
@@ -149,4 +149,51 @@ fn an_executor_that_ended_is_told() {
     world.say(&agent, FromAgent::ExitedExecutor(message));
     let failure = world.events(&framework)[0].failure.clone().unwrap();
     assert_eq!((failure.status, failure.executor_id.unwrap().value.as_str()), (Some(9), "e"));
+}
+
+/// The agent says that it is over, the acknowledgement that it was waiting for is under way: nobody
+/// would acknowledge it again.
+#[test]
+fn an_acknowledged_end_does_not_come_back_with_its_agent() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.update(&agent, &framework, "t", TaskState::TaskFinished);
+    world.acknowledge(&framework, &agent, "t", TaskState::TaskFinished);
+    let over = reported(&framework, &agent, "t", TaskState::TaskFinished);
+    world.reregister(&agent, vec![over]);
+    assert!(world.master.frameworks[&framework.id].tasks.is_empty());
+    assert!(world.master.agents.get(&agent.id).unwrap().tasks.is_empty());
+}
+
+#[test]
+fn kill_unknown_task_slave_in_transition() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.fail_over();
+    let at = world.stream();
+    let framework = world.subscribe(at, framework.info);
+    world.events(&framework);
+    world.call(&framework, call::Type::Kill, |call| {
+        let agent_id = Some((&agent.id).into());
+        call.kill = Some(call::Kill { task_id: "t".into(), agent_id, ..call::Kill::default() });
+    });
+    assert!(world.updates(&framework).is_empty(), "nobody can tell yet whether it is there");
+}
+
+#[test]
+fn task_state_mismatch() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    world.update(&agent, &framework, "t", TaskState::TaskFailed);
+    world.updates(&framework);
+    // The framework missed it and believes that the task runs.
+    world.reconcile(&framework, &[("t", Some(&agent.id))]);
+    let status = world.updates(&framework).remove(0);
+    assert_eq!((status.state(), status.reason()), (TaskState::TaskFailed, Reason::Reconciliation));
 }

@@ -127,6 +127,9 @@ pub(in crate::master) fn check_member(
 
 /// Whether what is left holds the wanted. Of what is shared, one copy serves any number.
 fn covers(remaining: &Resources, wanted: &Resources) -> bool {
+    if wanted.iter().all(|resource| !resource.shared) {
+        return remaining.contains(wanted);
+    }
     let single = wanted.map(|resource| {
         if resource.shared {
             resource.copies = 1;
@@ -197,7 +200,7 @@ fn resources(
     whose: &str,
 ) -> Result<Resources, String> {
     let bad = |error: String| format!("{whose} uses invalid resources: {error}");
-    let mut all = Resources::new();
+    let mut all = Resources::with_room(wire.len());
     for wire in wire {
         let resource = upgraded(wire, context.role).map_err(bad)?;
         if resource.allocation.as_ref() != Some(context.role) {
