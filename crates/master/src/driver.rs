@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cluster::master::{Change, Input, Master, Output, Reply, RequestId, Scheduler, Send};
+use mesos_api::v1::scheduler::Event;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -16,21 +18,28 @@ use crate::handle::{Events, Job, Queues, Read};
 use crate::links::Links;
 use crate::store::{Store, StoreError};
 use crate::subscribers::Subscribers;
+use crate::timings::Timings;
 
-/// How many inputs are handled before messages leave and readers get their turn.
-const BATCH: usize = 512;
+/// After how many inputs messages leave and readers get their turn.
+const BATCH: usize = 1024;
+
+/// The same for what comes of them: one ACCEPT may launch hundreds of tasks.
+const EFFECTS: usize = 2048;
 
 /// The core with everything that it acts through.
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) core: Master,
     /// None keeps nothing: `--registry=in_memory`.
-    pub(crate) store: Option<Store>,
+    pub(crate) store: Option<Arc<Store>>,
     pub(crate) links: Links,
     pub(crate) subscribers: Subscribers,
     pub(crate) clock: Clock,
     pub(crate) queues: Queues,
     pub(crate) streams: Streams,
+    pub(crate) timings: Arc<Timings>,
+    /// Since when something may be offered that the allocator has not looked at.
+    pub(crate) due_since: Option<Instant>,
 }
 
 /// The open streams of schedulers, and the requests that wait for an answer.
@@ -38,6 +47,8 @@ pub(crate) struct Driver {
 pub(crate) struct Streams {
     events: HashMap<Arc<str>, Events>,
     waiting: HashMap<RequestId, oneshot::Sender<Reply>>,
+    /// Streams of requests that are not answered yet.
+    opening: HashMap<RequestId, Arc<str>>,
     /// Streams that did not take what was sent to them.
     stuck: Vec<Arc<str>>,
 }
@@ -48,7 +59,6 @@ impl Driver {
     /// # Errors
     /// If the registry cannot be written: the core has moved on, so the process must end.
     pub(crate) async fn run(mut self) -> Result<(), StoreError> {
-        let mut jobs = Vec::with_capacity(BATCH);
         loop {
             let wake = self.core.next_wake().map(|at| self.clock.until(at));
             let tick = async {
@@ -57,27 +67,19 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
-            let mut output = Output::default();
             tokio::select! {
                 biased;
                 Some(reader) = self.queues.readers.recv() => {
                     self.read(reader);
                     continue;
                 }
-                taken = self.queues.jobs.recv_many(&mut jobs, BATCH) => {
-                    if taken == 0 {
-                        return Ok(());
-                    }
-                    for job in jobs.drain(..) {
-                        output.merge(self.take(job));
-                    }
-                    if self.core.next_wake().is_some_and(|at| at <= self.clock.now()) {
-                        output.merge(self.core.handle(self.clock.now(), Input::Tick));
-                    }
+                job = self.queues.jobs.recv() => {
+                    let Some(job) = job else { return Ok(()) };
+                    self.take_batch(job);
                 }
-                () = tick => output.merge(self.core.handle(self.clock.now(), Input::Tick)),
+                () = tick => self.tick(),
             }
-            self.carry_out(output)?;
+            self.carry_out()?;
         }
     }
 
@@ -95,74 +97,135 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, job: Job) -> Output {
-        if let Some((request, waiting)) = job.waiting {
-            self.streams.waiting.insert(request, waiting);
+    /// Handles a job and those that wait behind it.
+    fn take_batch(&mut self, first: Job) {
+        self.core.watch_tasks(!self.subscribers.is_empty());
+        let mut count = self.take(first);
+        while count < BATCH
+            && self.core.pending() < EFFECTS
+            && let Ok(job) = self.queues.jobs.try_recv()
+        {
+            count += self.take(job);
         }
-        if let Some((stream, events)) = job.stream {
-            self.streams.events.insert(stream, events);
+        if self.core.wants_allocation() {
+            self.due_since.get_or_insert_with(Instant::now);
         }
-        if let Input::SchedulerGone(Scheduler::Stream(stream)) = &job.input {
-            self.streams.events.remove(stream);
+        if self.core.next_wake().is_some_and(|at| at <= self.clock.now()) {
+            self.tick();
         }
-        self.core.handle(self.clock.now(), job.input)
     }
 
-    fn carry_out(&mut self, mut output: Output) -> Result<(), StoreError> {
+    fn tick(&mut self) {
+        let (started, runs) = (Instant::now(), self.core.counters().allocation_runs);
+        self.core.take_in(self.clock.now(), Input::Tick);
+        if self.core.counters().allocation_runs > runs {
+            if let Some(since) = self.due_since.take() {
+                self.timings.allocation_latency.note(started.duration_since(since));
+            }
+            self.timings.allocation.note(started.elapsed());
+        }
+    }
+
+    /// Handles a job; how many inputs it held.
+    fn take(&mut self, job: Job) -> usize {
+        match job {
+            Job::Tell(input) => self.input(input),
+            Job::TellAll(inputs) => {
+                let count = inputs.len();
+                inputs.into_iter().for_each(|input| self.input(input));
+                return count;
+            }
+            Job::Refuse { pid, why } => self.links.refuse(&pid, why),
+            Job::Ask { input, request, waiting } => {
+                self.streams.waiting.insert(request, waiting);
+                self.input(input);
+            }
+            Job::Subscribe { input, request, waiting, stream, events } => {
+                self.streams.waiting.insert(request, waiting);
+                self.streams.opening.insert(request, Arc::clone(&stream));
+                self.streams.events.insert(stream, events);
+                self.input(input);
+            }
+        }
+        1
+    }
+
+    fn input(&mut self, input: Input) {
+        if let Input::SchedulerGone(Scheduler::Stream(stream)) = &input {
+            self.close(stream);
+        }
+        self.core.take_in(self.clock.now(), input);
+    }
+
+    fn close(&mut self, stream: &Arc<str>) {
+        self.streams.events.remove(stream);
+        self.queues.sessions.close(stream);
+    }
+
+    fn carry_out(&mut self) -> Result<(), StoreError> {
         loop {
+            let output = self.core.take_output();
             self.persist(&output)?;
             for send in output.send {
                 self.send(send);
             }
             log(&output.publish);
-            if !output.publish.is_empty() && !self.subscribers.is_empty() {
-                self.subscribers.publish(output.publish, &self.core.snapshot());
-            }
+            self.subscribers.publish(output.publish, &self.core);
             // A scheduler that does not read is gone, which has effects of its own.
-            let stuck = std::mem::take(&mut self.streams.stuck);
-            if stuck.is_empty() {
+            if self.streams.stuck.is_empty() {
                 return Ok(());
             }
-            output = Output::default();
-            for stream in stuck {
+            for stream in std::mem::take(&mut self.streams.stuck) {
                 tracing::warn!(stream = &*stream, "scheduler does not read, its stream is closed");
-                let gone = Input::SchedulerGone(Scheduler::Stream(stream));
-                output.merge(self.core.handle(self.clock.now(), gone));
+                self.input(Input::SchedulerGone(Scheduler::Stream(stream)));
             }
         }
     }
 
     fn persist(&self, output: &Output) -> Result<(), StoreError> {
-        match &self.store {
-            Some(store) if !output.persist.is_empty() => store.commit(&output.persist),
-            _ => Ok(()),
+        let Some(store) = &self.store else { return Ok(()) };
+        if output.persist.is_empty() {
+            return Ok(());
         }
+        let started = Instant::now();
+        let committed = store.commit(&output.persist);
+        self.timings.store.note(started.elapsed());
+        committed
     }
 
     fn send(&mut self, send: Send) {
         match send {
             Send::Reply { request, reply } => {
+                if let Some(stream) = self.streams.opening.remove(&request)
+                    && reply != Reply::Streaming
+                {
+                    self.close(&stream);
+                }
                 if let Some(waiting) = self.streams.waiting.remove(&request) {
                     // Who asked may have gone away.
                     let _ = waiting.send(reply);
                 }
             }
-            Send::Event { to: Scheduler::Stream(stream), event } => {
-                let full = match self.streams.events.get(&stream) {
-                    Some(events) => events.try_send(event).is_err(),
-                    None => false,
-                };
-                if full {
-                    self.streams.events.remove(&stream);
-                    self.streams.stuck.push(stream);
-                }
-            }
+            Send::Event { to: Scheduler::Stream(stream), event } => self.event(stream, event),
             Send::Event { to: Scheduler::Pid(pid), event } => self.links.event(&pid, event),
-            Send::Close(Scheduler::Stream(stream)) => drop(self.streams.events.remove(&stream)),
+            Send::Close(Scheduler::Stream(stream)) => self.close(&stream),
             Send::Close(Scheduler::Pid(_)) => {}
             Send::Agent { pid, message } => self.links.send(&pid, message),
             Send::Link { pid } => self.links.link(&pid),
             Send::Unlink { pid } => self.links.unlink(&pid),
+        }
+    }
+}
+
+impl Driver {
+    fn event(&mut self, stream: Arc<str>, event: Box<Event>) {
+        let Some(events) = self.streams.events.get(&stream) else { return };
+        let subscribed = event.subscribed.as_ref().map(|it| it.framework_id.value.clone());
+        if events.try_send(event).is_err() {
+            self.close(&stream);
+            self.streams.stuck.push(stream);
+        } else if let Some(framework) = subscribed {
+            self.queues.sessions.open(stream, &framework);
         }
     }
 }
@@ -173,6 +236,9 @@ fn log(changes: &[Change]) {
         match change {
             Change::AgentAdded(id) => tracing::info!(agent_id = %id, "agent registered"),
             Change::AgentRemoved(id) => tracing::info!(agent_id = %id, "agent removed"),
+            Change::AgentRefused { agent_id, refusal } => {
+                tracing::warn!(%agent_id, "agent was not heard out: {refusal}");
+            }
             Change::FrameworkAdded(id) => {
                 tracing::info!(framework_id = %id, "framework subscribed")
             }

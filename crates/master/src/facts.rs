@@ -1,14 +1,19 @@
 //! What a master says of itself and what does not change while it runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::time::Time;
+use endpoints::authentication::Authentication;
 use logging::Verbosity;
 use mesos_api::v1::{MasterInfo, VersionInfo};
 
 use crate::clock::Clock;
 use crate::options::{Options, PROTOCOL_VERSION};
+use crate::store::Store;
+use crate::timings::Timings;
 
 /// Facts about this master.
 #[derive(Debug)]
@@ -22,6 +27,12 @@ pub(crate) struct Facts {
     pub(crate) per_framework_metrics: bool,
     pub(crate) clock: Clock,
     pub(crate) verbosity: Verbosity,
+    pub(crate) authentication: Authentication,
+    pub(crate) timings: Arc<Timings>,
+    /// None keeps nothing.
+    pub(crate) store: Option<Arc<Store>>,
+    /// Where the log of this master is kept by others, to be read through it.
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 impl Facts {
@@ -30,6 +41,8 @@ impl Facts {
         clock: Clock,
         started: Time,
         verbosity: Verbosity,
+        timings: Arc<Timings>,
+        store: Option<Arc<Store>>,
     ) -> Self {
         Self {
             info: options.core.info.clone(),
@@ -41,6 +54,10 @@ impl Facts {
             per_framework_metrics: options.per_framework_metrics,
             clock,
             verbosity,
+            authentication: options.authentication.clone(),
+            timings,
+            store,
+            log_file: options.external_log_file.clone(),
         }
     }
 

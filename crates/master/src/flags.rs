@@ -2,9 +2,13 @@
 
 use ::flags::{Flag, refused, switch, value};
 
-const NO_AUTH: &str = "there is no authentication: keep the port on a trusted network";
+const NO_AUTH: &str = "who is let in with --credentials may do everything; keep others out with a \
+                       firewall";
 const NO_MODULES: &str = "modules are not supported";
 const NO_ZK: &str = "one master with a durable store needs no ZooKeeper; leave it out";
+const OLD_NAME: &str = "an old name: write 'agent' for 'slave'";
+const NO_CONSTRAINTS_LIMIT: &str = "offer constraints need no limit: their expressions take time that \
+                                    grows with the text only";
 const NO_UI: &str = "there is no web interface; `teu cluster status` tells the same";
 
 /// Every flag, in the order of `--help`.
@@ -69,22 +73,33 @@ pub(crate) static TABLE: &[Flag] = &[
     value("registry_max_agent_count", Some("102400"), "Lost agents that are remembered at most."),
     switch("publish_per_framework_metrics", true, "Whether metrics tell frameworks apart."),
     value("logging_level", Some("INFO"), "INFO, WARNING or ERROR."),
+    value(
+        "external_log_file",
+        None,
+        "File to which others write this log; /files/read and LIST_FILES show it as /master/log.",
+    ),
     switch("quiet", false, "Log warnings and errors only."),
     switch("authenticate_agents", false, "Not available: true is refused."),
     switch("authenticate_frameworks", false, "Not available: true is refused."),
-    switch("authenticate_http_frameworks", false, "Not available: true is refused."),
-    switch("authenticate_http_readonly", false, "Not available: true is refused."),
-    switch("authenticate_http_readwrite", false, "Not available: true is refused."),
+    switch("authenticate_http_frameworks", false, "Ask schedulers over HTTP for credentials."),
+    switch("authenticate_http_readonly", false, "Ask for credentials where state is read."),
+    switch("authenticate_http_readwrite", false, "Ask for credentials where state is changed."),
+    value(
+        "credentials",
+        None,
+        "File of those who are let in: JSON, or lines of a principal and a secret.",
+    ),
+    value("http_authenticators", Some("basic"), "basic is the only one."),
+    value("http_framework_authenticators", Some("basic"), "basic is the only one."),
     switch("root_submissions", true, "Whether tasks may run as root: false is refused."),
     refused("acls", NO_AUTH),
     refused("authenticators", NO_AUTH),
     refused("authorizers", NO_AUTH),
-    refused("credentials", NO_AUTH),
     refused("firewall_rules", NO_AUTH),
-    refused("http_authenticators", NO_AUTH),
-    refused("http_framework_authenticators", NO_AUTH),
-    refused("external_log_file", "the log goes to standard error"),
-    refused("log_dir", "the log goes to standard error"),
+    refused(
+        "log_dir",
+        "the log goes to standard error; name the file it ends in with --external_log_file",
+    ),
     refused("hooks", NO_MODULES),
     refused("modules", NO_MODULES),
     refused("modules_dir", NO_MODULES),
@@ -96,6 +111,50 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("registry_strict", "the registry is always strict"),
     refused("webui_dir", NO_UI),
     refused("whitelist", "use DEACTIVATE_AGENT to keep offers from an agent"),
+    refused("allocator_agent_recovery_factor", "offers are made as soon as agents are back"),
+    refused("allocator_recovery_timeout", "offers are made as soon as agents are back"),
+    refused("authenticate", "an old name: write --authenticate_frameworks"),
+    refused("authenticate_http", "an old name: write --authenticate_http_readwrite"),
+    refused("authenticate_slaves", "an old name: write --authenticate_agents"),
+    refused("authentication_v0_timeout", "agents and old drivers are not asked who they are"),
+    refused("initialize_driver_logging", "there are no drivers in this program"),
+    refused("log_auto_initialize", "the registry is made when it is not there"),
+    refused("logbufsecs", "the log is never held back"),
+    refused("max_executors_per_slave", OLD_NAME),
+    refused("max_slave_ping_timeouts", OLD_NAME),
+    refused("offer_constraints_re2_max_mem", NO_CONSTRAINTS_LIMIT),
+    refused("offer_constraints_re2_max_program_size", NO_CONSTRAINTS_LIMIT),
+    refused("recovery_agent_removal_limit", "agents that do not come back are removed one by one"),
+    refused("recovery_slave_removal_limit", "agents that do not come back are removed one by one"),
+    refused("registry_fetch_timeout", "the registry is a file of this machine"),
+    refused("registry_store_timeout", "the registry is a file of this machine"),
+    refused("slave_ping_timeout", OLD_NAME),
+    refused("slave_removal_rate_limit", OLD_NAME),
+    refused("slave_reregister_timeout", OLD_NAME),
+    refused("user_sorter", "an old name: write --role_sorter"),
     refused("zk", NO_ZK),
     refused("zk_session_timeout", NO_ZK),
 ];
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    use super::*;
+
+    /// Every flag of mesos-master 1.11 and of its main branch since, with the old names that it
+    /// still takes.
+    const OF_MESOS: &str = include_str!("flags/of_mesos.txt");
+
+    #[test]
+    fn every_flag_of_mesos_acts_or_is_refused_by_name() {
+        assert!(OF_MESOS.lines().count() > 70);
+        assert_eq!(::flags::unknown(TABLE, OF_MESOS), [""; 0]);
+    }
+
+    #[test]
+    fn the_page_of_flags_is_this_table() {
+        let page = ::flags::page("master", TABLE);
+        expect_file!["../../../docs/master-flags.md"].assert_eq(&page);
+    }
+}

@@ -1,7 +1,8 @@
 //! The way to the driver: what servers hand it, and how they wait for its answers.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cluster::master::{Input, Reply, RequestId, Scheduler, Snapshot};
 use mesos_api::v1;
@@ -9,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::explain::{Answer, Question};
 
-/// How many inputs may wait for the driver before those who bring more have to wait.
-const WAITING_MAX: usize = 8192;
+/// How many jobs may wait for the driver before those who bring more have to wait. What waits in
+/// front of that waits as bytes, which take a fraction of what calls and messages take.
+const WAITING_MAX: usize = 256;
 
 /// How many events may wait for a scheduler to read them before its stream is closed.
 const EVENTS_MAX: usize = 16 * 1024;
@@ -20,12 +22,23 @@ pub(crate) type Events = mpsc::Sender<Box<v1::scheduler::Event>>;
 
 /// Something for the driver.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) input: Input,
-    /// Who waits for the answer.
-    pub(crate) waiting: Option<(RequestId, oneshot::Sender<Reply>)>,
-    /// The stream that a SUBSCRIBE opens.
-    pub(crate) stream: Option<(Arc<str>, Events)>,
+pub(crate) enum Job {
+    /// One thing that nobody waits for.
+    Tell(Input),
+    /// Things that nobody waits for, in their order.
+    TellAll(Vec<Input>),
+    /// Something whose answer somebody waits for.
+    Ask { input: Input, request: RequestId, waiting: oneshot::Sender<Reply> },
+    /// A driver of a framework that speaks what is not spoken here any more: it is told so.
+    Refuse { pid: Arc<str>, why: &'static str },
+    /// A SUBSCRIBE, with the stream that it opens.
+    Subscribe {
+        input: Input,
+        request: RequestId,
+        waiting: oneshot::Sender<Reply>,
+        stream: Arc<str>,
+        events: Events,
+    },
 }
 
 /// What readers ask for. They do not wait behind inputs.
@@ -47,12 +60,34 @@ pub(crate) type Changes = mpsc::Receiver<Arc<v1::master::Event>>;
 #[error("the master is ending")]
 pub(crate) struct Gone;
 
+/// Which stream speaks for which framework. The driver writes it; servers that read it can answer
+/// calls without waiting for the driver's turn.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Sessions(Arc<RwLock<HashMap<Arc<str>, Arc<str>>>>);
+
+impl Sessions {
+    pub(crate) fn open(&self, stream: Arc<str>, framework: &str) {
+        let mut sessions = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(stream, framework.into());
+    }
+
+    pub(crate) fn close(&self, stream: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(stream);
+    }
+
+    fn speaks_for(&self, stream: &str, framework: &str) -> bool {
+        let sessions = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(stream).is_some_and(|known| **known == *framework)
+    }
+}
+
 /// Reaches the driver. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
     jobs: mpsc::Sender<Job>,
     readers: mpsc::Sender<Read>,
     next_request: Arc<AtomicU64>,
+    sessions: Sessions,
 }
 
 /// The driver's ends of its queues.
@@ -60,26 +95,39 @@ pub(crate) struct Handle {
 pub(crate) struct Queues {
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) readers: mpsc::Receiver<Read>,
+    pub(crate) sessions: Sessions,
 }
 
 /// A handle, and the queues that it fills.
 pub(crate) fn queues() -> (Handle, Queues) {
     let (jobs, jobs_queue) = mpsc::channel(WAITING_MAX);
     let (readers, readers_queue) = mpsc::channel(WAITING_MAX);
-    let handle = Handle { jobs, readers, next_request: Arc::default() };
-    (handle, Queues { jobs: jobs_queue, readers: readers_queue })
+    let sessions = Sessions::default();
+    let handle = Handle { jobs, readers, next_request: Arc::default(), sessions: sessions.clone() };
+    (handle, Queues { jobs: jobs_queue, readers: readers_queue, sessions })
 }
 
 impl Handle {
     /// Tells the driver of something that nobody waits for.
     pub(crate) async fn tell(&self, input: Input) -> Result<(), Gone> {
-        self.send(Job { input, waiting: None, stream: None }).await
+        self.send(Job::Tell(input)).await
+    }
+
+    /// Tells the driver of things that nobody waits for, in this order.
+    pub(crate) async fn tell_all(&self, inputs: Vec<Input>) -> Result<(), Gone> {
+        self.send(Job::TellAll(inputs)).await
+    }
+
+    /// Has a framework's driver told that it is not served.
+    pub(crate) async fn refuse(&self, pid: Arc<str>, why: &'static str) -> Result<(), Gone> {
+        self.send(Job::Refuse { pid, why }).await
     }
 
     /// Asks for something and waits for the answer.
     pub(crate) async fn ask(&self, input: impl FnOnce(RequestId) -> Input) -> Result<Reply, Gone> {
-        let (request, waiting, answer) = self.request();
-        self.send(Job { input: input(request), waiting, stream: None }).await?;
+        let (waiting, answer) = oneshot::channel();
+        let request = self.request();
+        self.send(Job::Ask { input: input(request), request, waiting }).await?;
         answer.await.map_err(|_| Gone)
     }
 
@@ -87,18 +135,25 @@ impl Handle {
     pub(crate) async fn subscribe(
         &self,
         stream: Arc<str>,
+        principal: Option<Arc<str>>,
         call: Box<v1::scheduler::Call>,
     ) -> Result<(Reply, mpsc::Receiver<Box<v1::scheduler::Event>>), Gone> {
         let (events, received) = mpsc::channel(EVENTS_MAX);
-        let (request, waiting, answer) = self.request();
+        let (waiting, answer) = oneshot::channel();
+        let request = self.request();
         let input = Input::Call {
             request: Some(request),
             from: Some(Scheduler::Stream(Arc::clone(&stream))),
-            principal: None,
+            principal,
             call,
         };
-        self.send(Job { input, waiting, stream: Some((stream, events)) }).await?;
+        self.send(Job::Subscribe { input, request, waiting, stream, events }).await?;
         Ok((answer.await.map_err(|_| Gone)?, received))
+    }
+
+    /// Whether the scheduler of this stream speaks for the framework, as far as is known here.
+    pub(crate) fn speaks_for(&self, stream: &str, framework: &str) -> bool {
+        self.sessions.speaks_for(stream, framework)
     }
 
     /// What the cluster looks like now.
@@ -122,16 +177,19 @@ impl Handle {
         answer.await.map_err(|_| Gone)
     }
 
+    /// How many jobs and how many readers wait for the driver.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (
+            self.jobs.max_capacity() - self.jobs.capacity(),
+            self.readers.max_capacity() - self.readers.capacity(),
+        )
+    }
+
     async fn send(&self, job: Job) -> Result<(), Gone> {
         self.jobs.send(job).await.map_err(|_| Gone)
     }
 
-    #[allow(clippy::type_complexity, reason = "the parts of one request, taken apart at once")]
-    fn request(
-        &self,
-    ) -> (RequestId, Option<(RequestId, oneshot::Sender<Reply>)>, oneshot::Receiver<Reply>) {
-        let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
-        let (waiting, answer) = oneshot::channel();
-        (request, Some((request, waiting)), answer)
+    fn request(&self) -> RequestId {
+        RequestId(self.next_request.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -24,14 +24,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
 
 use crate::facts::Facts;
 use crate::handle::Handle;
 use reply::{Response, error, method_not_allowed, not_found};
 use route::Endpoint;
-
-pub(crate) use legacy::system;
 
 /// A body longer than this is refused.
 const BODY_MAX: usize = 256 << 20;
@@ -48,6 +47,8 @@ pub(crate) struct Server {
 pub(crate) struct Whole {
     head: hyper::http::request::Parts,
     body: Bytes,
+    /// Who makes it, where that is asked.
+    principal: Option<Arc<str>>,
 }
 
 impl Whole {
@@ -75,6 +76,11 @@ impl Server {
         let Some(endpoint) = route::find(head.uri.path()) else {
             return not_found();
         };
+        let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let principal = match self.facts.authentication.admit(endpoint.realm(), header) {
+            Ok(principal) => principal,
+            Err(realm) => return reply::unauthorized(&realm.name("master")),
+        };
         let body = match Limited::new(body, BODY_MAX).collect().await {
             Ok(body) => body.to_bytes(),
             Err(cause) => {
@@ -82,7 +88,7 @@ impl Server {
                 return error(StatusCode::BAD_REQUEST, text);
             }
         };
-        self.dispatch(endpoint, Whole { head, body }).await
+        self.dispatch(endpoint, Whole { head, body, principal }).await
     }
 
     async fn dispatch(&self, endpoint: Endpoint, request: Whole) -> Response {

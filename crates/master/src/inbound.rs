@@ -6,14 +6,15 @@ use bytes::BytesMut;
 use cluster::master::{Input, Scheduler};
 use cluster::wire::FromAgent;
 use mesos_api::internal::SchedulerCall;
-use mesos_api::libprocess::{ACCEPTED, Decoder, Request};
+use mesos_api::libprocess::{ACCEPTED, Decoder, Request, Upid};
 use mesos_api::v1;
 use mesos_api::v1::scheduler::call;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::handle::{Gone, Handle};
+use crate::handle::Handle;
+use crate::socket;
 
 /// A message longer than this is refused. An agent that comes back with thousands of tasks sends
 /// a few megabytes.
@@ -21,6 +22,11 @@ const MESSAGE_MAX: usize = 256 << 20;
 
 /// The only process here.
 const PROCESS: &str = "master";
+
+/// Why drivers that do not make calls are not served.
+const TOO_OLD: &str = "This master serves scheduler drivers that send mesos.scheduler.Call, as those \
+                       of Mesos 1.0 and later do; rebuild the framework against a later libmesos or \
+                       use the scheduler HTTP API at /api/v1/scheduler";
 
 const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
@@ -31,69 +37,120 @@ enum Dropped {
     NoProcess(String),
     #[error(transparent)]
     Wire(#[from] cluster::wire::WireError),
+    #[error(
+        "the driver does not make calls, as very old drivers do; it is told that it is not served"
+    )]
+    OldDriver,
     #[error("bad mesos.scheduler.Call message: {0}")]
     Call(mesos_api::WireError),
-    #[error(transparent)]
-    Gone(#[from] Gone),
 }
 
 /// Takes the messages of a connection until it ends.
 pub(crate) async fn serve(mut stream: TcpStream, first: BytesMut, handle: Handle) {
     let mut decoder = Decoder::new(MESSAGE_MAX);
     *decoder.buffer() = first;
-    // A peer sends from one process mostly: its name is made once.
-    let mut pid: Option<Arc<str>> = None;
+    let mut answers = Vec::new();
     loop {
-        let mut answers = Vec::new();
-        loop {
-            let request = match decoder.next_request() {
-                Ok(Some(request)) => request,
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(peer = pid.as_deref(), %error, "connection is not understood");
-                    return;
-                }
-            };
-            let from = request.from.to_string();
-            let pid = pid.take_if(|known| **known == *from).unwrap_or_else(|| from.into());
-            let answer = match take(&handle, Arc::clone(&pid), request).await {
-                Ok(()) => ACCEPTED,
-                Err(Dropped::Gone(_)) => return,
-                Err(Dropped::NoProcess(_)) => NOT_FOUND,
-                Err(error) => {
-                    tracing::warn!(%pid, %error, "message dropped");
-                    ACCEPTED
-                }
-            };
-            answers.extend_from_slice(answer);
-        }
-        if !answers.is_empty() && stream.write_all(&answers).await.is_err() {
+        // What came together is handed on together.
+        let mut taken = Taken::default();
+        let ended = taken.take_all(&mut decoder, &mut answers);
+        if !taken.inputs.is_empty() && handle.tell_all(taken.inputs).await.is_err() {
             return;
         }
-        match stream.read_buf(decoder.buffer()).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+        for pid in taken.too_old {
+            if handle.refuse(pid, TOO_OLD).await.is_err() {
+                return;
+            }
+        }
+        if !answers.is_empty() && stream.write_all(&answers).await.is_err() || ended {
+            return;
+        }
+        answers.clear();
+        if decoder.buffer().is_empty() {
+            // Thousands of agents are silent most of the time: none keeps the space of a burst.
+            *decoder.buffer() = BytesMut::new();
+            answers = Vec::new();
+        }
+        match socket::read(&stream, decoder.buffer()).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
         }
     }
 }
 
-async fn take(handle: &Handle, pid: Arc<str>, request: Request) -> Result<(), Dropped> {
+/// What messages that came together mean.
+#[derive(Debug, Default)]
+struct Taken {
+    inputs: Vec<Input>,
+    /// Drivers that are to be told that they are not served.
+    too_old: Vec<Arc<str>>,
+}
+
+impl Taken {
+    /// Takes the messages that have come whole. Whether the connection cannot be read on.
+    fn take_all(&mut self, decoder: &mut Decoder, answers: &mut Vec<u8>) -> bool {
+        // A peer sends from one process mostly: its name is made once.
+        let mut sender: Option<(Arc<Upid>, Arc<str>)> = None;
+        loop {
+            let request = match decoder.next_request() {
+                Ok(Some(request)) => request,
+                Ok(None) => return false,
+                Err(error) => {
+                    let peer = sender.as_ref().map(|(_, pid)| &**pid);
+                    tracing::warn!(peer, %error, "connection is not understood");
+                    return true;
+                }
+            };
+            let pid = match &sender {
+                Some((upid, pid)) if Arc::ptr_eq(upid, &request.from) => Arc::clone(pid),
+                _ => {
+                    let pid = Arc::from(request.from.to_string());
+                    sender = Some((Arc::clone(&request.from), Arc::clone(&pid)));
+                    pid
+                }
+            };
+            answers.extend_from_slice(self.take(pid, request));
+        }
+    }
+
+    /// Takes a message; what its sender is answered.
+    fn take(&mut self, pid: Arc<str>, request: Request) -> &'static [u8] {
+        match input(Arc::clone(&pid), request) {
+            Ok(input) => self.inputs.push(input),
+            Err(Dropped::NoProcess(_)) => return NOT_FOUND,
+            Err(error) => {
+                tracing::warn!(%pid, %error, "message dropped");
+                if matches!(error, Dropped::OldDriver) {
+                    self.too_old.push(pid);
+                }
+            }
+        }
+        ACCEPTED
+    }
+}
+
+/// What a message means for the driver.
+fn input(pid: Arc<str>, request: Request) -> Result<Input, Dropped> {
     if request.to != PROCESS {
         return Err(Dropped::NoProcess(request.to));
     }
-    let input = if request.name == "mesos.scheduler.Call" {
+    if request.name == "mesos.scheduler.Call" {
         let call: SchedulerCall = mesos_api::decode(&request.body).map_err(Dropped::Call)?;
-        Input::Call {
+        return Ok(Input::Call {
             request: None,
             from: Some(Scheduler::Pid(pid)),
             principal: None,
             call: Box::new(modern(call)),
-        }
-    } else {
-        let message = Box::new(FromAgent::decode(&request.name, &request.body)?);
-        Input::Agent { pid, message }
-    };
-    Ok(handle.tell(input).await?)
+        });
+    }
+    if matches!(
+        &*request.name,
+        "mesos.internal.RegisterFrameworkMessage" | "mesos.internal.ReregisterFrameworkMessage"
+    ) {
+        return Err(Dropped::OldDriver);
+    }
+    let message = Box::new(FromAgent::decode(&request.name, &request.body)?);
+    Ok(Input::Agent { pid, message })
 }
 
 /// The call of an old driver as one of API v1.

@@ -23,8 +23,10 @@ mod listen;
 mod metrics;
 mod options;
 mod run;
+mod socket;
 mod store;
 mod subscribers;
+mod timings;
 mod uuid;
 mod view;
 

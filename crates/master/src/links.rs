@@ -1,24 +1,29 @@
-//! Connections to other processes, over which messages leave. One task per connection.
+//! Connections to other processes, over which messages leave. One per address, as libprocess has
+//! it: all processes there share it, and one task serves it.
 //!
-//! A link is a connection whose breaking is reported; other connections are made when there is
-//! something to send and are dropped when there was nothing for a while. A peer answers every
-//! message on the same connection: the answers are read and thrown away.
+//! A link to a process has the connection's breaking reported; connections without links are made
+//! when there is something to send and are dropped when there was nothing for a while. A peer
+//! answers every message on the same connection: the answers are read and thrown away.
 
 use std::collections::HashMap;
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::master::{Input, Scheduler};
 use cluster::wire::ToAgent;
-use mesos_api::libprocess::{self, Upid};
+use mesos_api::internal::FrameworkErrorMessage;
+use mesos_api::libprocess::{Route, Upid};
 use mesos_api::v1::scheduler::Event;
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::handle::Handle;
+use crate::socket;
 
 /// How long a peer may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,9 +39,10 @@ const BURST: usize = 1024;
 
 /// A message on its way out.
 #[derive(Debug)]
-pub(crate) enum Outgoing {
+enum Outgoing {
     Agent(Box<ToAgent>),
     Scheduler(Box<Event>),
+    Refusal(FrameworkErrorMessage),
 }
 
 /// All connections. Owned by the driver.
@@ -46,12 +52,19 @@ pub(crate) struct Links {
     handle: Handle,
     /// Where the tasks run.
     runtime: tokio::runtime::Handle,
-    open: HashMap<Arc<str>, Arc<Link>>,
+    peers: HashMap<Arc<str>, Peer>,
+    open: HashMap<SocketAddrV4, Arc<Link>>,
+}
+
+/// A process, and the connection to where it is.
+#[derive(Debug)]
+struct Peer {
+    to: Arc<Upid>,
+    link: Arc<Link>,
 }
 
 #[derive(Debug)]
 struct Link {
-    pid: Arc<str>,
     /// Held to push or to take everything, never longer.
     state: Mutex<State>,
     changed: Notify,
@@ -59,95 +72,117 @@ struct Link {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: Vec<Outgoing>,
-    report: Report,
+    waiting: Vec<(Arc<Upid>, Outgoing)>,
+    /// The processes whose going is reported when the connection breaks.
+    linked: HashMap<Arc<str>, Role>,
     /// Nothing more will be sent.
     closed: bool,
 }
 
-/// Who is told when the connection breaks.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Report {
-    #[default]
-    Nobody,
-    AgentGone,
-    SchedulerGone,
+/// What a process is to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Agent,
+    Scheduler,
+}
+
+impl Role {
+    fn gone(self, pid: Arc<str>) -> Input {
+        match self {
+            Self::Agent => Input::AgentGone { pid },
+            Self::Scheduler => Input::SchedulerGone(Scheduler::Pid(pid)),
+        }
+    }
 }
 
 impl Links {
     pub(crate) fn new(from: Upid, handle: Handle, runtime: tokio::runtime::Handle) -> Self {
-        Self { from, handle, runtime, open: HashMap::new() }
+        Self { from, handle, runtime, peers: HashMap::new(), open: HashMap::new() }
     }
 
     /// Connects to an agent and reports when the connection breaks.
     pub(crate) fn link(&mut self, pid: &Arc<str>) {
-        self.with(pid, |state| state.report = Report::AgentGone);
+        self.with(pid, |state, _| {
+            state.linked.insert(Arc::clone(pid), Role::Agent);
+        });
     }
 
-    /// Drops the connection to a process once everything was sent; nothing is reported.
+    /// Forgets the link to a process: nothing is reported. The connection is dropped once everything
+    /// was sent, unless others are linked over it.
     pub(crate) fn unlink(&mut self, pid: &Arc<str>) {
-        if let Some(link) = self.open.remove(pid) {
-            let mut state = link.lock();
-            state.report = Report::Nobody;
-            state.closed = true;
-            link.changed.notify_one();
+        if let Some(peer) = self.peers.remove(pid) {
+            let mut state = peer.link.lock();
+            state.linked.remove(pid);
+            state.closed |= state.linked.is_empty();
+            peer.link.changed.notify_one();
         }
     }
 
     /// Sends to an agent.
     pub(crate) fn send(&mut self, pid: &Arc<str>, message: Box<ToAgent>) {
-        self.with(pid, |state| state.waiting.push(Outgoing::Agent(message)));
+        self.with(pid, |state, to| state.waiting.push((to, Outgoing::Agent(message))));
     }
 
     /// Sends to a scheduler, whose going is reported.
     pub(crate) fn event(&mut self, pid: &Arc<str>, event: Box<Event>) {
-        self.with(pid, |state| {
-            state.report = Report::SchedulerGone;
-            state.waiting.push(Outgoing::Scheduler(event));
+        self.with(pid, |state, to| {
+            if !state.linked.contains_key(pid) {
+                state.linked.insert(Arc::clone(pid), Role::Scheduler);
+            }
+            state.waiting.push((to, Outgoing::Scheduler(event)));
         });
     }
 
-    fn with(&mut self, pid: &Arc<str>, change: impl FnOnce(&mut State)) {
-        if let Some(link) = self.open.get(pid) {
-            let mut state = link.lock();
-            if !state.closed {
-                change(&mut state);
-                if state.waiting.len() > WAITING_MAX {
-                    tracing::warn!(pid = &**pid, "peer does not read, its connection is dropped");
-                    state.waiting.clear();
-                    state.closed = true;
-                }
-                link.changed.notify_one();
-                return;
-            }
-        }
-        self.open(pid, change);
+    /// Tells a framework's driver, in the words that all drivers know, why it is not served.
+    pub(crate) fn refuse(&mut self, pid: &Arc<str>, why: &str) {
+        let message = FrameworkErrorMessage { message: why.to_owned() };
+        self.with(pid, |state, to| state.waiting.push((to, Outgoing::Refusal(message))));
     }
 
-    fn open(&mut self, pid: &Arc<str>, change: impl FnOnce(&mut State)) {
-        let to: Upid = match pid.parse() {
-            Ok(to) => to,
+    fn with(&mut self, pid: &Arc<str>, change: impl FnOnce(&mut State, Arc<Upid>)) {
+        if self.peers.get(pid).is_none_or(|peer| peer.link.lock().closed) && !self.meet(pid) {
+            return;
+        }
+        let Some(peer) = self.peers.get(pid) else { return };
+        let mut state = peer.link.lock();
+        change(&mut state, Arc::clone(&peer.to));
+        if state.waiting.len() > WAITING_MAX {
+            tracing::warn!(pid = &**pid, "peer does not read, its connection is dropped");
+            state.waiting.clear();
+            state.closed = true;
+        }
+        peer.link.changed.notify_one();
+    }
+
+    /// Finds or makes the connection to where a process is. Whether its name says where that is.
+    fn meet(&mut self, pid: &Arc<str>) -> bool {
+        let to: Arc<Upid> = match pid.parse() {
+            Ok(to) => Arc::new(to),
             Err(error) => {
                 tracing::warn!(%error, "cannot send");
-                return;
+                return false;
             }
         };
-        let mut state = State::default();
-        change(&mut state);
-        let link = Arc::new(Link {
-            pid: Arc::clone(pid),
-            state: Mutex::new(state),
-            changed: Notify::new(),
-        });
-        self.open.insert(Arc::clone(pid), Arc::clone(&link));
-        let task = Task { link, from: self.from.clone(), to, handle: self.handle.clone() };
-        self.runtime.spawn(task.run());
+        let open = self.open.get(&to.address).filter(|link| !link.lock().closed).cloned();
+        let link = open.unwrap_or_else(|| self.connect(to.address));
+        self.peers.insert(Arc::clone(pid), Peer { to, link });
         self.forget_closed();
+        true
+    }
+
+    fn connect(&mut self, to: SocketAddrV4) -> Arc<Link> {
+        let link = Arc::new(Link { state: Mutex::default(), changed: Notify::new() });
+        self.open.insert(to, Arc::clone(&link));
+        let (from, handle) = (self.from.clone(), self.handle.clone());
+        let task = Task { link: Arc::clone(&link), from, to, handle };
+        self.runtime.spawn(task.run());
+        link
     }
 
     /// Lets go of connections that ended by themselves, now and then.
     fn forget_closed(&mut self) {
-        if self.open.len().is_power_of_two() {
+        if self.peers.len().is_power_of_two() {
+            self.peers.retain(|_, peer| !peer.link.lock().closed);
             self.open.retain(|_, link| !link.lock().closed);
         }
     }
@@ -162,81 +197,108 @@ impl Link {
 struct Task {
     link: Arc<Link>,
     from: Upid,
-    to: Upid,
+    to: SocketAddrV4,
     handle: Handle,
 }
 
 impl Task {
     async fn run(self) {
         let ended = self.work().await;
-        let report = {
+        let linked = {
             let mut state = self.link.lock();
             state.closed = true;
             state.waiting = Vec::new();
-            state.report
+            std::mem::take(&mut state.linked)
         };
-        let pid = Arc::clone(&self.link.pid);
         if let Err(error) = ended {
-            tracing::debug!(pid = &*pid, %error, "connection broke");
+            tracing::debug!(to = %self.to, %error, "connection broke");
         }
-        let input = match report {
-            Report::Nobody => return,
-            Report::AgentGone => Input::AgentGone { pid },
-            Report::SchedulerGone => Input::SchedulerGone(Scheduler::Pid(pid)),
-        };
-        // The master is ending if there is nobody to tell.
-        let _ = self.handle.tell(input).await;
+        if !linked.is_empty() {
+            let gone = linked.into_iter().map(|(pid, role)| role.gone(pid)).collect();
+            // The master is ending if there is nobody to tell.
+            let _ = self.handle.tell_all(gone).await;
+        }
     }
 
     async fn work(&self) -> std::io::Result<()> {
-        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.to.address)).await;
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.to)).await;
         let mut stream = connected.map_err(|_| std::io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
-        let (mut answers, mut out) = stream.split();
-        let mut scratch = [0; 512];
+        let (answers, out) = stream.split();
+        // Answers are read while messages leave: a peer may take no more before that.
+        tokio::select! {
+            ended = socket::discard(&answers) => {
+                ended?;
+                Err(std::io::ErrorKind::UnexpectedEof.into())
+            }
+            written = self.write(out) => written,
+        }
+    }
+
+    async fn write(&self, mut out: WriteHalf<'_>) -> std::io::Result<()> {
+        let route = Route::new(&self.from, self.to);
+        let mut batch = Batch::default();
         loop {
-            if !self.write_waiting(&mut out).await? {
+            let (linked, closed) = {
+                let mut state = self.link.lock();
+                std::mem::swap(&mut batch.messages, &mut state.waiting);
+                (!state.linked.is_empty(), state.closed)
+            };
+            if !batch.messages.is_empty() {
+                while batch.encode(&route) {
+                    out.write_all(&batch.bytes).await?;
+                }
+                continue;
+            }
+            if closed {
                 return Ok(());
             }
-            let linked = self.link.lock().report != Report::Nobody;
+            batch.shrink();
             tokio::select! {
-                read = answers.read(&mut scratch) => {
-                    if read? == 0 {
-                        return Err(std::io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
                 () = self.link.changed.notified() => {}
                 () = tokio::time::sleep(IDLE), if !linked => return Ok(()),
             }
         }
     }
+}
 
-    /// Writes what waits; false if nothing more is to come.
-    async fn write_waiting(&self, out: &mut (impl AsyncWriteExt + Unpin)) -> std::io::Result<bool> {
-        loop {
-            let (waiting, closed) = {
-                let mut state = self.link.lock();
-                (std::mem::take(&mut state.waiting), state.closed)
-            };
-            if waiting.is_empty() {
-                return Ok(!closed);
-            }
-            for burst in waiting.chunks(BURST) {
-                let mut bytes = Vec::new();
-                for message in burst {
-                    self.encode(&mut bytes, message);
+/// Messages that leave together, and the space that they need for it.
+#[derive(Debug, Default)]
+struct Batch {
+    messages: Vec<(Arc<Upid>, Outgoing)>,
+    body: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// Turns the first messages into bytes, in place of those before; false if there are none.
+    fn encode(&mut self, route: &Route) -> bool {
+        self.bytes.clear();
+        let count = self.messages.len().min(BURST);
+        for (to, message) in self.messages.drain(..count) {
+            self.body.clear();
+            let name = match message {
+                Outgoing::Agent(message) => {
+                    message.encode_into(&mut self.body);
+                    message.name()
                 }
-                out.write_all(&bytes).await?;
-            }
+                Outgoing::Scheduler(event) => {
+                    event.encode(&mut self.body).expect("a vector grows");
+                    "mesos.scheduler.Event"
+                }
+                Outgoing::Refusal(refusal) => {
+                    refusal.encode(&mut self.body).expect("a vector grows");
+                    "mesos.internal.FrameworkErrorMessage"
+                }
+            };
+            route.encode(&mut self.bytes, &to.id, name, &self.body);
         }
+        count > 0
     }
 
-    fn encode(&self, bytes: &mut Vec<u8>, message: &Outgoing) {
-        let (name, body) = match message {
-            Outgoing::Agent(message) => (message.name(), message.encode()),
-            Outgoing::Scheduler(event) => ("mesos.scheduler.Event", event.encode_to_vec()),
-        };
-        libprocess::encode(bytes, &self.from, &self.to, name, &body);
+    /// Gives back the space of a burst: most connections are silent most of the time.
+    fn shrink(&mut self) {
+        *self = Self::default();
     }
 }
 

@@ -1,7 +1,11 @@
 //! What the master measures: as Mesos names it, and for Prometheus.
 
+mod allocator;
+mod operations;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use cluster::master::{FrameworkSnapshot, Snapshot, is_terminal};
 use cluster::resources::{Quantities, Resources};
@@ -10,7 +14,8 @@ use mesos_api::v1::TaskState;
 use mesos_api::v1::scheduler::call::Type as CallType;
 
 use crate::facts::Facts;
-use crate::http::system;
+use crate::handle::Handle;
+use crate::store::Store;
 use crate::view::Index;
 
 /// A metric by Mesos' name.
@@ -45,8 +50,7 @@ const STATES: [(TaskState, &str); 14] = [
 ];
 
 /// Calls as metrics of all frameworks name them.
-const CALLS: [(CallType, &str); 14] = [
-    (CallType::Subscribe, "register_framework"),
+const CALLS: [(CallType, &str); 13] = [
     (CallType::Teardown, "unregister_framework"),
     (CallType::Accept, "launch_tasks"),
     (CallType::Decline, "decline_offers"),
@@ -76,13 +80,19 @@ const MESSAGES: [(&str, &str); 9] = [
 ];
 
 /// All metrics.
-pub(crate) fn all(facts: &Facts, snapshot: &Snapshot) -> Metrics {
+pub(crate) fn all(facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> Metrics {
     let mut metrics = Metrics::new();
+    queues(handle, &mut metrics);
+    allocator::allocator(snapshot, &mut metrics);
+    operations::operations(snapshot, &mut metrics);
+    registry(facts, &mut metrics);
     agents(snapshot, &mut metrics);
     frameworks(snapshot, &mut metrics);
     tasks(snapshot, &mut metrics);
     resources(snapshot, &mut metrics);
     counters(snapshot, &mut metrics);
+    judged(snapshot, &mut metrics);
+    timings(facts, &mut metrics);
     set(&mut metrics, "master/elected", 1.0);
     set(&mut metrics, "master/uptime_secs", facts.clock.now().since(facts.elected).as_secs_f64());
     if facts.per_framework_metrics {
@@ -91,25 +101,17 @@ pub(crate) fn all(facts: &Facts, snapshot: &Snapshot) -> Metrics {
             one_framework(framework, &index.used(&framework.id), &mut metrics);
         }
     }
-    for (name, value) in system::figures() {
-        let name = match name {
-            "avg_load_1min" => "system/load_1min",
-            "avg_load_5min" => "system/load_5min",
-            "avg_load_15min" => "system/load_15min",
-            "cpus_total" => "system/cpus_total",
-            "mem_free_bytes" => "system/mem_free_bytes",
-            _ => "system/mem_total_bytes",
-        };
+    for (name, value) in endpoints::system::metrics() {
         set(&mut metrics, name, value);
     }
     metrics
 }
 
 /// `/metrics/snapshot`
-pub(crate) fn json(facts: &Facts, snapshot: &Snapshot) -> String {
+pub(crate) fn json(facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> String {
     let mut to = Writer::new();
     to.begin_object();
-    for (name, value) in all(facts, snapshot) {
+    for (name, value) in all(facts, handle, snapshot) {
         to.name(&name);
         to.f64(value);
     }
@@ -118,9 +120,9 @@ pub(crate) fn json(facts: &Facts, snapshot: &Snapshot) -> String {
 }
 
 /// `/metrics`: names with what follows the first slash as words, and a framework's id as a label.
-pub(crate) fn prometheus(facts: &Facts, snapshot: &Snapshot) -> String {
+pub(crate) fn prometheus(facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> String {
     let mut families: BTreeMap<String, Vec<(String, f64)>> = BTreeMap::new();
-    for (name, value) in all(facts, snapshot) {
+    for (name, value) in all(facts, handle, snapshot) {
         let (family, labels) = match name.strip_prefix("master/frameworks/") {
             Some(rest) => framework_labels(rest),
             None => (name, String::new()),
@@ -176,6 +178,25 @@ fn counted(number: u64) -> f64 {
 
 fn set(metrics: &mut Metrics, name: &str, value: f64) {
     metrics.insert(name.to_owned(), value);
+}
+
+/// What waits for its turn: messages and calls, and requests that only read.
+fn queues(handle: &Handle, metrics: &mut Metrics) {
+    let (jobs, reads) = handle.waiting();
+    set(metrics, "master/event_queue_messages", count(jobs));
+    set(metrics, "master/event_queue_http_requests", count(reads));
+    set(metrics, "master/event_queue_dispatches", count(jobs + reads));
+}
+
+fn registry(facts: &Facts, metrics: &mut Metrics) {
+    // Changes are written before anything else is looked at: none ever waits.
+    set(metrics, "registrar/queued_operations", 0.0);
+    match facts.store.as_deref().map(Store::bytes).transpose() {
+        Ok(bytes) => set(metrics, "registrar/registry_size_bytes", counted(bytes.unwrap_or(0))),
+        Err(error) => tracing::warn!(%error, "cannot tell the size of the registry"),
+    }
+    let listening = facts.timings.listening.load(Ordering::Relaxed);
+    set(metrics, "master/operator_event_stream_subscribers", count(listening));
 }
 
 fn agents(snapshot: &Snapshot, metrics: &mut Metrics) {
@@ -251,6 +272,7 @@ fn resources(snapshot: &Snapshot, metrics: &mut Metrics) {
 
 fn counters(snapshot: &Snapshot, metrics: &mut Metrics) {
     let counters = &snapshot.counters;
+    let subscriptions = counters.calls.get(&CallType::Subscribe).copied().unwrap_or_default();
     for (kind, name) in CALLS {
         let number = counters.calls.get(&kind).copied().unwrap_or_default();
         set(metrics, &format!("master/messages_{name}"), counted(number));
@@ -269,13 +291,55 @@ fn counters(snapshot: &Snapshot, metrics: &mut Metrics) {
         ("master/slave_registrations", counters.agent_registrations),
         ("master/slave_reregistrations", counters.agent_reregistrations),
         ("master/slave_removals", counters.agent_removals),
+        ("master/slave_removals/reason_registered", counters.agents_replaced),
+        ("master/slave_removals/reason_unhealthy", counters.agents_unreachable),
+        ("master/slave_removals/reason_unregistered", counters.agents_unregistered),
+        ("master/recovery_slave_removals", counters.recovered_agents_unreachable),
+        ("master/slave_unreachable_scheduled", counters.agents_to_be_unreachable),
+        ("master/slave_unreachable_canceled", counters.agents_spared),
         ("master/slave_unreachable_completed", counters.agents_unreachable),
+        // What the above were called when such agents were shut down.
+        ("master/slave_shutdowns_scheduled", counters.agents_to_be_unreachable),
+        ("master/slave_shutdowns_canceled", counters.agents_spared),
+        ("master/slave_shutdowns_completed", counters.agents_unreachable),
+        // Tools read these too. No answer is kept, and neither message is understood here.
+        ("master/http_cache_hits", 0),
+        ("master/messages_authenticate", 0),
+        ("master/messages_deactivate_framework", 0),
+        ("master/messages_register_framework", subscriptions - counters.framework_resubscriptions),
+        ("master/messages_reregister_framework", counters.framework_resubscriptions),
         ("master/offers_made", counters.offers_made),
         ("master/frameworks_removed", counters.frameworks_removed),
-        ("master/operations/total", counters.operations),
         ("allocator/mesos/allocation_runs", counters.allocation_runs),
     ] {
         set(metrics, name, counted(number));
+    }
+}
+
+fn judged(snapshot: &Snapshot, metrics: &mut Metrics) {
+    let counters = &snapshot.counters;
+    for (name, judged) in [
+        ("operation_status_updates", counters.operation_updates),
+        ("operation_status_update_acknowledgements", counters.operation_acknowledgements),
+        ("framework_to_executor_messages", counters.messages_to_executors),
+        ("executor_to_framework_messages", counters.messages_of_executors),
+    ] {
+        set(metrics, &format!("master/valid_{name}"), counted(judged.valid));
+        set(metrics, &format!("master/invalid_{name}"), counted(judged.invalid));
+    }
+}
+
+fn timings(facts: &Facts, metrics: &mut Metrics) {
+    let timings = &facts.timings;
+    for (name, timer) in [
+        ("allocator/mesos/allocation_run_latency_ms", &timings.allocation_latency),
+        ("allocator/mesos/allocation_run_ms", &timings.allocation),
+        ("registrar/state_fetch_ms", &timings.fetch),
+        ("registrar/state_store_ms", &timings.store),
+    ] {
+        for (ending, value) in timer.figures() {
+            set(metrics, &format!("{name}{ending}"), value);
+        }
     }
 }
 
@@ -285,16 +349,38 @@ fn one_framework(framework: &FrameworkSnapshot, used: &Resources, metrics: &mut 
     let prefix = format!("master/frameworks/{name}/{}", framework.id);
     let subscribed = f64::from(u8::from(framework.is_connected()));
     set(metrics, &format!("{prefix}/subscribed"), subscribed);
+    let counters = &framework.counters;
     for (state, name) in STATES {
-        let (kind, tasks) = match is_terminal(state) {
-            true => ("terminal", &framework.completed_tasks),
-            false if state == TaskState::TaskUnreachable => {
-                ("active", &framework.unreachable_tasks)
-            }
-            false => ("active", &framework.tasks),
+        let (kind, number) = if is_terminal(state) {
+            ("terminal", counted(counters.ended.get(&state).copied().unwrap_or_default()))
+        } else {
+            let tasks = framework.tasks.iter().chain(&framework.unreachable_tasks);
+            ("active", count(tasks.filter(|task| task.state() == state).count()))
         };
-        let number = tasks.iter().filter(|task| task.state() == state).count();
-        set(metrics, &format!("{prefix}/tasks/{kind}/task_{name}"), count(number));
+        set(metrics, &format!("{prefix}/tasks/{kind}/task_{name}"), number);
+    }
+    set(metrics, &format!("{prefix}/calls"), counted(counters.calls.values().sum()));
+    for (kind, number) in &counters.calls {
+        let kind = kind.as_str_name().to_ascii_lowercase();
+        set(metrics, &format!("{prefix}/calls/{kind}"), counted(*number));
+    }
+    set(metrics, &format!("{prefix}/events"), counted(counters.events.values().sum()));
+    for (kind, number) in &counters.events {
+        let kind = kind.as_str_name().to_ascii_lowercase();
+        set(metrics, &format!("{prefix}/events/{kind}"), counted(*number));
+    }
+    set(metrics, &format!("{prefix}/operations"), counted(counters.operations.values().sum()));
+    for (kind, number) in &counters.operations {
+        let kind = kind.as_str_name().to_ascii_lowercase();
+        set(metrics, &format!("{prefix}/operations/{kind}"), counted(*number));
+    }
+    for (name, number) in [
+        ("sent", counters.offers_sent),
+        ("accepted", counters.offers_accepted),
+        ("declined", counters.offers_declined),
+        ("rescinded", counters.offers_rescinded),
+    ] {
+        set(metrics, &format!("{prefix}/offers/{name}"), counted(number));
     }
     for role in &framework.roles {
         let suppressed = f64::from(u8::from(framework.suppressed.contains(role)));

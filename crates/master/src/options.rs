@@ -12,10 +12,21 @@ use ::flags::{Error, Parsed, Values};
 use cluster::id::Role;
 use cluster::master::Config;
 use cluster::resources::{Quantities, Scalar};
+use endpoints::authentication::{Authentication, Realm, shown};
 use mesos_api::v1;
 
 /// The version of Mesos whose protocol this master speaks. Clients decide by it.
 pub(crate) const PROTOCOL_VERSION: &str = "1.11.0";
+
+/// Short beside everything a framework waits for, and long beside one allocation.
+const ALLOCATION_PAUSE: Duration = Duration::from_millis(20);
+
+/// What asks for credentials.
+const REALMS: [(&str, Realm); 3] = [
+    ("authenticate_http_frameworks", Realm::Scheduler),
+    ("authenticate_http_readonly", Realm::ReadOnly),
+    ("authenticate_http_readwrite", Realm::ReadWrite),
+];
 
 /// The resolved command line.
 #[derive(Debug, Clone)]
@@ -26,12 +37,16 @@ pub struct Options {
     pub work_dir: Option<PathBuf>,
     /// The configuration of the core.
     pub core: Config,
+    /// `--external_log_file`: where others keep this master's log.
+    pub external_log_file: Option<PathBuf>,
     /// `--cluster`
     pub cluster: Option<String>,
     /// `--max_operator_event_stream_subscribers`
     pub max_subscribers: usize,
     /// `--publish_per_framework_metrics`
     pub per_framework_metrics: bool,
+    /// Who may speak over HTTP.
+    pub(crate) authentication: Authentication,
     /// What is logged.
     pub level: tracing::Level,
     /// All flags as given, for `/flags`.
@@ -81,11 +96,13 @@ impl Options {
             work_dir: (values.text("registry") != "in_memory")
                 .then(|| PathBuf::from(values.text("work_dir"))),
             core: core(values, Config { seed, ..Config::new(info) })?,
+            external_log_file: values.get("external_log_file").map(PathBuf::from),
             cluster: values.get("cluster").map(str::to_owned),
             max_subscribers: values.need("max_operator_event_stream_subscribers", parse)?,
             per_framework_metrics: values.on("publish_per_framework_metrics"),
+            authentication: Authentication::of_flags(values, "credentials", &REALMS)?,
             level: level(values)?,
-            flags: values.all().clone(),
+            flags: shown(values, &["credentials"]),
         })
     }
 
@@ -108,6 +125,7 @@ impl Options {
 
 fn core(values: &Values, base: Config) -> Result<Config, Error> {
     Ok(Config {
+        allocation_pause: ALLOCATION_PAUSE,
         allocation_interval: values.need("allocation_interval", duration)?,
         min_allocatable: values.need("min_allocatable_resources", |text| {
             text.split('|').filter(|one| !one.is_empty()).map(amounts).collect()
@@ -145,11 +163,15 @@ fn refuse(values: &Values) -> Result<(), Error> {
         ("allocator", &["hierarchical", "HierarchicalDRF"], "hierarchical is the only allocator"),
         ("role_sorter", &["drf"], "drf is the only order"),
         ("framework_sorter", &["drf"], "drf is the only order"),
-        ("authenticate_agents", &["false"], "there is no authentication"),
-        ("authenticate_frameworks", &["false"], "there is no authentication"),
-        ("authenticate_http_frameworks", &["false"], "there is no authentication"),
-        ("authenticate_http_readonly", &["false"], "there is no authentication"),
-        ("authenticate_http_readwrite", &["false"], "there is no authentication"),
+        ("authenticate_agents", &["false"], "agents cannot prove who they are, HTTP clients can"),
+        (
+            "authenticate_frameworks",
+            &["false"],
+            "drivers from before the HTTP API cannot prove who they are; for the others there is \
+             --authenticate_http_frameworks",
+        ),
+        ("http_authenticators", &["basic"], "basic is the only one"),
+        ("http_framework_authenticators", &["basic"], "basic is the only one"),
         ("root_submissions", &["true"], "agents decide as whom tasks run"),
     ];
     for (name, allowed, message) in only {

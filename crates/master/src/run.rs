@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ::flags::Parsed;
 use cluster::master::Master;
@@ -28,6 +29,7 @@ use crate::listen;
 use crate::options::Options;
 use crate::store::{Store, StoreError};
 use crate::subscribers::Subscribers;
+use crate::timings::Timings;
 
 /// Why a master ended although nobody told it to.
 #[derive(Debug, Error)]
@@ -142,14 +144,19 @@ async fn serve(
     if let Ok(bound) = listener.local_addr() {
         options.settle_port(bound.port());
     }
+    let timings = Arc::new(Timings::default());
+    let reading = Instant::now();
     let (store, registry) = match &options.work_dir {
         Some(dir) => {
             let (store, registry) = Store::open(dir)?;
-            (Some(store), registry)
+            (Some(Arc::new(store)), registry)
         }
         None => (None, Registry::default()),
     };
-    let facts = Arc::new(Facts::new(&options, clock, clock.now(), verbosity));
+    timings.fetch.note(reading.elapsed());
+    let facts =
+        Facts::new(&options, clock, clock.now(), verbosity, Arc::clone(&timings), store.clone());
+    let facts = Arc::new(facts);
     tracing::info!(
         pid = facts.pid(),
         id = facts.info.id,
@@ -163,10 +170,12 @@ async fn serve(
         core: Master::new(options.core.clone(), registry, clock.now()),
         store,
         links: Links::new(from, handle.clone(), tokio::runtime::Handle::current()),
-        subscribers: Subscribers::new(options.max_subscribers),
+        subscribers: Subscribers::new(options.max_subscribers, Arc::clone(&timings)),
         clock,
         queues,
         streams: Streams::default(),
+        due_since: None,
+        timings,
     };
     let ended = drive(driver, stop.clone())?;
     ready(options.listen);

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use cluster::registry::{LoadError, Registry, Write};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use thiserror::Error;
 
 const REGISTRY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registry");
@@ -122,6 +122,18 @@ impl Store {
             pairs.push((key.value().to_owned(), value.value().to_vec()));
         }
         Ok(pairs)
+    }
+
+    /// How much is kept.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn bytes(&self) -> Result<u64, StoreError> {
+        let stored = || -> Result<u64, redb::Error> {
+            let table = self.database.begin_read()?.open_table(REGISTRY)?;
+            Ok(table.stats()?.stored_bytes())
+        };
+        stored().map_err(failed("read", &self.path))
     }
 
     /// Makes changes durable, all or none.

@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cluster::id::FrameworkId;
-use cluster::master::{Change, Snapshot};
+use cluster::master::{Change, Master, Snapshot};
 use mesos_api::v1::master::response::get_frameworks;
 use mesos_api::v1::master::{Event, event};
 use tokio::sync::mpsc;
 
 use crate::handle::Changes;
+use crate::timings::Timings;
 use crate::view;
 
 /// How many changes may wait for an operator to read them before it is let go.
@@ -20,12 +22,14 @@ const WAITING_MAX: usize = 32 * 1024;
 pub(crate) struct Subscribers {
     listening: VecDeque<mpsc::Sender<Arc<Event>>>,
     max: usize,
+    /// Where it is told how many there are.
+    timings: Arc<Timings>,
 }
 
 impl Subscribers {
     /// Lets `max` listen. One more ends the one that listened longest, as with Mesos.
-    pub(crate) fn new(max: usize) -> Self {
-        Self { listening: VecDeque::new(), max: max.max(1) }
+    pub(crate) fn new(max: usize, timings: Arc<Timings>) -> Self {
+        Self { listening: VecDeque::new(), max: max.max(1), timings }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -39,21 +43,33 @@ impl Subscribers {
         }
         let (sender, changes) = mpsc::channel(WAITING_MAX);
         self.listening.push_back(sender);
+        self.tell_count();
         changes
     }
 
-    /// Tells everybody of changes that led to what the snapshot shows.
-    pub(crate) fn publish(&mut self, changes: Vec<Change>, snapshot: &Snapshot) {
-        for event in changes.into_iter().filter_map(|change| event_of(change, snapshot)) {
+    /// Tells everybody of changes that led to what the master knows now.
+    pub(crate) fn publish(&mut self, changes: Vec<Change>, core: &Master) {
+        if self.is_empty() {
+            return;
+        }
+        // A picture of everything is for frameworks only, which seldom change.
+        let mut whole = None;
+        for change in changes {
+            let Some(event) = event_of(change, core, &mut whole) else { continue };
             let event = Arc::new(event);
             // Who does not read is let go; it can subscribe again and gets the whole state.
             self.listening.retain(|listener| listener.try_send(Arc::clone(&event)).is_ok());
         }
+        self.tell_count();
+    }
+
+    fn tell_count(&self) {
+        self.timings.listening.store(self.listening.len(), Ordering::Relaxed);
     }
 }
 
 /// A change as operators read it; none if what was added is gone again.
-fn event_of(change: Change, snapshot: &Snapshot) -> Option<Event> {
+fn event_of(change: Change, core: &Master, whole: &mut Option<Snapshot>) -> Option<Event> {
     use event::Type;
 
     let mut event = Event::default();
@@ -71,7 +87,7 @@ fn event_of(change: Change, snapshot: &Snapshot) -> Option<Event> {
             Type::TaskUpdated
         }
         Change::AgentAdded(id) => {
-            let agent = view::agent(snapshot.agent(&id)?);
+            let agent = view::agent(&core.agent_snapshot(&id)?);
             event.agent_added = Some(event::AgentAdded { agent });
             Type::AgentAdded
         }
@@ -79,13 +95,14 @@ fn event_of(change: Change, snapshot: &Snapshot) -> Option<Event> {
             event.agent_removed = Some(event::AgentRemoved { agent_id: (&id).into() });
             Type::AgentRemoved
         }
+        Change::AgentRefused { .. } => return None,
         Change::FrameworkAdded(id) => {
-            let framework = framework(snapshot, &id)?;
+            let framework = framework(whole.get_or_insert_with(|| core.snapshot()), &id)?;
             event.framework_added = Some(event::FrameworkAdded { framework });
             Type::FrameworkAdded
         }
         Change::FrameworkUpdated(id) => {
-            let framework = framework(snapshot, &id)?;
+            let framework = framework(whole.get_or_insert_with(|| core.snapshot()), &id)?;
             event.framework_updated = Some(event::FrameworkUpdated { framework });
             Type::FrameworkUpdated
         }

@@ -1,6 +1,8 @@
 //! The older endpoints that change something: forms, lists of machines, weights, quotas, schedules.
 //! Each becomes the operator call that does the same.
 
+use std::sync::Arc;
+
 use cluster::master::Input;
 use hyper::Method;
 use mesos_api::json;
@@ -60,16 +62,16 @@ fn unescape(text: &str) -> String {
 pub(super) async fn answer(server: &Server, form: Form, request: Whole) -> Response {
     let body = String::from_utf8_lossy(&request.body);
     match form_call(form, &Fields::parse(&body)) {
-        Ok(call) => operate(server, call).await,
+        Ok(call) => operate(server, request.principal.clone(), call).await,
         Err(text) => bad_request(text),
     }
 }
 
 /// Hands a call to the core.
-pub(super) async fn operate(server: &Server, call: Call) -> Response {
+pub(super) async fn operate(server: &Server, principal: Option<Arc<str>>, call: Call) -> Response {
     let call = Box::new(call);
     reply::from_core(
-        server.handle.ask(|request| Input::Operator { request, principal: None, call }).await,
+        server.handle.ask(|request| Input::Operator { request, principal, call }).await,
     )
 }
 
@@ -139,7 +141,7 @@ pub(super) async fn machines(server: &Server, form: Machine, request: Whole) -> 
             ..typed(call::Type::StopMaintenance)
         },
     };
-    operate(server, call).await
+    operate(server, request.principal.clone(), call).await
 }
 
 /// `/weights`: read by GET, changed by PUT.
@@ -151,7 +153,7 @@ pub(super) async fn weights(server: &Server, request: Whole) -> Response {
                 let update = call::UpdateWeights { weight_infos };
                 let call =
                     Call { update_weights: Some(update), ..typed(call::Type::UpdateWeights) };
-                operate(server, call).await
+                operate(server, request.principal.clone(), call).await
             }
             Err(text) => bad_request(text),
         },
@@ -178,7 +180,7 @@ pub(super) async fn quota(server: &Server, request: Whole) -> Response {
             match json::from_slice::<quota::QuotaRequest>(&request.body) {
                 Ok(quota_request) => {
                     let set = Some(call::SetQuota { quota_request });
-                    operate(server, set_quota(set)).await
+                    operate(server, request.principal.clone(), set_quota(set)).await
                 }
                 Err(error) => {
                     bad_request(format!("Failed to parse set quota request JSON '{text}': {error}"))
@@ -191,7 +193,7 @@ pub(super) async fn quota(server: &Server, request: Whole) -> Response {
             match path.strip_prefix("quota/") {
                 Some(role) if !role.is_empty() => {
                     let remove = Some(call::RemoveQuota { role: unescape(role) });
-                    operate(server, remove_quota(remove)).await
+                    operate(server, request.principal.clone(), remove_quota(remove)).await
                 }
                 _ => bad_request(format!(
                     "Failed to parse request path '{path}': 2 tokens required: 'quota', 'role'"
@@ -220,7 +222,12 @@ pub(super) async fn schedule(server: &Server, request: Whole) -> Response {
             Ok(schedule) => {
                 let update = Some(call::UpdateMaintenanceSchedule { schedule });
                 let kind = typed(call::Type::UpdateMaintenanceSchedule);
-                operate(server, Call { update_maintenance_schedule: update, ..kind }).await
+                operate(
+                    server,
+                    request.principal.clone(),
+                    Call { update_maintenance_schedule: update, ..kind },
+                )
+                .await
             }
             Err(error) => bad_request(error.to_string()),
         },

@@ -6,18 +6,18 @@ mod frameworks;
 mod resources;
 mod roles;
 mod summary;
-pub(crate) mod system;
 mod tasks;
 
 use std::sync::Arc;
 
 use cluster::master::Snapshot;
+use endpoints::system;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use mesos_api::json::{self, Json, Writer};
 
 use super::forms::Fields;
-use super::reply::{self, Response, method_not_allowed};
+use super::reply::{self, Response, bad_request, method_not_allowed};
 use super::route::{self, Get};
 use super::{Server, Whole, files};
 use crate::{facts, metrics, view};
@@ -37,9 +37,9 @@ pub(super) async fn answer(server: &Server, get: Get, request: Whole) -> Respons
         Get::Flags => reply::jsonp(flags(server), query.get("jsonp")),
         Get::Redirect => redirect(server),
         Get::SystemStats => reply::jsonp(system::stats(), query.get("jsonp")),
-        Get::LoggingToggle => system::toggle(server, &query),
+        Get::LoggingToggle => toggle(server, &query),
         Get::FilesBrowse | Get::FilesRead | Get::FilesDownload | Get::FilesDebug => {
-            files::answer(get, &request)
+            files::answer(server, get, &request).await
         }
         Get::Help => help(),
         Get::Explain => super::explain::answer(server, &query).await,
@@ -55,6 +55,15 @@ pub(super) async fn answer(server: &Server, get: Get, request: Whole) -> Respons
     }
 }
 
+/// `/logging/toggle`
+fn toggle(server: &Server, query: &Fields) -> Response {
+    match system::toggle(&server.facts.verbosity, query.get("level"), query.get("duration")) {
+        Ok(text) if text.is_empty() => reply::empty(StatusCode::OK),
+        Ok(text) => reply::text("text/plain; charset=utf-8", text),
+        Err(text) => bad_request(text),
+    }
+}
+
 /// Writes an answer from a snapshot, on a thread where it may take its time.
 async fn from_snapshot(server: &Server, get: Get, query: Fields) -> Response {
     let snapshot = match server.handle.snapshot().await {
@@ -62,11 +71,15 @@ async fn from_snapshot(server: &Server, get: Get, query: Fields) -> Response {
         Err(gone) => return reply::ending(gone),
     };
     let facts = Arc::clone(&server.facts);
+    let handle = server.handle();
     let written = tokio::task::spawn_blocking(move || match get {
         Get::Prometheus => {
-            reply::text("text/plain; version=0.0.4", metrics::prometheus(&facts, &snapshot))
+            let text = metrics::prometheus(&facts, &handle, &snapshot);
+            reply::text("text/plain; version=0.0.4", text)
         }
-        Get::MetricsSnapshot => reply::jsonp(metrics::json(&facts, &snapshot), query.get("jsonp")),
+        Get::MetricsSnapshot => {
+            reply::jsonp(metrics::json(&facts, &handle, &snapshot), query.get("jsonp"))
+        }
         Get::StateSummary => reply::jsonp(summary::write(&facts, &snapshot), query.get("jsonp")),
         Get::Agents => reply::jsonp(agents::write(&snapshot, &query), query.get("jsonp")),
         Get::Frameworks => reply::jsonp(frameworks::write(&snapshot, &query), query.get("jsonp")),

@@ -1,6 +1,7 @@
 //! The two forms of messages, as Content-Type and Accept name them.
 
 use mesos_api::json::{self, Json, JsonError};
+use mesos_api::recordio;
 use prost::Message;
 
 pub(crate) const JSON: &str = "application/json";
@@ -53,6 +54,11 @@ impl Media {
             Self::Json => json::to_vec(message),
             Self::Protobuf => message.encode_to_vec(),
         }
+    }
+
+    /// Appends a message as a record of a stream.
+    pub(crate) fn append_record<T: Message + Json>(self, message: &T, to: &mut Vec<u8>) {
+        recordio::encode_into(to, &self.write(message));
     }
 
     pub(crate) fn read<T: Message + Json>(self, body: &[u8]) -> Result<T, BodyError> {

@@ -17,8 +17,9 @@ use super::media::{JSON, Media, PROTOBUF, RECORDIO, allows};
 use super::reply::{self, Body, Response, bad_request, error};
 use super::scheduler::content;
 use super::stream::OperatorStream;
-use super::{Server, Whole, forms};
+use super::{Server, Whole, files, forms};
 use crate::facts::{self, Facts};
+use crate::handle::Handle;
 use crate::{metrics, view};
 
 /// Answers a call.
@@ -40,13 +41,18 @@ pub(super) async fn answer(server: &Server, request: Whole) -> Response {
     match call.r#type() {
         call::Type::Subscribe => subscribe(server, accepted).await,
         call::Type::SetLoggingLevel => set_logging_level(server, call),
-        call::Type::ListFiles if call.list_files.is_none() => invalid("list_files"),
-        call::Type::ReadFile if call.read_file.is_none() => invalid("read_file"),
-        call::Type::ListFiles | call::Type::ReadFile => reply::empty(StatusCode::NOT_FOUND),
+        call::Type::ListFiles => match call.list_files {
+            Some(call) => files::list(server, &call, accepted.media).await,
+            None => invalid("list_files"),
+        },
+        call::Type::ReadFile => match call.read_file {
+            Some(call) => files::read(server, &call, accepted.media).await,
+            None => invalid("read_file"),
+        },
         call::Type::GetMetrics if call.get_metrics.is_none() => invalid("get_metrics"),
         call::Type::Unknown => reply::empty(StatusCode::NOT_IMPLEMENTED),
         kind if reads(kind) => read(server, kind, accepted.media).await,
-        _ => forms::operate(server, call).await,
+        _ => forms::operate(server, request.principal.clone(), call).await,
     }
 }
 
@@ -106,13 +112,14 @@ async fn read(server: &Server, kind: call::Type, media: Media) -> Response {
         Err(gone) => return reply::ending(gone),
     };
     let facts = Arc::clone(&server.facts);
+    let handle = server.handle();
     let written = tokio::task::spawn_blocking(move || {
         if media == Media::Json
             && let Some(text) = state::json(kind, &snapshot)
         {
             return text.into_bytes();
         }
-        media.write(&message(kind, &facts, &snapshot))
+        media.write(&message(kind, &facts, &handle, &snapshot))
     });
     match written.await {
         Ok(bytes) => reply::message(media, bytes),
@@ -123,7 +130,7 @@ async fn read(server: &Server, kind: call::Type, media: Media) -> Response {
 }
 
 /// The answer to a call that reads.
-fn message(kind: call::Type, facts: &Facts, snapshot: &Snapshot) -> Answer {
+fn message(kind: call::Type, facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> Answer {
     use response::Type;
 
     let mut answer = Answer::default();
@@ -138,7 +145,7 @@ fn message(kind: call::Type, facts: &Facts, snapshot: &Snapshot) -> Answer {
             Type::GetVersion
         }
         call::Type::GetMetrics => {
-            let metrics = metrics::all(facts, snapshot).into_iter();
+            let metrics = metrics::all(facts, handle, snapshot).into_iter();
             let metrics =
                 metrics.map(|(name, value)| Metric { name, value: Some(value) }).collect();
             answer.get_metrics = Some(response::GetMetrics { metrics });

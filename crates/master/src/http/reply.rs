@@ -5,9 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cluster::master::Reply;
-use http_body_util::Full;
 use hyper::body::Frame;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 
 use super::media::{JSON, Media};
@@ -16,10 +15,16 @@ use crate::handle::Gone;
 
 pub(crate) type Response = hyper::Response<Body>;
 
+/// A body is handed over in pieces of this size. Answers to calls are gathered in a buffer, so that
+/// those that came together leave together, and a piece is what that buffer grows by: the state of a
+/// large cluster would be copied there as a whole, and its space kept as long as the client stays.
+const PIECE: usize = 1 << 20;
+
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Whole(Full<Bytes>),
+    /// What is left of it.
+    Whole(Bytes),
     Events(Box<EventStream>),
     Operator(Box<OperatorStream>),
 }
@@ -33,7 +38,11 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Whole(left) if left.is_empty() => Poll::Ready(None),
+            Self::Whole(left) => {
+                let piece = left.split_to(left.len().min(PIECE));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
             Self::Events(stream) => {
                 stream.poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
             }
@@ -45,21 +54,21 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) => body.is_end_stream(),
+            Self::Whole(left) => left.is_empty(),
             Self::Events(_) | Self::Operator(_) => false,
         }
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
-            Self::Whole(body) => body.size_hint(),
+            Self::Whole(left) => hyper::body::SizeHint::with_exact(left.len() as u64),
             Self::Events(_) | Self::Operator(_) => hyper::body::SizeHint::default(),
         }
     }
 }
 
 fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response {
-    let mut response = hyper::Response::new(Body::Whole(Full::new(body)));
+    let mut response = hyper::Response::new(Body::Whole(body));
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -80,6 +89,15 @@ pub(crate) fn error(status: StatusCode, text: impl Into<String>) -> Response {
 /// 400
 pub(crate) fn bad_request(text: impl Into<String>) -> Response {
     error(StatusCode::BAD_REQUEST, text)
+}
+
+/// 401, with what would let the client in.
+pub(crate) fn unauthorized(realm: &str) -> Response {
+    let mut response = error(StatusCode::UNAUTHORIZED, "401 Unauthorized.");
+    if let Ok(challenge) = HeaderValue::from_str(&format!("Basic realm=\"{realm}\"")) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// 404
@@ -161,3 +179,6 @@ pub(crate) fn from_core(reply: Result<Reply, Gone>) -> Response {
 pub(crate) fn ending(gone: Gone) -> Response {
     error(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())
 }
+
+#[cfg(test)]
+mod tests;

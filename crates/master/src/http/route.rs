@@ -1,6 +1,8 @@
 //! Paths. Each known path also takes everything below it, and the longest wins: clients rely on
 //! `/api/v1/operator` reaching `/api/v1`.
 
+use endpoints::authentication::Realm;
+
 /// What a path means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
@@ -100,6 +102,28 @@ const PROGRAM: &[(&str, Endpoint)] = &[
     ("files/debug", Endpoint::Get(Get::FilesDebug)),
     ("help", Endpoint::Get(Get::Help)),
 ];
+
+impl Endpoint {
+    /// What guards it, if anything does.
+    pub(crate) const fn realm(self) -> Option<Realm> {
+        match self {
+            Self::Scheduler => Some(Realm::Scheduler),
+            Self::Operator
+            | Self::Form(_)
+            | Self::Machine(_)
+            | Self::Weights
+            | Self::Quota
+            | Self::Schedule
+            | Self::Get(Get::LoggingToggle) => Some(Realm::ReadWrite),
+            // Who only looks whether somebody is here, and where the leader is, need not say who
+            // it is.
+            Self::Get(
+                Get::Health | Get::Version | Get::Redirect | Get::Help | Get::SystemStats,
+            ) => None,
+            Self::Get(_) => Some(Realm::ReadOnly),
+        }
+    }
+}
 
 /// All paths, for `/help`.
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {

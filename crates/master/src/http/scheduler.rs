@@ -32,16 +32,29 @@ pub(super) async fn answer(server: &Server, request: Whole) -> Response {
         if stream.is_some() {
             return bad_request("Subscribe calls should not include the 'Mesos-Stream-Id' header");
         }
-        return subscribe(server, media, Box::new(call)).await;
+        return subscribe(server, media, request.principal, Box::new(call)).await;
     }
     let from = stream.map(|stream| Scheduler::Stream(stream.into()));
+    let certain = stream.is_some_and(|stream| is_certain(server, stream, &call));
     let call = Box::new(call);
+    let principal = request.principal;
+    if certain {
+        let input = Input::Call { request: None, from, principal, call };
+        return reply::from_core(server.handle.tell(input).await.map(|()| Reply::Accepted));
+    }
     reply::from_core(
         server
             .handle
-            .ask(|request| Input::Call { request: Some(request), from, principal: None, call })
+            .ask(|request| Input::Call { request: Some(request), from, principal, call })
             .await,
     )
+}
+
+/// Whether the answer is known before the driver has seen the call. A scheduler then does not wait
+/// for the driver's turn with each of the many calls it makes one after the other.
+fn is_certain(server: &Server, stream: &str, call: &Call) -> bool {
+    let framework = call.framework_id.as_ref().map_or("", |id| &*id.value);
+    cluster::master::is_accepted_anyway(call) && server.handle.speaks_for(stream, framework)
 }
 
 fn read(request: &Whole) -> Result<Call, Box<Response>> {
@@ -65,13 +78,18 @@ fn not_acceptable() -> Response {
     error(StatusCode::NOT_ACCEPTABLE, text)
 }
 
-async fn subscribe(server: &Server, media: Media, call: Box<Call>) -> Response {
+async fn subscribe(
+    server: &Server,
+    media: Media,
+    principal: Option<Arc<str>>,
+    call: Box<Call>,
+) -> Response {
     let id: Arc<str> = crate::uuid::random().into();
     let header = match HeaderValue::from_str(&id) {
         Ok(header) => header,
         Err(cause) => return error(StatusCode::INTERNAL_SERVER_ERROR, cause.to_string()),
     };
-    match server.handle.subscribe(Arc::clone(&id), call).await {
+    match server.handle.subscribe(Arc::clone(&id), principal, call).await {
         Ok((Reply::Streaming, events)) => {
             let heartbeat = server.facts.heartbeat_interval;
             let events = EventStream::new(id, events, media, heartbeat, server.handle.clone());

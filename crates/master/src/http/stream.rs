@@ -1,7 +1,7 @@
 //! Streams of records: a scheduler's events, and those that operators listen to.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,10 +20,15 @@ use crate::handle::{Changes, Handle};
 pub(crate) struct EventStream {
     id: Arc<str>,
     events: Receiver<Box<Event>>,
+    #[expect(clippy::vec_box, reason = "as they came through the channel")]
+    taken: Vec<Box<Event>>,
     media: Media,
     heartbeat: Heartbeat,
     handle: Handle,
 }
+
+/// Events that are put into one piece of the stream.
+const BURST: usize = 256;
 
 impl EventStream {
     pub(super) fn new(
@@ -33,29 +38,34 @@ impl EventStream {
         heartbeat: Duration,
         handle: Handle,
     ) -> Self {
-        Self { id, events, media, heartbeat: Heartbeat::new(heartbeat), handle }
+        let heartbeat = Heartbeat::new(heartbeat);
+        Self { id, events, taken: Vec::new(), media, heartbeat, handle }
     }
 
-    /// The next record.
+    /// The next records.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut records = Vec::new();
         if self.heartbeat.poll(cx) {
-            let beat = Event { r#type: Some(event::Type::Heartbeat.into()), ..Event::default() };
-            return Poll::Ready(Some(self.record(&beat)));
+            self.append_heartbeat(&mut records);
+            return Poll::Ready(Some(records.into()));
         }
-        match self.events.poll_recv(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(event)) => {
-                if event.r#type() == event::Type::Subscribed {
-                    self.heartbeat.start(cx);
-                }
-                Poll::Ready(Some(self.record(&event)))
+        let count = ready!(self.events.poll_recv_many(cx, &mut self.taken, BURST));
+        if count == 0 {
+            return Poll::Ready(None);
+        }
+        for event in std::mem::take(&mut self.taken) {
+            self.media.append_record(&*event, &mut records);
+            if event.r#type() == event::Type::Subscribed {
+                self.heartbeat.start();
+                self.append_heartbeat(&mut records);
             }
         }
+        Poll::Ready(Some(records.into()))
     }
 
-    fn record(&self, event: &Event) -> Bytes {
-        recordio::encode(&self.media.write(event))
+    fn append_heartbeat(&self, records: &mut Vec<u8>) {
+        let beat = Event { r#type: Some(event::Type::Heartbeat.into()), ..Event::default() };
+        self.media.append_record(&beat, records);
     }
 }
 
@@ -86,47 +96,46 @@ impl OperatorStream {
         Self { first: Some(first), changes, media, heartbeat: Heartbeat::new(heartbeat) }
     }
 
-    /// The next record.
+    /// The next records.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut records = Vec::new();
         if let Some(first) = self.first.take() {
-            self.heartbeat.start(cx);
-            return Poll::Ready(Some(recordio::encode(&first)));
+            recordio::encode_into(&mut records, &first);
+            self.heartbeat.start();
+        } else if !self.heartbeat.poll(cx) {
+            let event = ready!(self.changes.poll_recv(cx));
+            return Poll::Ready(event.map(|event| {
+                self.media.append_record(&*event, &mut records);
+                records.into()
+            }));
         }
-        if self.heartbeat.poll(cx) {
-            let kind = master::event::Type::Heartbeat;
-            let beat = master::Event { r#type: Some(kind.into()), ..master::Event::default() };
-            return Poll::Ready(Some(recordio::encode(&self.media.write(&beat))));
-        }
-        self.changes
-            .poll_recv(cx)
-            .map(|event| event.map(|event| recordio::encode(&self.media.write(&*event))))
+        let kind = master::event::Type::Heartbeat;
+        let beat = master::Event { r#type: Some(kind.into()), ..master::Event::default() };
+        self.media.append_record(&beat, &mut records);
+        Poll::Ready(Some(records.into()))
     }
 }
 
-/// Due at once when started, and then after each interval.
+/// Due after each interval from its start on.
 #[derive(Debug)]
 struct Heartbeat {
     every: Duration,
-    due: bool,
     clock: Option<Interval>,
 }
 
 impl Heartbeat {
     fn new(every: Duration) -> Self {
-        Self { every, due: false, clock: None }
+        Self { every, clock: None }
     }
 
-    fn start(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self) {
         let mut clock = interval_at(tokio::time::Instant::now() + self.every, self.every);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.clock = Some(clock);
-        self.due = true;
-        cx.waker().wake_by_ref();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let beat = self.clock.as_mut().is_some_and(|clock| clock.poll_tick(cx).is_ready());
-        std::mem::take(&mut self.due) || beat
+        self.clock.as_mut().is_some_and(|clock| clock.poll_tick(cx).is_ready())
     }
 }
 

@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
+
 use bytes::BytesMut;
 use cluster::master::Input;
 use mesos_api::internal::PingSlaveMessage;
 use mesos_api::libprocess::{ACCEPTED, Decoder};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::handle::{Queues, queues};
+use crate::handle::{Job, Queues, queues};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -26,7 +29,10 @@ fn ping() -> Box<ToAgent> {
 }
 
 async fn next_input(queues: &mut Queues) -> Input {
-    timeout(WAIT, queues.jobs.recv()).await.unwrap().unwrap().input
+    match timeout(WAIT, queues.jobs.recv()).await.unwrap().unwrap() {
+        Job::TellAll(mut inputs) if inputs.len() == 1 => inputs.remove(0),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -95,4 +101,37 @@ async fn a_scheduler_that_goes_is_reported_as_one() {
     drop(stream);
     let gone = next_input(&mut queues).await;
     assert!(matches!(gone, Input::SchedulerGone(Scheduler::Pid(gone)) if gone == pid));
+}
+
+#[tokio::test]
+async fn processes_of_one_address_share_a_connection_and_are_reported_one_by_one() {
+    let (listener, first) = peer().await;
+    let second: Arc<str> = first.replace("slave(1)", "slave(2)").into();
+    let third: Arc<str> = first.replace("slave(1)", "slave(3)").into();
+    let (mut links, mut queues) = links();
+    for pid in [&first, &second, &third] {
+        links.link(pid);
+        links.send(pid, ping());
+    }
+    links.unlink(&second);
+    let (mut stream, _) = timeout(WAIT, listener.accept()).await.unwrap().unwrap();
+    let mut decoder = Decoder::new(1000);
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        timeout(WAIT, stream.read_buf(decoder.buffer())).await.unwrap().unwrap();
+        seen.extend(std::iter::from_fn(|| decoder.next_request().unwrap()).map(|it| it.to));
+    }
+    assert_eq!(seen, ["slave(1)", "slave(2)", "slave(3)"]);
+    drop(stream);
+    let Some(Job::TellAll(gone)) = timeout(WAIT, queues.jobs.recv()).await.unwrap() else {
+        panic!("nothing is reported");
+    };
+    let gone: BTreeSet<_> = gone
+        .into_iter()
+        .map(|input| match input {
+            Input::AgentGone { pid } => pid,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(gone, BTreeSet::from([first, third]));
 }

@@ -72,7 +72,7 @@ fn same_keys(name: &str, ours: &str) {
 }
 
 /// A cluster with an agent, a framework and a task that runs.
-async fn populate(world: &World) -> (Agent, Framework<'_>) {
+pub(crate) async fn populate(world: &World) -> (Agent, Framework<'_>) {
     let mut agent = Agent::register(world).await;
     let label = Label { key: "a".to_owned(), value: Some("b".to_owned()) };
     let gpus = framework_info::capability::Type::GpuResources;
@@ -218,5 +218,77 @@ async fn why_there_are_no_offers_is_explained() {
     let id = scheduler.id.clone().unwrap();
     let text = world.get(&format!("/explain?framework_id={id}")).await.body;
     assert!(text.contains("No agent is registered."), "{text}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_that_others_keep_is_shown_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("master.log");
+    std::fs::write(&log, "first\nsecond\n").unwrap();
+    let flag = format!("--external_log_file={}", log.display());
+    let world = World::start_with(&["--registry=in_memory", &flag]).await;
+    for (path, expected) in [
+        ("/files/read?path=/master/log", r#"{"data":"","offset":13}"#),
+        ("/files/read?path=/master/log&offset=6&length=3", r#"{"data":"sec","offset":6}"#),
+        ("/files/read?path=/master/log&offset=99", r#"{"data":"","offset":99}"#),
+        ("/files/download?path=/master/log", "first\nsecond\n"),
+    ] {
+        assert_eq!(world.get(path).await.body, expected, "{path}");
+    }
+    let listed = world.get("/files/browse?path=/master").await.body;
+    assert!(listed.contains(r#""path":"/master/log","size":13"#), "{listed}");
+    let attached = world.get("/files/debug").await.body;
+    assert!(attached.contains(r#"{"/master/log":"#), "{attached}");
+    for (path, status) in [
+        ("/files/read?path=/etc/passwd", 404),
+        ("/files/read?path=/master/log/../../etc/passwd", 404),
+        ("/files/read?path=/master/log&offset=-5", 400),
+        ("/files/read?path=/master/log&length=x", 400),
+        ("/files/read", 400),
+    ] {
+        assert_eq!(world.get(path).await.status, status, "{path}");
+    }
+    let read = r#"{"type":"READ_FILE","read_file":{"path":"/master/log","offset":6,"length":6}}"#;
+    let answer = world.operate(read).await.body;
+    assert!(answer.contains(r#""size":13,"data":"c2Vjb25k""#), "{answer}");
+    let list = r#"{"type":"LIST_FILES","list_files":{"path":"/master/log"}}"#;
+    let answer = world.operate(list).await.body;
+    assert!(answer.contains(r#""file_infos":[{"path":"/master/log""#), "{answer}");
+    std::fs::remove_file(&log).unwrap();
+    assert_eq!(world.get("/files/read?path=/master/log").await.status, 404);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_what_each_framework_does_and_how_long_things_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let work_dir = format!("--work_dir={}", dir.path().display());
+    let world = World::start_with(&[&work_dir]).await;
+    let (_agent, scheduler) = populate(&world).await;
+    let text = world.get("/metrics/snapshot").await.body;
+    let (ours, theirs) = (keys_of(text.as_bytes()), golden("metrics.txt"));
+    let theirs = String::from_utf8(theirs).unwrap();
+    let missing: Vec<&str> =
+        theirs.lines().filter(|name| !ours.contains(&format!(".{name}"))).collect();
+    assert!(missing.is_empty(), "the original tells {missing:?} too");
+    let prefix = format!("master/frameworks/test/{}", scheduler.id.clone().unwrap());
+    for (name, value) in [
+        ("calls/accept", "1.0"),
+        ("events/offers", "1.0"),
+        ("events/update", "1.0"),
+        ("offers/sent", "1.0"),
+        ("offers/accepted", "1.0"),
+        ("offers/declined", "0.0"),
+        ("operations/launch", "1.0"),
+        ("tasks/active/task_running", "1.0"),
+    ] {
+        let wanted = format!(r#""{prefix}/{name}":{value}"#);
+        assert!(text.contains(&wanted), "{wanted} is missing in {text}");
+    }
+    for timer in ["allocator/mesos/allocation_run_ms", "registrar/state_store_ms"] {
+        assert!(text.contains(&format!(r#""{timer}/p99":"#)), "{timer} is missing in {text}");
+    }
+    assert!(text.contains(r#""registrar/state_fetch_ms/count":1.0"#), "{text}");
     world.stop().await;
 }

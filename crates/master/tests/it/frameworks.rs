@@ -84,3 +84,16 @@ async fn a_framework_that_went_away_is_gone_without_failover_timeout() {
     tokio::time::timeout(crate::world::WAIT, gone).await.unwrap();
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_from_before_calls_is_told_that_it_is_not_served() {
+    let world = World::start().await;
+    let mut driver = Agent::connect(&world).await;
+    let message = internal::RegisterFrameworkMessage { framework: framework() };
+    driver.send(&message).await;
+    let told: internal::FrameworkErrorMessage = driver.receive().await;
+    assert!(told.message.contains("mesos.scheduler.Call"), "{}", told.message);
+    let frameworks = world.get("/frameworks").await.body;
+    assert!(frameworks.starts_with(r#"{"frameworks":[]"#), "{frameworks}");
+    world.stop().await;
+}

@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that goes wrong may panic")]
 
+mod authentication;
+mod calls;
 mod endpoints;
 mod frameworks;
+mod garbage;
+mod operators;
+mod protobuf;
 mod quirks;
 mod restart;
 mod world;

@@ -1,6 +1,12 @@
 //! Requests that the original was asked, and what it answered.
 
-use crate::world::World;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use mesos_api::v1::scheduler::Event;
+
+use crate::endpoints::populate;
+use crate::world::{Events, World};
 
 const SCHEDULER: &str = "/api/v1/scheduler";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -194,5 +200,85 @@ async fn a_content_type_may_carry_a_charset() {
     let headers = [("content-type", "application/json; charset=utf-8")];
     let answer = world.ask("POST", "/api/v1", &headers, r#"{"type":"GET_HEALTH"}"#).await;
     assert_eq!(answer.status, 200);
+    world.stop().await;
+}
+
+/// Descriptions of frameworks that look wrong and are taken all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_framework_is_taken_as_leniently_as_by_the_original() {
+    let world = World::start().await;
+    let generated = format!("{}-", world.id().await);
+    for (fields, id) in [
+        (r#""failover_timeout":"100""#, &*generated),
+        (r#""checkpoint":"true""#, &generated),
+        (r#""capabilities":[{"type":"NO_SUCH_CAPABILITY"}]"#, &generated),
+        (r#""failover_timeout":-5"#, &generated),
+        (r#""hostname":null,"webui_url":null"#, &generated),
+        (r#""failoverTimeout":5"#, &generated),
+        (r#""id":{"value":"mine"}"#, "mine"),
+    ] {
+        let mut body = SUBSCRIBE.replace(r#""name":"q""#, &format!(r#""name":"q",{fields}"#));
+        if id == "mine" {
+            body = body.replacen('{', r#"{"framework_id":{"value":"mine"},"#, 1);
+        }
+        let request = Request::post(SCHEDULER)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let response = world.send(request).await;
+        assert_eq!(response.status(), 200, "{fields}");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert!(response.headers()["mesos-stream-id"].len() <= 128);
+        let first: Event = Events::new(response).next().await.unwrap();
+        let subscribed = first.subscribed.clone().unwrap_or_else(|| panic!("{fields}: {first:?}"));
+        assert!(subscribed.framework_id.value.starts_with(id), "{subscribed:?}");
+        assert_eq!(subscribed.heartbeat_interval_seconds, Some(15.0));
+    }
+    world.stop().await;
+}
+
+/// An unknown name of a capability is no capability; MULTI_ROLE in small letters is an unknown name.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_enums_are_upper_case() {
+    let world = World::start().await;
+    let fields = r#""name":"q","roles":["a"],"capabilities":[{"type":"multi_role"}]"#;
+    let body = SUBSCRIBE.replace(r#""name":"q""#, fields);
+    let answer = world.ask("POST", SCHEDULER, &[JSON], &body).await;
+    assert!(
+        answer.body.ends_with(
+            r#"{"type":"ERROR","error":{"message":"'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"}}"#
+        ),
+        "{answer:?}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_for_a_page_is_a_call_of_its_function() {
+    let world = World::start().await;
+    let answer = world.get("/master/state?jsonp=cb").await;
+    assert_eq!(answer.headers["content-type"], "text/javascript");
+    assert!(answer.body.starts_with("cb({") && answer.body.ends_with("})"), "{answer:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_found_by_framework_and_name_and_in_pieces() {
+    let world = World::start().await;
+    let (_agent, scheduler) = populate(&world).await;
+    let id = scheduler.id.clone().unwrap();
+    for (query, found) in [
+        (String::new(), true),
+        (format!("?framework_id={id}"), true),
+        (format!("?framework_id={id}&task_id=t-1&limit=5&order=asc"), true),
+        ("?framework_id=nobody".to_owned(), false),
+        ("?task_id=t-2".to_owned(), false),
+        ("?offset=1".to_owned(), false),
+        ("?limit=0".to_owned(), false),
+    ] {
+        let body = world.get(&format!("/tasks{query}")).await.body;
+        assert_eq!(body.contains(r#""id":"t-1""#), found, "{query}: {body}");
+        assert_eq!(body == r#"{"tasks":[]}"#, !found, "{query}: {body}");
+    }
     world.stop().await;
 }

@@ -12,6 +12,7 @@ use master::{Options, RunError};
 use mesos_api::internal::{RegisterSlaveMessage, StatusUpdateMessage};
 use mesos_api::json::{self, Json};
 use mesos_api::libprocess::{self, Upid};
+use mesos_api::v1::agent_info::capability::Type as Capability;
 use mesos_api::v1::scheduler::{Call, Event, call, event};
 use mesos_api::v1::{self, AgentInfo, FrameworkInfo, Resource, value};
 use mesos_api::{internal, recordio};
@@ -94,6 +95,13 @@ impl World {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], "").await
+    }
+
+    /// The id of the master, with which the ids of all it names begin.
+    pub(crate) async fn id(&self) -> String {
+        let answer = self.operate(r#"{"type":"GET_MASTER"}"#).await;
+        let answer: v1::master::Response = json::from_slice(answer.body.as_bytes()).unwrap();
+        answer.get_master.unwrap().master_info.unwrap().id
     }
 
     /// An operator's call in JSON.
@@ -180,6 +188,16 @@ impl Framework<'_> {
         }
     }
 
+    /// The next event of this type; others are passed over.
+    pub(crate) async fn until(&mut self, kind: event::Type) -> Event {
+        loop {
+            let event = self.event().await;
+            if event.r#type() == kind {
+                return event;
+            }
+        }
+    }
+
     /// The next offers.
     pub(crate) async fn offers(&mut self) -> Vec<v1::Offer> {
         self.event().await.offers.expect("offers").offers
@@ -223,17 +241,26 @@ pub(crate) struct Agent {
 impl Agent {
     /// Connects, and registers.
     pub(crate) async fn register(world: &World) -> Self {
+        Self::register_with(world, &[]).await
+    }
+
+    /// Connects, and registers as one that can do more.
+    pub(crate) async fn register_with(world: &World, more: &[Capability]) -> Self {
         let mut agent = Self::connect(world).await;
-        let message = RegisterSlaveMessage {
-            agent: agent.info.clone(),
-            version: Some("1.11.0".to_owned()),
-            agent_capabilities: capabilities(),
-            ..Default::default()
-        };
-        agent.send(&message).await;
+        agent.ask_to_register(more).await;
         let registered: internal::SlaveRegisteredMessage = agent.receive().await;
         agent.id = Some(registered.agent_id);
         agent
+    }
+
+    pub(crate) async fn ask_to_register(&mut self, more: &[Capability]) {
+        let message = RegisterSlaveMessage {
+            agent: self.info.clone(),
+            version: Some("1.11.0".to_owned()),
+            agent_capabilities: capabilities(more),
+            ..Default::default()
+        };
+        self.send(&message).await;
     }
 
     pub(crate) async fn connect(world: &World) -> Self {
@@ -327,12 +354,15 @@ impl Agent {
     }
 }
 
-fn capabilities() -> Vec<v1::agent_info::Capability> {
-    use v1::agent_info::capability::Type;
+fn capabilities(more: &[Capability]) -> Vec<v1::agent_info::Capability> {
+    use Capability as Type;
 
     let all =
         [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement, Type::AgentDraining];
-    all.into_iter().map(|kind| v1::agent_info::Capability { r#type: Some(kind.into()) }).collect()
+    all.iter()
+        .chain(more)
+        .map(|kind| v1::agent_info::Capability { r#type: Some((*kind).into()) })
+        .collect()
 }
 
 /// An amount of something.

@@ -41,9 +41,8 @@ pub(super) fn write(snapshot: &Snapshot, query: &Fields) -> String {
 pub(super) fn members(snapshot: &Snapshot, to: &mut Writer) {
     to.array("slaves", |to| {
         for agent in &snapshot.agents {
-            to.begin_object();
-            summary(agent, to);
-            to.end_object();
+            // Most agents are what they were when somebody looked last.
+            to.raw(agent.memo.get_or_make(|| one(agent)));
         }
     });
     to.array("recovered_slaves", |to| {
@@ -53,6 +52,14 @@ pub(super) fn members(snapshot: &Snapshot, to: &mut Writer) {
             to.end_object();
         }
     });
+}
+
+fn one(agent: &AgentSnapshot) -> String {
+    let mut to = Writer::new();
+    to.begin_object();
+    summary(agent, &mut to);
+    to.end_object();
+    to.into_string()
 }
 
 fn id(info: &v1::AgentInfo) -> &str {

@@ -1,6 +1,7 @@
 //! Resources as sums by name: `{"disk":0.0,"mem":0.0,"gpus":0.0,"cpus":0.0,"ports":"[1-2]"}`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cluster::resources::{Quantities, Ranges, Resources, Scalar, Value};
@@ -15,14 +16,11 @@ const ALWAYS: [&str; 4] = ["disk", "mem", "gpus", "cpus"];
 pub(super) fn sum(to: &mut Writer, name: &str, resources: &Resources) {
     let mut sums = Sums::default();
     for resource in resources.iter() {
-        let name = match resource.revocable {
-            true => format!("{}_revocable", resource.name),
-            false => resource.name.to_string(),
-        };
+        let name = shown(&resource.name, resource.revocable);
         match &resource.value {
-            Value::Scalar(scalar) => *sums.scalars.entry(name).or_default() += scalar.as_f64(),
+            Value::Scalar(scalar) => sums.add_scalar(name, scalar.as_f64()),
             Value::Ranges(ranges) => sums.add_ranges(name, ranges),
-            Value::Set(set) => sums.sets.entry(name).or_default().extend(set.iter().cloned()),
+            Value::Set(set) => entry(&mut sums.sets, name).extend(set.iter().map(|item| &**item)),
         }
     }
     sums.write(to, name);
@@ -32,14 +30,11 @@ pub(super) fn sum(to: &mut Writer, name: &str, resources: &Resources) {
 pub(super) fn sum_wire(to: &mut Writer, name: &str, resources: &[v1::Resource]) {
     let mut sums = Sums::default();
     for resource in resources {
-        let name = match resource.revocable {
-            Some(_) => format!("{}_revocable", resource.name),
-            None => resource.name.clone(),
-        };
+        let name = shown(&resource.name, resource.revocable.is_some());
         match resource.r#type() {
             value::Type::Scalar => {
                 let amount = resource.scalar.as_ref().map_or(0.0, |scalar| scalar.value);
-                *sums.scalars.entry(name).or_default() += amount;
+                sums.add_scalar(name, amount);
             }
             value::Type::Ranges => {
                 let ranges = resource.ranges.iter().flat_map(|ranges| &ranges.range);
@@ -48,12 +43,16 @@ pub(super) fn sum_wire(to: &mut Writer, name: &str, resources: &[v1::Resource]) 
             }
             value::Type::Set => {
                 let items = resource.set.iter().flat_map(|set| &set.item);
-                sums.sets.entry(name).or_default().extend(items.map(|item| Arc::from(&**item)));
+                entry(&mut sums.sets, name).extend(items.map(|item| &**item));
             }
             value::Type::Text => {}
         }
     }
     sums.write(to, name);
+}
+
+fn shown(name: &str, revocable: bool) -> Cow<'_, str> {
+    if revocable { format!("{name}_revocable").into() } else { name.into() }
 }
 
 /// A member whose value is amounts by name.
@@ -75,38 +74,66 @@ pub(super) fn amounts<'a>(
     });
 }
 
+/// Sums by name. Of most kinds there is one name or none, and there are thousands of sums in an
+/// answer: lists that are searched cost less than maps.
 #[derive(Default)]
-struct Sums {
-    scalars: BTreeMap<String, f64>,
-    ranges: BTreeMap<String, Ranges>,
-    sets: BTreeMap<String, BTreeSet<Arc<str>>>,
+struct Sums<'a> {
+    /// Those of [`ALWAYS`].
+    always: [f64; ALWAYS.len()],
+    scalars: Vec<(Cow<'a, str>, f64)>,
+    ranges: Vec<(Cow<'a, str>, Ranges)>,
+    sets: Vec<(Cow<'a, str>, BTreeSet<&'a str>)>,
 }
 
-impl Sums {
-    fn add_ranges(&mut self, name: String, ranges: &Ranges) {
-        let sum = self.ranges.entry(name).or_default();
-        *sum = sum.union(ranges);
+impl<'a> Sums<'a> {
+    fn add_scalar(&mut self, name: Cow<'a, str>, amount: f64) {
+        match ALWAYS.iter().position(|known| *known == name) {
+            Some(at) => self.always[at] += amount,
+            None => *entry(&mut self.scalars, name) += amount,
+        }
+    }
+
+    fn add_ranges(&mut self, name: Cow<'a, str>, ranges: &Ranges) {
+        let sum = entry(&mut self.ranges, name);
+        *sum = if sum.is_empty() { ranges.clone() } else { sum.union(ranges) };
     }
 
     fn write(mut self, to: &mut Writer, name: &str) {
         to.object(name, |to| {
-            for name in ALWAYS {
+            for (name, sum) in ALWAYS.iter().zip(self.always) {
                 to.name(name);
-                to.f64(self.scalars.remove(name).unwrap_or_default());
+                to.f64(sum);
             }
-            for (name, sum) in &self.scalars {
+            for (name, sum) in sorted(&mut self.scalars) {
                 to.name(name);
                 to.f64(*sum);
             }
-            for (name, sum) in &self.ranges {
+            for (name, sum) in sorted(&mut self.ranges) {
                 to.name(name);
                 to.string(&sum.to_string());
             }
-            for (name, sum) in &self.sets {
-                let items: Vec<&str> = sum.iter().map(AsRef::as_ref).collect();
+            for (name, sum) in sorted(&mut self.sets) {
+                let items: Vec<&str> = sum.iter().copied().collect();
                 to.name(name);
                 to.string(&format!("{{{}}}", items.join(", ")));
             }
         });
     }
+}
+
+/// The value of a name, which is put into the list if it is not there.
+fn entry<'l, 'a, V: Default>(
+    list: &'l mut Vec<(Cow<'a, str>, V)>,
+    name: Cow<'a, str>,
+) -> &'l mut V {
+    let at = list.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+        list.push((name, V::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+fn sorted<'l, 'a, V>(list: &'l mut [(Cow<'a, str>, V)]) -> &'l [(Cow<'a, str>, V)] {
+    list.sort_by(|(a, _), (b, _)| a.cmp(b));
+    list
 }

@@ -76,7 +76,7 @@ fn executors(snapshot: &Snapshot, to: &mut Writer) {
 
 fn all_executors(snapshot: &Snapshot) -> impl Iterator<Item = (&AgentSnapshot, &ExecutorSnapshot)> {
     let agents = snapshot.agents.iter();
-    agents.flat_map(|agent| agent.executors.iter().map(move |executor| (agent, executor)))
+    agents.flat_map(|agent| agent.executors.iter().map(move |executor| (&**agent, executor)))
 }
 
 fn frameworks(snapshot: &Snapshot, to: &mut Writer) {
@@ -141,7 +141,7 @@ pub(super) fn get_frameworks(snapshot: &Snapshot) -> GetFrameworks {
 
 pub(super) fn get_agents(snapshot: &Snapshot) -> GetAgents {
     GetAgents {
-        agents: snapshot.agents.iter().map(view::agent).collect(),
+        agents: snapshot.agents.iter().map(|agent| view::agent(agent)).collect(),
         recovered_agents: view::recovered_agents(snapshot).cloned().collect(),
     }
 }
