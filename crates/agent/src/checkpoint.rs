@@ -2,10 +2,13 @@
 //!
 //! A file of one message is written beside its place and renamed into it. The stream of a task is
 //! appended to, each line after its length; a line that was cut short by the end of the agent is
-//! dropped when the stream is read. The directory of a run goes once its sentinel stands.
+//! dropped when the stream is read. The directory of a run is moved away once nothing is left to do
+//! for it, and deleted afterwards.
+
+mod batch;
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cluster::agent::{
@@ -17,9 +20,10 @@ use mesos_api::v1::{AgentInfo, ExecutorInfo, FrameworkInfo, Resource, TaskInfo};
 use prost::Message;
 
 use crate::layout::{Layout, Run};
+use batch::Batch;
 
-const SENTINEL: &str = "executor.sentinel";
 const COMMAND: &str = "executor_generated_for_command_task";
+const MEMBER: &str = "task.container";
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,28 @@ pub(crate) struct StoreError {
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError { doing, path, source }
+}
+
+/// What to do about records that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// The agent does not start.
+    Refuse,
+    /// It starts without the executor, or framework, that they are of.
+    LeaveOut,
+}
+
+impl Unreadable {
+    fn pass<T>(self, read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(error) if self == Self::LeaveOut => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "a checkpoint is left out");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
 }
 
 /// The records of an agent.
@@ -53,71 +79,105 @@ impl Store {
         self.agent.as_deref().unwrap_or_default()
     }
 
-    /// Makes a record durable.
-    pub(crate) fn write(&mut self, record: &Record) -> Result<(), StoreError> {
+    /// Makes records durable, all or, as far as anybody can rely on it, none: after an error the
+    /// same records are written again.
+    pub(crate) fn write<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        for record in records {
+            self.add(&mut batch, record)?;
+        }
+        batch.commit()
+    }
+
+    fn add(&mut self, batch: &mut Batch, record: &Record) -> Result<(), StoreError> {
         match record {
-            Record::Agent(info) => self.write_agent(info),
+            Record::Agent(info) => {
+                let id = info.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
+                batch.message(&self.layout.agent(&id).join("slave.info"), info)?;
+                batch.link(&self.layout.latest(), &crate::layout::component(&id))?;
+                self.agent = Some(id);
+                Ok(())
+            }
             Record::Resources(resources) => {
                 let mut bytes = Vec::new();
                 resources.iter().for_each(|resource| frame(&mut bytes, resource));
-                replace(&self.layout.resources(), &bytes)
+                batch.replace(&self.layout.resources(), &bytes)
             }
             Record::Framework { id, info, pid } => {
                 let directory = self.layout.framework(self.agent_id(), id);
-                write_message(&directory.join("framework.info"), info)?;
-                replace(&directory.join("framework.pid"), pid.as_deref().unwrap_or("").as_bytes())
+                batch.message(&directory.join("framework.info"), info)?;
+                let pid = pid.as_deref().unwrap_or_default();
+                batch.replace(&directory.join("framework.pid"), pid.as_bytes())
             }
             Record::Executor { framework, executor, container, info, command } => {
                 let directory = self.layout.executor(self.agent_id(), framework, executor);
-                if *command {
-                    replace(&directory.join(COMMAND), b"")?;
-                }
                 let run = directory.join("runs").join(container.as_str());
                 fs::create_dir_all(run.join("tasks")).map_err(failed("create", &run))?;
-                write_message(&directory.join("executor.info"), info)?;
-                link(&directory.join("runs").join("latest"), container.as_str())
+                if *command {
+                    batch.mark(&directory.join(COMMAND))?;
+                }
+                batch.message(&directory.join("executor.info"), info)?;
+                batch.link(&directory.join("runs").join("latest"), container.as_str())
             }
-            Record::Task { framework, executor, container, info } => {
+            Record::Task { framework, executor, container, info, member } => {
                 let run = Run { framework, executor, container };
                 let task = info.task_id.value.as_str().into();
                 let directory = self.layout.task(self.agent_id(), run, &task);
-                write_message(&directory.join("task.info"), info.as_ref())
+                if let Some((container, group)) = member {
+                    // Before the task itself: a task without is one of another executor.
+                    let text = format!("{container} {group}");
+                    batch.replace(&directory.join(MEMBER), text.as_bytes())?;
+                }
+                batch.message(&directory.join("task.info"), info.as_ref())
             }
             Record::Update { framework, executor, container, task, record } => {
                 let run = Run { framework, executor, container };
                 let path = self.layout.task(self.agent_id(), run, task).join("task.updates");
-                append(&path, record.as_ref()).map_err(failed("append to", &path))
+                batch.append(&path, record.as_ref())
             }
             Record::Killing { framework, executor, container, task, killing } => {
                 let run = Run { framework, executor, container };
                 let path = self.layout.task(self.agent_id(), run, task).join("task.killing");
-                replace(&path, killing_name(*killing).as_bytes())
+                batch.replace(&path, killing_name(*killing).as_bytes())
             }
             Record::Finished { framework, executor, container } => {
-                self.finish_run(Run { framework, executor, container })
+                let run = Run { framework, executor, container };
+                // A framework that leaves no records has no directory; a later run has its own.
+                if self.layout.run(self.agent_id(), run).exists() {
+                    let directory = self.layout.executor(self.agent_id(), framework, executor);
+                    self.put_away(batch, &directory, container.as_str())?;
+                }
+                Ok(())
             }
             Record::FrameworkFinished { framework } => {
                 let directory = self.layout.framework(self.agent_id(), framework);
-                remove_tree(&directory)
+                self.put_away(batch, &directory, framework.as_str())
             }
         }
     }
 
-    fn write_agent(&mut self, info: &AgentInfo) -> Result<(), StoreError> {
-        let id = info.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
-        write_message(&self.layout.agent(&id).join("slave.info"), info)?;
-        link(&self.layout.latest(), &crate::layout::component(&id))?;
-        self.agent = Some(id);
-        Ok(())
+    /// Moves a tree out of the records in one step: no crash leaves half of it there. Whether the
+    /// step is durable does not matter: what is found again has no unfinished task in it.
+    fn put_away(&self, batch: &mut Batch, tree: &Path, name: &str) -> Result<(), StoreError> {
+        let removed = self.layout.removed();
+        fs::create_dir_all(&removed).map_err(failed("create", &removed))?;
+        let place = removed.join(crate::layout::component(name));
+        remove_tree(&place)?;
+        batch.forget(tree);
+        match fs::rename(tree, &place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("move away", tree)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn finish_run(&self, run: Run<'_>) -> Result<(), StoreError> {
-        let directory = self.layout.run(self.agent_id(), run);
-        if !directory.exists() {
-            return Ok(()); // of a framework that leaves no records
-        }
-        replace(&directory.join(SENTINEL), b"")?;
-        remove_tree(&self.layout.executor(self.agent_id(), run.framework, run.executor))
+    /// Deletes what was put away.
+    pub(crate) fn purge(&self) -> Result<(), StoreError> {
+        entries(&self.layout.removed())?.iter().try_for_each(|tree| remove_tree(tree))
     }
 
     /// Forgets who the agent was: a new id, and none of the old one's tasks.
@@ -134,11 +194,13 @@ impl Store {
 
     /// Writes down which boot of the host this is.
     pub(crate) fn write_boot_id(&self, id: &str) -> Result<(), StoreError> {
-        replace(&self.layout.boot_id(), id.as_bytes())
+        let mut batch = Batch::default();
+        batch.replace(&self.layout.boot_id(), id.as_bytes())?;
+        batch.commit()
     }
 
     /// Reads everything that is not finished.
-    pub(crate) fn read(&mut self) -> Result<Recovered, StoreError> {
+    pub(crate) fn read(&mut self, unreadable: Unreadable) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
         let path = self.layout.resources();
         if let Some(bytes) = read_file(&path)? {
@@ -157,26 +219,30 @@ impl Store {
         self.agent = info.id.as_ref().map(|id| id.value.clone());
         recovered.info = Some(info);
         for framework in entries(&directory.join("frameworks"))? {
-            recovered.frameworks.extend(self.read_framework(&framework)?);
+            let read = read_framework(&framework, unreadable);
+            recovered.frameworks.extend(unreadable.pass(read)?);
         }
         Ok(recovered)
     }
+}
 
-    fn read_framework(&self, directory: &Path) -> Result<Option<RecoveredFramework>, StoreError> {
-        let Some(info) = read_message::<FrameworkInfo>(&directory.join("framework.info"))? else {
-            return Ok(None); // the agent ended before it had written that much
-        };
-        let Some(id) = info.id.as_ref().map(|id| FrameworkId::from(id.value.as_str())) else {
-            return Ok(None);
-        };
-        let pid = read_file(&directory.join("framework.pid"))?;
-        let pid = pid.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|pid| !pid.is_empty());
-        let mut executors = Vec::new();
-        for executor in entries(&directory.join("executors"))? {
-            executors.extend(read_executor(&executor)?);
-        }
-        Ok(Some(RecoveredFramework { id, info, pid, executors }))
+fn read_framework(
+    directory: &Path,
+    unreadable: Unreadable,
+) -> Result<Option<RecoveredFramework>, StoreError> {
+    let Some(info) = read_message::<FrameworkInfo>(&directory.join("framework.info"))? else {
+        return Ok(None); // the agent ended before it had written that much
+    };
+    let Some(id) = info.id.as_ref().map(|id| FrameworkId::from(id.value.as_str())) else {
+        return Ok(None);
+    };
+    let pid = read_file(&directory.join("framework.pid"))?;
+    let pid = pid.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|pid| !pid.is_empty());
+    let mut executors = Vec::new();
+    for executor in entries(&directory.join("executors"))? {
+        executors.extend(unreadable.pass(read_executor(&executor))?);
     }
+    Ok(Some(RecoveredFramework { id, info, pid, executors }))
 }
 
 fn read_executor(directory: &Path) -> Result<Option<RecoveredExecutor>, StoreError> {
@@ -187,10 +253,6 @@ fn read_executor(directory: &Path) -> Result<Option<RecoveredExecutor>, StoreErr
         return Ok(None);
     };
     let run = directory.join("runs").join(&container);
-    if run.join(SENTINEL).exists() {
-        remove_tree(directory)?;
-        return Ok(None);
-    }
     let mut tasks = Vec::new();
     for task in entries(&run.join("tasks"))? {
         let Some(info) = read_message::<TaskInfo>(&task.join("task.info"))? else { continue };
@@ -208,7 +270,13 @@ fn read_executor(directory: &Path) -> Result<Option<RecoveredExecutor>, StoreErr
         };
         let killing = read_file(&task.join("task.killing"))?;
         let killing = killing.and_then(|bytes| killing_named(&bytes));
-        tasks.push(RecoveredTask { info, lines, killing });
+        let member = read_file(&task.join(MEMBER))?;
+        let member = member.and_then(|bytes| {
+            let text = String::from_utf8(bytes).ok()?;
+            let (container, group) = text.split_once(' ')?;
+            Some((ContainerId::from(container), group.to_owned()))
+        });
+        tasks.push(RecoveredTask { info, lines, killing, member });
     }
     if tasks.is_empty() {
         // The agent ended between the records of the executor and of its first task.
@@ -230,61 +298,20 @@ fn killing_name(killing: Killing) -> &'static str {
         Killing::ByHealth => "health",
         Killing::ByTimeLimit => "time",
         Killing::ByDrain => "drain",
+        Killing::ByGroup => "group",
     }
 }
 
 fn killing_named(name: &[u8]) -> Option<Killing> {
-    [Killing::ByFramework, Killing::ByHealth, Killing::ByTimeLimit, Killing::ByDrain]
-        .into_iter()
-        .find(|killing| killing_name(*killing).as_bytes() == name)
-}
-
-/// Writes a file whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory).map_err(failed("create", directory))?;
-    let beside = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(failed("write", path))
-}
-
-fn write_message(path: &Path, message: &impl Message) -> Result<(), StoreError> {
-    let mut bytes = Vec::new();
-    frame(&mut bytes, message);
-    replace(path, &bytes)
-}
-
-/// Points a link at `target`, whole or not at all.
-fn link(path: &Path, target: &str) -> Result<(), StoreError> {
-    let beside = path.with_extension("new");
-    let write = || {
-        let _ = fs::remove_file(&beside); // left by an agent that was killed here
-        std::os::unix::fs::symlink(target, &beside)?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(failed("link", path))
-}
-
-fn append(path: &Path, message: &impl Message) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    frame(&mut bytes, message);
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let mut file = File::options().create(true).append(true).open(path)?;
-    let before = file.metadata()?.len();
-    if let Err(error) = file.write_all(&bytes) {
-        // Half a line would make every later one unreadable.
-        file.set_len(before)?;
-        return Err(error);
-    }
-    file.sync_data()
+    [
+        Killing::ByFramework,
+        Killing::ByHealth,
+        Killing::ByTimeLimit,
+        Killing::ByDrain,
+        Killing::ByGroup,
+    ]
+    .into_iter()
+    .find(|killing| killing_name(*killing).as_bytes() == name)
 }
 
 fn frame(bytes: &mut Vec<u8>, message: &impl Message) {

@@ -1,17 +1,27 @@
 //! The agent's configuration, resolved from its flags: no option is left open.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use cluster::id::Role;
 use docker_api::Host;
+use endpoints::authentication::{Authentication, Realm};
 use flags::Values;
-use flags::units::{duration, number};
-use mesos_api::v1::AgentInfo;
+use flags::units::{bytes, duration, number};
+use mesos_api::v1::{AgentInfo, DomainInfo};
 
-use crate::resources;
+use crate::credentials::Credentials;
+use crate::docker::DefaultDns;
+use crate::{options, resources};
+
+/// What asks for credentials.
+const REALMS: [(&str, Realm); 2] = [
+    ("authenticate_http_readonly", Realm::ReadOnly),
+    ("authenticate_http_readwrite", Realm::ReadWrite),
+];
 
 /// Executors may not keep the agent from recovering for longer.
 const LONGEST_REREGISTRATION: Duration = Duration::from_secs(15);
@@ -41,19 +51,52 @@ pub(crate) enum Reconfiguration {
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) master: String,
+    /// Where the agent listens.
+    pub(crate) listen: SocketAddr,
+    /// Where masters and executors find it.
     pub(crate) address: SocketAddr,
     pub(crate) info: AgentInfo,
     pub(crate) work_dir: PathBuf,
     pub(crate) containerizers: Vec<Containerizer>,
     pub(crate) docker: Engine,
     pub(crate) cfs: bool,
+    pub(crate) limit_swap: bool,
+    /// Variables of every task and executor, unless its command has them.
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) fetch: Fetch,
     pub(crate) recover: Recover,
+    /// Records that cannot be read keep the agent from starting.
+    pub(crate) strict: bool,
     pub(crate) reconfiguration: Reconfiguration,
     pub(crate) switch_user: bool,
     pub(crate) heartbeat: Duration,
-    pub(crate) gc_delay: Duration,
+    pub(crate) collection: Collection,
+    pub(crate) max_completed_executors: usize,
     pub(crate) times: Times,
-    pub(crate) flags: Values,
+    pub(crate) authentication: Authentication,
+    /// Where others keep the agent's log.
+    pub(crate) log_file: Option<PathBuf>,
+    /// As endpoints show them.
+    pub(crate) flags: BTreeMap<&'static str, String>,
+}
+
+/// What URIs are fetched with.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetch {
+    /// Of this agent alone.
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) cache_bytes: u64,
+    pub(crate) stall_timeout: Duration,
+    /// Where relative URIs are.
+    pub(crate) home: Option<PathBuf>,
+}
+
+/// When sandboxes of what has ended go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Collection {
+    pub(crate) delay: Duration,
+    pub(crate) headroom: f64,
+    pub(crate) interval: Duration,
 }
 
 /// How long things may take.
@@ -71,10 +114,11 @@ pub(crate) struct Times {
 pub(crate) struct Engine {
     pub(crate) program: String,
     pub(crate) host: Host,
-    pub(crate) config_dir: Option<PathBuf>,
+    pub(crate) credentials: Credentials,
     pub(crate) kill_orphans: bool,
     pub(crate) stop_timeout: Duration,
     pub(crate) remove_delay: Duration,
+    pub(crate) dns: DefaultDns,
 }
 
 impl Config {
@@ -83,6 +127,7 @@ impl Config {
     /// # Errors
     /// Names the flag that cannot be used.
     pub(crate) fn new(flags: Values) -> Result<Self> {
+        options::check(&flags)?;
         let master = flags.required("master")?.to_owned();
         if master.contains("://") {
             bail!("flag '--master': '{master}' is no host:port; ZooKeeper is not supported");
@@ -92,47 +137,100 @@ impl Config {
             .with_context(|| format!("flag '--work_dir': cannot create {}", work_dir.display()))?;
         let work_dir = std::fs::canonicalize(&work_dir)
             .with_context(|| format!("flag '--work_dir': {}", work_dir.display()))?;
-        let port: u16 = flags.need("port", number)?;
-        let ip = match flags.read("ip", str::parse::<IpAddr>)? {
+        let listen = SocketAddr::new(listen_ip(&flags, &master)?, port(&flags, "port")?);
+        let told = match flags.read("advertise_ip", str::parse::<IpAddr>)? {
             Some(ip) => ip,
-            None => address_towards(&master).with_context(|| {
-                format!("cannot tell which address the master at {master} can reach; give --ip")
-            })?,
+            // All of the host's addresses are none that anybody could be told.
+            None if listen.ip().is_unspecified() => reachable_from(&master, "advertise_ip")?,
+            None => listen.ip(),
         };
-        let sandbox = flags.text("sandbox_directory");
-        if sandbox != crate::docker::SANDBOX {
-            bail!("flag '--sandbox_directory': only {} is possible", crate::docker::SANDBOX);
-        }
-        let times = Times::new(&flags)?;
+        let address = SocketAddr::new(
+            told,
+            match flags.get("advertise_port") {
+                Some(_) => port(&flags, "advertise_port")?,
+                None => listen.port(),
+            },
+        );
         Ok(Self {
-            address: SocketAddr::new(ip, port),
-            info: agent_info(&flags, &work_dir, port)?,
+            listen,
+            address,
+            info: agent_info(&flags, &work_dir, address)?,
             containerizers: containerizers(flags.text("containerizers"))?,
             docker: Engine::new(&flags)?,
             cfs: flags.on("cgroups_enable_cfs"),
+            limit_swap: flags.on("cgroups_limit_swap"),
+            environment: flags
+                .read("executor_environment_variables", variables)?
+                .unwrap_or_default(),
+            fetch: Fetch::new(&flags, &work_dir)?,
             recover: choice(
                 &flags,
                 "recover",
                 &[("reconnect", Recover::Reconnect), ("cleanup", Recover::Cleanup)],
             )?,
+            strict: flags.on("strict"),
             reconfiguration: choice(
                 &flags,
                 "reconfiguration_policy",
                 &[("equal", Reconfiguration::Equal), ("additive", Reconfiguration::Additive)],
             )?,
             switch_user: flags.on("switch_user"),
-            heartbeat: flags.need("http_heartbeat_interval", duration)?,
-            gc_delay: flags.need("gc_delay", duration)?,
-            times,
+            heartbeat: flags.need("http_heartbeat_interval", interval)?,
+            collection: Collection::new(&flags)?,
+            max_completed_executors: flags.need("max_completed_executors_per_framework", number)?,
+            times: Times::new(&flags)?,
+            authentication: Authentication::of_flags(&flags, "http_credentials", &REALMS)?,
+            log_file: flags.get("external_log_file").map(PathBuf::from),
+            flags: endpoints::authentication::shown(&flags, &["http_credentials", "docker_config"]),
             master,
             work_dir,
-            flags,
         })
+    }
+
+    /// An address that processes on the host's network can listen at as the agent does.
+    pub(crate) fn host_ip(&self) -> IpAddr {
+        let ip = self.listen.ip();
+        if ip.is_unspecified() { self.address.ip() } else { ip }
     }
 
     /// Where messages to this agent go.
     pub(crate) fn pid(&self) -> String {
         format!("slave(1)@{}", self.address)
+    }
+}
+
+impl Fetch {
+    fn new(flags: &Values, work_dir: &Path) -> Result<Self> {
+        let cache_dir = match flags.get("fetcher_cache_dir") {
+            // Agents of one host may have the same parent directory; each has its own work_dir.
+            Some(parent) => {
+                let own = crate::layout::component(&work_dir.display().to_string());
+                absolute("fetcher_cache_dir", parent)?.join(own)
+            }
+            None => work_dir.join("fetch"),
+        };
+        let home = flags.get("frameworks_home").filter(|home| !home.is_empty());
+        let home = home.map(|home| absolute("frameworks_home", home)).transpose()?;
+        Ok(Self {
+            cache_dir,
+            cache_bytes: flags.need("fetcher_cache_size", bytes)?,
+            stall_timeout: flags.need("fetcher_stall_timeout", duration)?,
+            home,
+        })
+    }
+}
+
+impl Collection {
+    fn new(flags: &Values) -> Result<Self> {
+        let share = |text: &str| match text.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+            _ => Err(format!("'{text}' is no share: a number between 0.0 and 1.0")),
+        };
+        Ok(Self {
+            delay: flags.need("gc_delay", duration)?,
+            headroom: flags.need("gc_disk_headroom", share)?,
+            interval: flags.need("disk_watch_interval", interval)?,
+        })
     }
 }
 
@@ -164,31 +262,115 @@ impl Engine {
         Ok(Self {
             program: flags.text("docker").to_owned(),
             host,
-            config_dir: flags.get("docker_config").map(PathBuf::from),
+            credentials: match flags.get("docker_config") {
+                Some(text) => Credentials::parse(text).context("flag '--docker_config'")?,
+                None => Credentials::None,
+            },
             kill_orphans: flags.on("docker_kill_orphans"),
             stop_timeout: flags.need("docker_stop_timeout", duration)?,
             remove_delay: flags.need("docker_remove_delay", duration)?,
+            dns: flags.read("default_container_dns", DefaultDns::parse)?.unwrap_or_default(),
         })
     }
 }
 
-fn agent_info(flags: &Values, work_dir: &std::path::Path, port: u16) -> Result<AgentInfo> {
+fn agent_info(flags: &Values, work_dir: &Path, address: SocketAddr) -> Result<AgentInfo> {
     let role = Role::from(flags.text("default_role"));
     let hostname = match flags.get("hostname") {
         Some(name) => name.to_owned(),
-        None => host_name(),
+        None if flags.on("hostname_lookup") => host_name(),
+        None => address.ip().to_string(),
     };
+    let resources = content(flags.text("resources"))
+        .and_then(|text| resources::offered(&text, &role, work_dir))
+        .map_err(|e| anyhow::anyhow!("flag '--resources': {e}"))?;
+    let domain =
+        flags.read("domain", |text| mesos_api::json::from_slice::<DomainInfo>(text.as_bytes()))?;
     Ok(AgentInfo {
         hostname,
-        port: Some(i32::from(port)),
-        resources: resources::offered(flags.text("resources"), &role, work_dir)
-            .map_err(|e| anyhow::anyhow!("flag '--resources': {e}"))?,
+        port: Some(i32::from(address.port())),
+        resources,
         attributes: resources::attributes(flags.text("attributes"))
             .map_err(|e| anyhow::anyhow!("flag '--attributes': {e}"))?,
         // Mesos' own agents have said so since 0.23: everything is checkpointed.
         checkpoint: Some(true),
+        domain,
         ..AgentInfo::default()
     })
+}
+
+/// A value, or that of the file which it names.
+fn content(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Ok(text.to_owned());
+    }
+    std::fs::read_to_string(text).map_err(|error| format!("cannot read {text}: {error}"))
+}
+
+fn absolute(name: &str, path: &str) -> Result<PathBuf> {
+    if !path.starts_with('/') {
+        bail!("flag '--{name}': '{path}' is no absolute path");
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// A time after which something is done again.
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("'{text}' is no interval: it has to be longer")),
+        interval => Ok(interval),
+    }
+}
+
+/// A port that masters and executors find again: none of the kernel's choice.
+fn port(flags: &Values, name: &str) -> Result<u16> {
+    match flags.need(name, number)? {
+        0 => bail!("flag '--{name}': 0 is no port that others could find the agent at"),
+        port => Ok(port),
+    }
+}
+
+fn listen_ip(flags: &Values, master: &str) -> Result<IpAddr> {
+    match (flags.read("ip", str::parse::<IpAddr>)?, flags.get("ip_discovery_command")) {
+        (Some(_), Some(_)) => bail!("flags '--ip' and '--ip_discovery_command' exclude each other"),
+        (Some(ip), None) => Ok(ip),
+        (None, Some(command)) => {
+            discovered(command).with_context(|| "flag '--ip_discovery_command'".to_owned())
+        }
+        (None, None) => reachable_from(master, "ip"),
+    }
+}
+
+fn reachable_from(master: &str, flag: &str) -> Result<IpAddr> {
+    address_towards(master).with_context(|| {
+        format!("cannot tell which address the master at {master} can reach; give --{flag}")
+    })
+}
+
+/// The address that a command prints.
+fn discovered(command: &str) -> Result<IpAddr> {
+    let output = std::process::Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run '{command}'"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("'{command}' ended with {}: {}", output.status, said.trim());
+    }
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let printed = printed.trim();
+    printed.parse().with_context(|| format!("'{command}' printed '{printed}', which is no address"))
+}
+
+/// Variables as a JSON object of texts.
+fn variables(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let all: BTreeMap<String, String> = serde_json::from_str(text)
+        .map_err(|error| format!("it is no JSON object of texts: {error}"))?;
+    match all.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        Some(bad) => Err(format!("'{bad}' is no name for an environment variable")),
+        None => Ok(all),
+    }
 }
 
 fn containerizers(text: &str) -> Result<Vec<Containerizer>> {
@@ -246,3 +428,6 @@ pub(crate) fn resolve(master: &str) -> Result<SocketAddr> {
     let mut found = text.to_socket_addrs().with_context(|| format!("cannot look up {text}"))?;
     found.find(SocketAddr::is_ipv4).with_context(|| format!("{text} has no IPv4 address"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Who looks after which container, and how they are spoken to.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use cluster::agent::{ContainerEvent, Input};
@@ -78,6 +78,22 @@ impl Usage {
     }
 }
 
+/// The containers that somebody looks after. Asked after a listing: what is listed and not in here
+/// is nobody's, however long the listing took.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Live(Arc<Mutex<HashSet<String>>>);
+
+impl Live {
+    pub(crate) fn has(&self, container: &str) -> bool {
+        self.lock().contains(container)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        // Nothing panics while it is held, and a set is whole at any time.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// How a container is spoken to.
 #[derive(Debug)]
 struct Handle {
@@ -94,6 +110,7 @@ pub(crate) struct Containers {
     processes: Arc<Processes>,
     driver: mpsc::Sender<Request>,
     handles: HashMap<ContainerId, Handle>,
+    live: Live,
     tasks: JoinSet<()>,
 }
 
@@ -104,7 +121,8 @@ impl Containers {
         processes: Arc<Processes>,
         driver: mpsc::Sender<Request>,
     ) -> Self {
-        Self { order, docker, processes, driver, handles: HashMap::new(), tasks: JoinSet::new() }
+        let (handles, live, tasks) = (HashMap::new(), Live::default(), JoinSet::new());
+        Self { order, docker, processes, driver, handles, live, tasks }
     }
 
     /// Starts to look after a container.
@@ -117,8 +135,10 @@ impl Containers {
             driver: self.driver.clone(),
         };
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let resources = watch::Sender::new(job.launch.resources.clone());
+        let all = job.launch.group.as_ref().unwrap_or(&job.launch.resources);
+        let resources = watch::Sender::new(all.clone());
         job.resources = resources.subscribe();
+        self.live.lock().insert(reporter.container.to_string());
         self.handles.insert(reporter.container.clone(), Handle { commands: sender, resources });
         let fits = |one: &&Containerizer| match one {
             Containerizer::Docker => docker::supports(&job.launch),
@@ -156,8 +176,20 @@ impl Containers {
             tracing::debug!(container_id = %container, ?command, "not told");
         }
         if command == Command::Remove {
-            self.handles.remove(container);
+            let known = self.handles.remove(container).is_some();
+            self.live.lock().remove(container.as_str());
+            if !known {
+                // It may be one that had others inside of it and no process of its own.
+                let processes = Arc::clone(&self.processes);
+                let container = container.to_string();
+                self.tasks.spawn(async move { processes.remove_outer(&container).await });
+            }
         }
+    }
+
+    /// Whether a container has been begun and is not removed.
+    pub(crate) fn knows(&self, container: &ContainerId) -> bool {
+        self.handles.contains_key(container)
     }
 
     /// Says what a container may use from now on.
@@ -169,12 +201,12 @@ impl Containers {
 
     /// Removes what is left of runs that nobody knows of.
     pub(crate) fn remove_orphans(&mut self) {
-        let known: Vec<String> = self.handles.keys().map(ToString::to_string).collect();
         let docker = Arc::clone(&self.docker);
         let processes = Arc::clone(&self.processes);
+        let live = self.live.clone();
         self.tasks.spawn(async move {
-            docker.remove_orphans(&known).await;
-            processes.remove_orphans(known).await;
+            processes.remove_orphans(live.clone()).await;
+            docker.remove_orphans(&live).await;
         });
     }
 

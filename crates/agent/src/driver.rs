@@ -1,9 +1,10 @@
 //! The owner of the agent's core: hands it what happened, carries out what it says.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
-use cluster::agent::{Agent, Input, Launch, Output, Record};
+use cluster::agent::{Agent, Input, Launch, Output, Record, VolumeId};
 use cluster::id::{ContainerId, ExecutorId, FrameworkId};
 use cluster::time::Time;
 use cluster::wire::FromAgent;
@@ -11,11 +12,12 @@ use mesos_api::v1::executor;
 use mesos_api::v1::task_status::Reason;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::checkpoint::Store;
 use crate::config::Config;
 use crate::containers::{Command, Containers, Reporter};
 use crate::docker::{How, Job};
+use crate::journal::Journal;
 use crate::layout::{Layout, Run};
+use crate::volumes::Volumes;
 use crate::{identity, sandbox};
 
 /// How many requests may wait.
@@ -99,18 +101,28 @@ impl Clock {
 pub(crate) struct Driver {
     pub(crate) agent: Agent,
     pub(crate) config: Config,
-    pub(crate) store: Store,
+    pub(crate) journal: Journal,
     pub(crate) layout: Layout,
+    pub(crate) volumes: Volumes,
     pub(crate) clock: Clock,
     pub(crate) containers: Containers,
     pub(crate) master: mpsc::Sender<Box<FromAgent>>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) to_self: mpsc::Sender<Request>,
-    pub(crate) executors: HashMap<ContainerId, mpsc::Sender<executor::Event>>,
+    pub(crate) executors: HashMap<ContainerId, Subscription>,
+}
+
+/// A subscribed executor.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    events: mpsc::Sender<executor::Event>,
+    /// It has been told that it is subscribed: what was meant for an earlier connection of its,
+    /// and waited for the disk, has passed.
+    begun: bool,
 }
 
 impl Driver {
-    /// Runs until the agent has to end; says why.
+    /// Runs until the agent has to end; says why. The records among `first` are durable.
     pub(crate) async fn run(mut self, first: Vec<Output>) -> anyhow::Result<()> {
         if let Some(end) = self.carry_out(first) {
             return self.end(end).await;
@@ -119,20 +131,50 @@ impl Driver {
             self.containers.remove_orphans();
         }
         loop {
-            let tick = self.agent.next_tick().map(|at| self.clock.until(at));
-            let outputs = tokio::select! {
-                request = self.requests.recv() => match request {
-                    Some(request) => self.take(request),
-                    None => return Ok(()),
-                },
-                () = sleep(tick), if tick.is_some() => {
-                    self.agent.handle(self.clock.now(), Input::Tick)
-                }
-            };
-            if let Some(end) = self.carry_out(outputs) {
+            if let ControlFlow::Break(end) = self.step().await {
                 return self.end(end).await;
             }
         }
+    }
+
+    /// Waits for one thing to happen, and acts on it.
+    async fn step(&mut self) -> ControlFlow<End> {
+        let tick = self.agent.next_tick().map(|at| self.clock.until(at));
+        let due = tokio::select! {
+            request = self.requests.recv() => {
+                let Some(request) = request else {
+                    return ControlFlow::Break(End::Leave(String::new())); // nobody can ask anything
+                };
+                let outputs = self.take(request);
+                self.journal.take(outputs)
+            }
+            () = sleep(tick), if tick.is_some() => {
+                let outputs = self.agent.handle(self.clock.now(), Input::Tick);
+                self.journal.take(outputs)
+            }
+            durable = self.journal.written() => durable,
+        };
+        let end = self.carry_out(due).or_else(|| self.let_pass());
+        end.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+    }
+
+    /// While the disk takes nothing tasks can still be killed: that may be what makes room. After a
+    /// restart their ends would be told as exits.
+    fn let_pass(&mut self) -> Option<End> {
+        if !self.journal.is_stuck() {
+            return None;
+        }
+        let passes = |output: &Output| match output {
+            Output::Stop { container, .. } | Output::Destroy { container } => {
+                self.containers.knows(container)
+            }
+            Output::Exit(_) | Output::Leave(_) => true,
+            _ => false,
+        };
+        let waiting = std::mem::take(self.journal.waiting());
+        let (now, later) = waiting.into_iter().partition(passes);
+        *self.journal.waiting() = later;
+        self.carry_out(now)
     }
 
     fn take(&mut self, request: Request) -> Vec<Output> {
@@ -160,7 +202,7 @@ impl Driver {
             }
             Request::Unread { framework, executor, container, events } => {
                 let current = self.executors.get(&container);
-                if !current.is_some_and(|current| current.same_channel(&events)) {
+                if !current.is_some_and(|current| current.events.same_channel(&events)) {
                     return Vec::new();
                 }
                 self.executors.remove(&container);
@@ -171,7 +213,7 @@ impl Driver {
                     agent: &self.agent,
                     config: &self.config,
                     layout: &self.layout,
-                    agent_id: self.store.agent_id(),
+                    agent_id: self.agent_id(),
                     containers: &self.containers,
                     started: self.clock.base.as_secs_f64(),
                     uptime: self.clock.start.elapsed(),
@@ -188,7 +230,8 @@ impl Driver {
         container: ContainerId,
     ) -> mpsc::Receiver<executor::Event> {
         let (sender, receiver) = mpsc::channel(EVENTS);
-        self.executors.insert(container.clone(), sender.clone());
+        let subscription = Subscription { events: sender.clone(), begun: false };
+        self.executors.insert(container.clone(), subscription);
         let driver = self.to_self.clone();
         // Ends with the receiver, which the connection owns.
         tokio::spawn(async move {
@@ -204,7 +247,7 @@ impl Driver {
         let mut end = None;
         for output in outputs {
             match output {
-                Output::Persist(record) => self.persist(&record),
+                Output::Persist(record) => self.persisted(&record),
                 Output::Send(message) => {
                     note(&message);
                     if self.master.try_send(message).is_err() {
@@ -217,9 +260,16 @@ impl Driver {
                     self.containers.tell(&container, Command::Stop(grace));
                 }
                 Output::Destroy { container } => self.containers.tell(&container, Command::Destroy),
+                Output::Remove { container } => self.containers.tell(&container, Command::Remove),
                 Output::Resize { container, resources } => {
                     self.containers.resize(&container, resources);
                 }
+                Output::MakeVolume(volume) => {
+                    if let Err(error) = self.volumes.make(&volume) {
+                        tracing::error!(%error, "cannot make a persistent volume; its task tries again");
+                    }
+                }
+                Output::DeleteVolume(volume) => self.volumes.delete(&volume),
                 Output::Executor { container, event } => self.tell_executor(&container, *event),
                 Output::Exit(text) => end = Some(End::Now(text)),
                 Output::Leave(text) => end = Some(End::Leave(text)),
@@ -228,13 +278,8 @@ impl Driver {
         end
     }
 
-    /// A record that cannot be written must not stop the cluster's view of this agent: it is told,
-    /// and what depends on it after a restart is derived from the containers again.
-    fn persist(&mut self, record: &Record) {
-        if let Err(error) = tokio::task::block_in_place(|| self.store.write(record)) {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, source, "cannot write a checkpoint; is the disk full?");
-        }
+    /// What a record that is durable now lets go.
+    fn persisted(&mut self, record: &Record) {
         if let Record::Finished { container, .. } = record {
             self.executors.remove(container);
             self.containers.tell(container, Command::Remove);
@@ -242,11 +287,16 @@ impl Driver {
     }
 
     fn tell_executor(&mut self, container: &ContainerId, event: executor::Event) {
-        let Some(events) = self.executors.get(container) else { return };
-        if events.try_send(event).is_err() {
+        let Some(subscription) = self.executors.get_mut(container) else { return };
+        subscription.begun |= event.r#type() == executor::event::Type::Subscribed;
+        if subscription.begun && subscription.events.try_send(event).is_err() {
             // It does not read: it has to subscribe anew, and is told again then.
             self.executors.remove(container);
         }
+    }
+
+    fn agent_id(&self) -> &str {
+        self.agent.info().id.as_ref().map_or("", |id| id.value.as_str())
     }
 
     fn launch(&mut self, launch: Launch, how: How) {
@@ -272,10 +322,17 @@ impl Driver {
             executor: &launch.executor_id,
             container: &launch.container_id,
         };
-        let directory = self.layout.sandbox(self.store.agent_id(), run);
+        let directory = self.layout.sandbox(self.agent_id(), run);
         let user = self.user(&launch)?;
-        sandbox::create(&directory, user)
-            .map_err(|e| format!("cannot create the sandbox {}: {e}", directory.display()))?;
+        let created = match (launch.container_id.split(), &launch.task) {
+            (Some((outer, own)), Some(task)) => {
+                let outer = self.layout.sandbox(self.agent_id(), Run { container: &outer, ..run });
+                let task = crate::layout::component(&task.task_id.value);
+                sandbox::create_inside(&outer, own, &task, user)
+            }
+            _ => sandbox::create(&directory, user),
+        };
+        created.map_err(|e| format!("cannot create the sandbox {}: {e}", directory.display()))?;
         let persistent = self.persistent_volumes(&launch, user)?;
         let environment = self.environment(&launch, &directory);
         let link = self.layout.link(&launch.container_id);
@@ -305,22 +362,26 @@ impl Driver {
     ) -> Result<Vec<(std::path::PathBuf, mesos_api::v1::Volume)>, String> {
         let mut all = Vec::new();
         for resource in &launch.resources {
-            let Some(disk) = &resource.disk else { continue };
-            let (Some(persistence), Some(volume)) = (&disk.persistence, &disk.volume) else {
-                continue;
-            };
-            let role = resource.reservations.last().and_then(|r| r.role.as_deref());
-            let directory = self.layout.volume(role.unwrap_or("*"), &persistence.id);
-            let failed = |e: std::io::Error| {
-                format!("cannot create the volume {}: {e}", directory.display())
-            };
-            if !directory.exists() {
-                std::fs::create_dir_all(&directory).map_err(failed)?;
-                sandbox::own(&directory, user).map_err(failed)?;
+            let volume = resource.disk.as_ref().and_then(|disk| disk.volume.as_ref());
+            let (Some(id), Some(volume)) = (VolumeId::of(resource), volume) else { continue };
+            let directory = self.volumes.make(&id).map_err(|e| e.to_string())?;
+            if !self.is_shared(&id, &launch.container_id) {
+                sandbox::own(&directory, user)
+                    .map_err(|e| format!("cannot give away {}: {e}", directory.display()))?;
             }
             all.push((directory, volume.clone()));
         }
         Ok(all)
+    }
+
+    /// Whether another container uses a volume: taking it away from its user would break that one.
+    fn is_shared(&self, volume: &VolumeId, container: &ContainerId) -> bool {
+        let outer = container.split().map_or_else(|| container.clone(), |(outer, _)| outer);
+        let executors = self.agent.frameworks().flat_map(|framework| framework.executors.values());
+        executors
+            .filter(|executor| executor.container != outer)
+            .flat_map(|executor| executor.resources())
+            .any(|resource| VolumeId::of(&resource).as_ref() == Some(volume))
     }
 
     /// The variables that Mesos promises.
@@ -335,6 +396,9 @@ impl Driver {
         if docker {
             set("MESOS_CONTAINER_NAME", format!("mesos-{}", launch.container_id));
         }
+        if launch.group.is_some() {
+            set("MESOS_CONTAINER_IP", self.config.host_ip().to_string());
+        }
         if launch.task.is_some() {
             return all;
         }
@@ -347,7 +411,7 @@ impl Driver {
         set("MESOS_FRAMEWORK_ID", launch.framework_id.to_string());
         set("MESOS_EXECUTOR_ID", launch.executor_id.to_string());
         set("MESOS_DIRECTORY", sandbox.display().to_string());
-        set("MESOS_SLAVE_ID", self.store.agent_id().to_owned());
+        set("MESOS_SLAVE_ID", self.agent_id().to_owned());
         set("MESOS_SLAVE_PID", self.config.pid());
         set("MESOS_AGENT_ENDPOINT", self.config.address.to_string());
         set("MESOS_CHECKPOINT", u8::from(checkpoint).to_string());
@@ -360,7 +424,7 @@ impl Driver {
                 flags::units::print_duration(times.executor_reregistration),
             );
         }
-        set("LIBPROCESS_IP", self.config.address.ip().to_string());
+        set("LIBPROCESS_IP", self.config.host_ip().to_string());
         set("LIBPROCESS_PORT", "0".to_owned());
         all
     }
@@ -372,14 +436,11 @@ impl Driver {
             End::Leave(text) => text,
         };
         let deadline = tokio::time::Instant::now() + LEAVING;
-        while self.agent.frameworks().next().is_some() {
-            let request = tokio::time::timeout_at(deadline, self.requests.recv()).await;
-            let Ok(Some(request)) = request else {
+        while self.agent.frameworks().next().is_some() || !self.journal.is_empty() {
+            if tokio::time::timeout_at(deadline, self.step()).await.is_err() {
                 tracing::warn!("some containers have not ended in time");
                 break;
-            };
-            let outputs = self.take(request);
-            let _ = self.carry_out(outputs); // it is ending already
+            }
         }
         self.containers.drain(deadline).await;
         if text.is_empty() { Ok(()) } else { anyhow::bail!(text) }

@@ -3,22 +3,51 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Collection;
 use crate::driver::Request;
 
-/// This share of the disk counts as used, so that old sandboxes go before it is full.
-const HEADROOM: f64 = 0.1;
-/// Looked at no more often, and no less.
+/// However short the delay is, the disk is not read more often for it.
 const OFTEN: Duration = Duration::from_secs(1);
-const SELDOM: Duration = Duration::from_secs(60);
+
+/// What was collected since the agent's start, and how old a sandbox may become.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    max_age_secs: AtomicU64,
+}
+
+impl Collected {
+    pub(crate) fn succeeded(&self) -> u64 {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn max_age_secs(&self) -> u64 {
+        self.max_age_secs.load(Ordering::Relaxed)
+    }
+}
 
 /// Removes sandboxes for as long as the driver lives.
-pub(crate) async fn keep(root: PathBuf, delay: Duration, driver: mpsc::Sender<Request>) {
+pub(crate) async fn keep(
+    root: PathBuf,
+    Collection { delay, headroom, interval }: Collection,
+    driver: mpsc::Sender<Request>,
+    collected: Arc<Collected>,
+) {
+    collected.max_age_secs.store(delay.as_secs(), Ordering::Relaxed);
     loop {
-        tokio::time::sleep((delay / 10).clamp(OFTEN, SELDOM)).await;
+        // A short delay is kept to more exactly than the interval says.
+        tokio::time::sleep(interval.min((delay / 10).max(OFTEN))).await;
         let (reply, answered) = oneshot::channel();
         let look = Request::Look(Box::new(move |view| {
             let executors = view.agent.frameworks().flat_map(|f| f.executors.values());
@@ -30,7 +59,12 @@ pub(crate) async fn keep(root: PathBuf, delay: Duration, driver: mpsc::Sender<Re
         }
         let Ok(live) = answered.await else { return };
         let root = root.clone();
-        let collect = move || collect(&root, delay.mul_f64(share_left(&root)), &live);
+        let collected = Arc::clone(&collected);
+        let collect = move || {
+            let age = delay.mul_f64(share_left(&root, headroom));
+            collected.max_age_secs.store(age.as_secs(), Ordering::Relaxed);
+            collect(&root, age, &live, &collected);
+        };
         if let Err(error) = tokio::task::spawn_blocking(collect).await {
             tracing::error!(%error, "collecting sandboxes failed");
         }
@@ -38,22 +72,25 @@ pub(crate) async fn keep(root: PathBuf, delay: Duration, driver: mpsc::Sender<Re
 }
 
 /// How much of the delay is left to old sandboxes: less, the fuller the disk.
-fn share_left(root: &Path) -> f64 {
+fn share_left(root: &Path, headroom: f64) -> f64 {
     match rustix::fs::statvfs(root) {
-        Ok(stat) => share(stat.f_blocks.saturating_sub(stat.f_bfree), stat.f_bavail),
+        Ok(stat) => {
+            let used = used(stat.f_blocks.saturating_sub(stat.f_bfree), stat.f_bavail);
+            (1.0 - headroom - used).clamp(0.0, 1.0)
+        }
         Err(_) => 1.0,
     }
 }
 
-/// Blocks kept for the superuser are neither used nor available: they do not count, as in df(1).
+/// The share of a disk that is used. Blocks kept for the superuser are neither used nor available:
+/// they do not count, as in df(1).
 #[expect(clippy::cast_precision_loss, reason = "a share")]
-fn share(used: u64, available: u64) -> f64 {
-    let used = used as f64 / (used + available).max(1) as f64;
-    (1.0 - HEADROOM - used).clamp(0.0, 1.0)
+fn used(used: u64, available: u64) -> f64 {
+    used as f64 / (used + available).max(1) as f64
 }
 
 /// Removes runs that nobody needs and that nothing has changed in for `age`.
-fn collect(root: &Path, age: Duration, live: &BTreeSet<String>) {
+fn collect(root: &Path, age: Duration, live: &BTreeSet<String>, collected: &Collected) {
     // slaves/S/frameworks/F/executors/E/runs/C
     let frameworks = below(root).into_iter().flat_map(|agent| below(&agent.join("frameworks")));
     let executors = frameworks.flat_map(|framework| below(&framework.join("executors")));
@@ -71,8 +108,12 @@ fn collect(root: &Path, age: Duration, live: &BTreeSet<String>) {
                 continue;
             }
             match fs::remove_dir_all(&run) {
-                Ok(()) => tracing::info!(container_id = name, "removed an old sandbox"),
+                Ok(()) => {
+                    collected.succeeded.fetch_add(1, Ordering::Relaxed);
+                    tracing::info!(container_id = name, "removed an old sandbox");
+                }
                 Err(error) => {
+                    collected.failed.fetch_add(1, Ordering::Relaxed);
                     left += 1;
                     tracing::warn!(path = %run.display(), %error, "cannot remove an old sandbox");
                 }
@@ -99,9 +140,11 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_the_superuser_is_not_used() {
-        assert!((share(50, 50) - 0.4).abs() < 1e-9);
-        assert!((share(0, 10) - 0.9).abs() < 1e-9);
-        assert!(share(95, 5) < 1e-9);
+        assert!((used(50, 50) - 0.5).abs() < 1e-9);
+        assert!(used(0, 10) < 1e-9);
+        let root = Path::new("/");
+        assert!(share_left(root, 1.0) < 1e-9, "all of it is headroom");
+        assert!(share_left(root, 0.0) > share_left(root, 0.5));
     }
 
     #[test]
@@ -112,11 +155,13 @@ mod tests {
             fs::create_dir_all(runs.join(run)).expect("a run");
         }
         let live = BTreeSet::from(["live".to_owned()]);
-        collect(dir.path(), Duration::from_secs(3600), &live);
+        let collected = Collected::default();
+        collect(dir.path(), Duration::from_secs(3600), &live, &collected);
         assert!(runs.join("dead").exists());
-        collect(dir.path(), Duration::ZERO, &live);
+        collect(dir.path(), Duration::ZERO, &live, &collected);
         assert!(runs.join("live").exists() && !runs.join("dead").exists());
-        collect(dir.path(), Duration::ZERO, &BTreeSet::new());
+        collect(dir.path(), Duration::ZERO, &BTreeSet::new(), &collected);
+        assert_eq!((collected.succeeded(), collected.failed()), (2, 0));
         assert!(!dir.path().join("S/frameworks/F/executors/E").exists());
     }
 }

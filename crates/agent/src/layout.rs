@@ -7,11 +7,15 @@
 //! meta/slaves/S/slave.info
 //! meta/slaves/S/frameworks/F/framework.info, framework.pid
 //! …/executors/E/executor.info, executor_generated_for_command_task
-//! …/executors/E/runs/C/executor.sentinel        nothing is left to do for this run
-//! …/executors/E/runs/C/tasks/T/task.info, task.updates, task.killing
+//! …/executors/E/runs/C/tasks/T/task.info, task.updates, task.killing, task.container
+//! meta/removed/…                                over, and being deleted
 //! slaves/S/frameworks/F/executors/E/runs/C      the sandbox; runs/latest -> C
+//! …/runs/C/containers/D                         that of a container inside of C, whose id is C.D
+//! …/runs/C/tasks/T -> ../containers/D           and of which task it is
 //! volumes/roles/R/ID                            persistent volumes
+//! volumes/removed/…                             destroyed, and being deleted
 //! processes/C                                   a process of the mesos containerizer
+//! fetch/N                                       the fetcher's cache, emptied at each start
 //! docker/links/C -> a sandbox whose path has a colon
 //! ```
 
@@ -60,6 +64,10 @@ impl Layout {
         self.meta().join("resources").join("resources.info")
     }
 
+    pub(crate) fn removed(&self) -> PathBuf {
+        self.meta().join("removed")
+    }
+
     pub(crate) fn latest(&self) -> PathBuf {
         self.meta().join("slaves").join("latest")
     }
@@ -94,6 +102,10 @@ impl Layout {
     }
 
     pub(crate) fn sandbox(&self, agent: &str, run: Run<'_>) -> PathBuf {
+        if let Some((outer, own)) = run.container.split() {
+            let outer = self.sandbox(agent, Run { container: &outer, ..run });
+            return outer.join("containers").join(own);
+        }
         self.sandboxes()
             .join(component(agent))
             .join("frameworks")
@@ -107,6 +119,11 @@ impl Layout {
     pub(crate) fn volume(&self, role: &str, id: &str) -> PathBuf {
         let roles = self.work_dir.join("volumes").join("roles");
         roles.join(component(role)).join(component(id))
+    }
+
+    /// Where volumes are while they are being deleted.
+    pub(crate) fn removed_volumes(&self) -> PathBuf {
+        self.work_dir.join("volumes").join("removed")
     }
 
     pub(crate) fn processes(&self) -> PathBuf {
@@ -129,5 +146,15 @@ mod tests {
         {
             assert_eq!(component(id), expected);
         }
+    }
+
+    #[test]
+    fn a_container_inside_of_another_has_its_sandbox_there() {
+        let (framework, executor) = (FrameworkId::from("F"), ExecutorId::from("E"));
+        let container = ContainerId::from("C").child("D");
+        let run = Run { framework: &framework, executor: &executor, container: &container };
+        let sandbox = Layout::new(Path::new("/w")).sandbox("S", run);
+        let expected = "/w/slaves/S/frameworks/F/executors/E/runs/C/containers/D";
+        assert_eq!(sandbox, Path::new(expected));
     }
 }

@@ -2,7 +2,7 @@
 //! decides.
 //!
 //! ```text
-//!  master <--- link, server ---> driver (owns cluster::agent::Agent) ---> store (work_dir/meta)
+//!  master <--- link, server ---> driver (owns cluster::agent::Agent) <--> journal (work_dir/meta)
 //!  executors <-- server ------------^   |
 //!                                       v
 //!                                   containers -> docker (Engine API) | process (cgroups)
@@ -16,6 +16,7 @@
 mod checkpoint;
 mod config;
 mod containers;
+mod credentials;
 mod docker;
 mod driver;
 mod endpoints;
@@ -23,6 +24,7 @@ mod fetch;
 mod gc;
 mod health;
 mod identity;
+mod journal;
 mod layout;
 mod link;
 mod options;
@@ -31,5 +33,6 @@ mod resources;
 mod run;
 mod sandbox;
 mod server;
+mod volumes;
 
 pub use run::main;

@@ -19,10 +19,13 @@ pub(crate) fn offered(text: &str, role: &Role, disk: &Path) -> Result<Vec<v1::Re
         let value = mesos_api::json::parse(text.as_bytes())?;
         let wire: Vec<v1::Resource> =
             mesos_api::json::list_from_value(&value).map_err(|e| e.to_string())?;
-        Resources::from_wire(&wire)?
+        of_json(&wire, role)?
     } else {
         Resources::parse(text, role).map_err(|e| e.to_string())?
     };
+    if let Some(port) = impossible_port(&all) {
+        return Err(format!("port {port} of 'ports' is none: they end at {}", u16::MAX));
+    }
     let given = |name: &str, all: &Resources| all.iter().any(|r| &*r.name == name);
     let detected = [("cpus", cpus()), ("mem", memory()?), ("disk", disk_space(disk)?)];
     for (name, amount) in detected {
@@ -35,6 +38,26 @@ pub(crate) fn offered(text: &str, role: &Role, disk: &Path) -> Result<Vec<v1::Re
         all.add(&with_role(Resource::new("ports", ports), role));
     }
     Ok(all.to_wire(Format::Refined))
+}
+
+#[expect(deprecated, reason = "most files still name the role there")]
+fn of_json(wire: &[v1::Resource], default_role: &Role) -> Result<Resources, String> {
+    let mut all = Resources::new();
+    for one in wire {
+        let resource = Resource::from_wire(one)?;
+        let names_none = one.role.is_none() && resource.reservations.is_empty();
+        all.add(&if names_none { with_role(resource, default_role) } else { resource });
+    }
+    Ok(all)
+}
+
+fn impossible_port(resources: &Resources) -> Option<u64> {
+    let of_ports = resources.iter().filter(|resource| &*resource.name == "ports");
+    let ranges = of_ports.filter_map(|resource| match &resource.value {
+        Value::Ranges(ranges) => Some(ranges),
+        _ => None,
+    });
+    ranges.flat_map(Ranges::iter).map(|(_, end)| end).find(|end| *end > u64::from(u16::MAX))
 }
 
 fn with_role(mut resource: Resource, role: &Role) -> Resource {
@@ -98,7 +121,7 @@ fn attribute(part: &str) -> Result<Attribute, String> {
         }
         attribute.ranges = Some(value::Ranges { range });
         attribute.set_type(value::Type::Ranges);
-    } else if let Ok(number) = text.parse::<f64>() {
+    } else if let Some(number) = text.parse::<f64>().ok().filter(|number| number.is_finite()) {
         attribute.scalar = Some(value::Scalar { value: number });
         attribute.set_type(value::Type::Scalar);
     } else {
@@ -119,7 +142,47 @@ mod tests {
         assert_eq!(names, ["cpus", "mem", "disk", "ports"]);
         assert_eq!(all[0].scalar.as_ref().map(|s| s.value), Some(2.0));
         assert!(all[2].scalar.as_ref().is_some_and(|s| s.value > 0.0));
-        assert!(offered("cpus:many:x", &Role::star(), Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn the_default_role_is_that_of_resources_that_name_none() {
+        let json = r#"[{"name": "cpus", "type": "SCALAR", "scalar": {"value": 2}},
+            {"name": "mem", "type": "SCALAR", "scalar": {"value": 64}, "role": "*"}]"#;
+        for text in [json, "cpus:2;mem(*):64"] {
+            let all = offered(text, &"web".into(), Path::new("/")).expect("good resources");
+            let role = |name: &str| {
+                let found = all.iter().find(|r| r.name == name).expect(name);
+                found.reservations.first().and_then(|it| it.role.as_deref())
+            };
+            assert_eq!(role("cpus"), Some("web"), "{text}");
+            assert_eq!(role("mem"), None, "{text}");
+            assert_eq!(role("disk"), Some("web"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_host_has_is_refused() {
+        for (text, part) in [
+            ("cpus:many:x", "not a number"),
+            ("cpus:-1", "finite and not negative"),
+            ("cpus:1e999", "finite and not negative"),
+            ("mem", "expected name:value"),
+            ("ports:[5-1]", "begins before it ends"),
+            ("ports:[1-70000]", "port 70000 of 'ports' is none"),
+            ("ports:[1-99999999999999999999]", "a range is begin-end"),
+            ("mem(../x):1", "role"),
+            ("[{", "syntax error"),
+            (r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":-1}}]"#, "value < 0"),
+            (r#"[{"name":"cpus","type":"SCALAR"}]"#, "Invalid scalar"),
+            (r#"[{"type":"SCALAR","scalar":{"value":1}}]"#, "name"),
+            (
+                r#"[{"name":"ports","type":"RANGES","ranges":{"range":[{"begin":9,"end":1}]}}]"#,
+                "begin > end",
+            ),
+        ] {
+            let told = offered(text, &Role::star(), Path::new("/")).expect_err(text);
+            assert!(told.contains(part), "{text}: {told}");
+        }
     }
 
     #[test]
@@ -129,5 +192,10 @@ mod tests {
         assert_eq!(all[1].scalar.as_ref().map(|s| s.value), Some(10.0));
         assert_eq!(all[2].ranges.as_ref().map(|r| r.range.len()), Some(2));
         assert!(attributes("nonsense").is_err());
+        // Names, whatever else they might mean: no JSON has such numbers.
+        for name in ["nan", "inf", "infinity"] {
+            let all = attributes(&format!("rack:{name}")).expect("good attributes");
+            assert_eq!(all[0].text.as_ref().map(|t| t.value.as_str()), Some(name));
+        }
     }
 }

@@ -2,29 +2,36 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use cluster::agent::{Agent, Record, Recovered};
+use cluster::agent::{Agent, Output, Record, Recovered};
 use cluster::resources::Resources;
 use flags::{Parsed, Values};
 use logging::Verbosity;
 use mesos_api::libprocess::Upid;
 use mesos_api::v1::AgentInfo;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::Level;
 
-use crate::checkpoint::Store;
+use crate::checkpoint::{Store, Unreadable};
 use crate::config::{Config, Reconfiguration, Recover};
-use crate::containers::Containers;
+use crate::containers::{Containers, Live};
 use crate::docker::{Docker, Engine};
 use crate::driver::{self, Clock, Driver, Request};
+use crate::fetch::Fetcher;
+use crate::journal::Journal;
 use crate::layout::Layout;
 use crate::process::{Processes, launcher};
 use crate::server::{self, Server};
+use crate::volumes::Volumes;
 use crate::{gc, identity, link, options};
 
 /// Runs one command line; the first argument is the program's name.
@@ -83,23 +90,28 @@ fn start(values: Values) -> Result<()> {
 }
 
 async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
-    let listener = TcpListener::bind(config.address)
+    let listener = TcpListener::bind(config.listen)
         .await
-        .with_context(|| format!("cannot listen on {}", config.address))?;
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let _alone = alone(&config.work_dir)?;
     let layout = Layout::new(&config.work_dir);
     let mut store = Store::new(layout.clone());
     let recovered = recover(&config, &mut store, &layout)?;
     let clock = Clock::new();
     let (to_driver, requests) = mpsc::channel(driver::QUEUE);
     let (to_master, messages) = mpsc::channel(link::QUEUE);
+    let fetcher = Arc::new(Fetcher::new(&config.fetch)?);
     let docker = Docker {
         engine: Engine::new(config.docker.host.clone()),
         program: config.docker.program.clone(),
-        config_dir: config.docker.config_dir.clone(),
+        credentials: config.docker.credentials.clone(),
         remove_delay: config.docker.remove_delay,
         stop_timeout: config.docker.stop_timeout,
         owner: config.work_dir.display().to_string(),
         cfs: config.cfs,
+        dns: config.docker.dns.clone(),
+        defaults: config.environment.clone(),
+        fetcher: Arc::clone(&fetcher),
         host_memory: crate::resources::host_memory().map_err(anyhow::Error::msg)?,
     };
     if let Err(error) = docker.engine.ping().await {
@@ -110,6 +122,9 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         directory: layout.processes(),
         hierarchies: runtime::cgroup::Hierarchies::detect()?,
         cfs: config.cfs,
+        limit_swap: config.limit_swap,
+        defaults: config.environment.clone(),
+        fetcher: Arc::clone(&fetcher),
     });
     let containers = Containers::new(
         config.containerizers.clone(),
@@ -120,19 +135,33 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
     let cleanup = config.recover == Recover::Cleanup;
     let recovered = if cleanup { Recovered::default() } else { recovered };
     if cleanup {
-        docker.remove_orphans(&[]).await;
-        processes.remove_orphans(Vec::new()).await;
+        docker.remove_orphans(&Live::default()).await;
+        processes.remove_orphans(Live::default()).await;
         store.forget()?;
         return Ok(());
     }
     let own: Upid = config.pid().parse().context("the agent's address has to be IPv4")?;
     let (agent, first) = Agent::recover(core_config(&config), clock.now(), recovered);
-    let serving = Server { driver: to_driver.clone(), heartbeat: config.heartbeat, verbosity };
+    let collected = Arc::new(gc::Collected::default());
+    let serving = Server {
+        driver: to_driver.clone(),
+        heartbeat: config.heartbeat,
+        verbosity,
+        authentication: Arc::new(config.authentication.clone()),
+        fetcher,
+        collected: Arc::clone(&collected),
+    };
     tracing::info!(address = %config.address, work_dir = %config.work_dir.display(), "agent started");
     let sandboxes = layout.sandboxes();
+    let records = first.iter().filter_map(|output| match output {
+        Output::Persist(record) => Some(record.as_ref()),
+        _ => None,
+    });
+    store.write(records).context("cannot carry on with what an earlier agent has left")?;
     let driver = Driver {
         agent,
-        store,
+        journal: Journal::start(store).context("cannot start the thread that writes")?,
+        volumes: Volumes::new(layout.clone()),
         layout,
         clock,
         containers,
@@ -148,7 +177,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
     let driving = driver.run(first);
     let linking = link::keep(config.master.clone(), own, to_driver.clone(), messages);
     let serving = server::serve(listener, serving);
-    let collecting = gc::keep(sandboxes, config.gc_delay, to_driver.clone());
+    let collecting = gc::keep(sandboxes, config.collection, to_driver.clone(), collected);
     tokio::pin!(driving, linking, serving, collecting);
     loop {
         tokio::select! {
@@ -162,6 +191,20 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
             _ = terminate.recv() => return stopped("SIGTERM"),
             _ = interrupt.recv() => return stopped("SIGINT"),
         }
+    }
+}
+
+/// Makes sure that nobody else writes there, for as long as the descriptor is open.
+fn alone(work_dir: &Path) -> Result<File> {
+    let what = || format!("cannot use the work_dir {}", work_dir.display());
+    let directory = File::open(work_dir).with_context(what)?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => bail!(
+            "another agent works in {}: stop it first, or give this one a --work_dir of its own",
+            work_dir.display()
+        ),
+        Err(error) => Err(error).with_context(what),
     }
 }
 
@@ -182,23 +225,29 @@ fn core_config(config: &Config) -> cluster::agent::Config {
         executor_registration_timeout: config.times.executor_registration,
         executor_reregistration_timeout: config.times.executor_reregistration,
         executor_shutdown_grace: config.times.executor_shutdown_grace,
+        max_completed_executors: config.max_completed_executors,
     }
 }
 
 /// Reads what an earlier agent has left, and decides whether this one may be the same.
 fn recover(config: &Config, store: &mut Store, layout: &Layout) -> Result<Recovered> {
-    let mut recovered = store.read().context("cannot recover")?;
+    store.purge().context("cannot recover")?;
+    let unreadable = if config.strict { Unreadable::Refuse } else { Unreadable::LeaveOut };
+    let mut recovered = store
+        .read(unreadable)
+        .context("cannot recover; with --no-strict the agent starts without what cannot be read")?;
     let boot_id = identity::boot_id().context("cannot read the host's boot id")?;
     let rebooted = identity::has_rebooted(&layout.boot_id(), &boot_id);
-    if let Some(known) = &recovered.info {
-        match unlike(known, &config.info, config.reconfiguration) {
+    if let Some(known) = recovered.info.clone() {
+        match unlike(&known, &config.info, config.reconfiguration) {
             None => {
                 if rebooted {
                     tracing::info!("the host has been started anew; containers have ended with it");
+                    recovered.rebooted = true;
                 }
                 let info = AgentInfo { id: known.id.clone(), ..config.info.clone() };
-                if info != *known {
-                    store.write(&Record::Agent(info))?;
+                if info != known {
+                    store.write([&Record::Agent(info)])?;
                 }
             }
             Some(what) if rebooted => {
@@ -229,6 +278,11 @@ fn unlike(known: &AgentInfo, now: &AgentInfo, policy: Reconfiguration) -> Option
     }
     if known.port != now.port {
         return Some(format!("port {} became {}", known.port(), now.port()));
+    }
+    let (before, after) = (known.domain.as_ref(), now.domain.as_ref());
+    let domain_may_differ = policy == Reconfiguration::Additive && before.is_none();
+    if before != after && !domain_may_differ {
+        return Some("the fault domain differs".to_owned());
     }
     let read = |info: &AgentInfo| Resources::from_wire(&info.resources);
     let (Ok(before), Ok(after)) = (read(known), read(now)) else {

@@ -1,11 +1,13 @@
 //! The agent's port: messages of the master, the executor API, and the endpoints.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::agent::Input;
 use cluster::wire::ToAgent;
+use endpoints::authentication::Authentication;
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
@@ -24,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::Request;
+use crate::fetch::Fetcher;
+use crate::gc::Collected;
 
 /// No body of a call or a message may be longer.
 const MAX_BODY: usize = 64 << 20;
@@ -38,6 +42,9 @@ pub(crate) struct Server {
     pub(crate) driver: mpsc::Sender<Request>,
     pub(crate) heartbeat: Duration,
     pub(crate) verbosity: Verbosity,
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) collected: Arc<Collected>,
 }
 
 /// Takes connections for as long as the process lives.

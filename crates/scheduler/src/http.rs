@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::AUTHORIZATION;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use mesos_api::v1::scheduler::Call;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::Encoding;
 use crate::error::{Error, Result};
+use crate::masters::Target;
 
 const CONNECT_TIMEOUT_SECS: u64 = 10;
 const ANSWER_TIMEOUT_SECS: u64 = 30;
@@ -22,7 +24,7 @@ const ERROR_TEXT_MAX: usize = 64 * 1024;
 /// An open connection; its task ends with it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    address: String,
+    target: Target,
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
 }
@@ -34,7 +36,8 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: &str) -> Result<Self> {
+    pub(crate) async fn open(target: Target) -> Result<Self> {
+        let address = target.address.as_str();
         let dial = async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
@@ -50,11 +53,15 @@ impl Connection {
             // What breaks here is reported to whoever waits on the sender.
             let _ = connection.await;
         });
-        Ok(Self { address: address.to_owned(), sender, driver })
+        Ok(Self { target, sender, driver })
     }
 
-    pub(crate) fn address(&self) -> &str {
-        &self.address
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn address(&self) -> &str {
+        &self.target.address
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -68,15 +75,18 @@ impl Connection {
         encoding: Encoding,
         stream_id: Option<&str>,
     ) -> Result<Response<Incoming>> {
-        self.send(request(&self.address, call, encoding, stream_id)?).await
+        self.send(request(self.address(), call, encoding, stream_id)?).await
     }
 
     /// Sends any request and returns the answer's head.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>> {
-        let address = self.address.clone();
+        if let Some(authorization) = &self.target.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        let address = self.target.address.clone();
         let answer = async {
             self.sender.ready().await?;
             self.sender.send_request(request).await
@@ -89,9 +99,9 @@ impl Connection {
     /// Reads what is left of an answer that is short.
     pub(crate) async fn text(&self, response: Response<Incoming>) -> Result<String> {
         let body = Limited::new(response.into_body(), ERROR_TEXT_MAX).collect();
-        let body = within(ANSWER_TIMEOUT_SECS, &self.address, "reading its answer", body).await?;
+        let body = within(ANSWER_TIMEOUT_SECS, self.address(), "reading its answer", body).await?;
         let body = body.map_err(|error| Error::Http {
-            address: self.address.clone(),
+            address: self.target.address.clone(),
             message: error.to_string(),
         })?;
         Ok(String::from_utf8_lossy(&body.to_bytes()).trim().to_owned())
@@ -102,7 +112,7 @@ impl Connection {
         let status = response.status();
         match self.text(response).await {
             Ok(message) => Error::Status {
-                address: self.address.clone(),
+                address: self.target.address.clone(),
                 call,
                 status: status.as_u16(),
                 message,

@@ -1,5 +1,9 @@
 //! Where a master may be: the addresses given, and those that redirects name. No IO.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::HeaderValue;
+
 use crate::error::{Error, Result};
 
 const DEFAULT_PORT: u16 = 5050;
@@ -10,23 +14,45 @@ pub(crate) struct Masters {
     given: Vec<String>,
     next: usize,
     leader: Option<String>,
+    authorization: Option<HeaderValue>,
+}
+
+/// Whom to speak to, and what to prove there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// `host:port`
+    pub(crate) address: String,
+    /// HTTP Basic; it is not printed.
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 impl Masters {
-    /// Parses `host[:port][,host[:port]…]`; a leading `http://` is allowed.
+    /// Parses `[principal:secret@]host[:port][,host[:port]…]`; a leading `http://` is allowed. The
+    /// secret is for all of them, and for the one to which they redirect.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let refuse = |reason| Error::Address { address: text.to_owned(), reason };
+        let (credential, addresses) = match text.rsplit_once('@') {
+            Some((credential, addresses)) => (Some(credential), addresses),
+            None => (None, text),
+        };
+        // Whatever is wrong, the secret is not told.
+        let refuse = |reason| Error::Address { address: addresses.to_owned(), reason };
         if text.starts_with("zk://") {
             return Err(refuse(
                 "ZooKeeper is not asked; give host:port of one or more masters, separated by commas",
             ));
         }
-        let given: Vec<String> = text
+        let authorization = credential.map(basic).transpose().map_err(refuse)?;
+        let given: Vec<String> = addresses
             .split(',')
             .map(str::trim)
             .map(|part| authority(part).map_err(refuse))
             .collect::<Result<_>>()?;
-        Ok(Self { given, next: 0, leader: None })
+        Ok(Self { given, next: 0, leader: None, authorization })
+    }
+
+    /// The one to try now, with what to prove there.
+    pub(crate) fn target(&self) -> Target {
+        Target { address: self.current().to_owned(), authorization: self.authorization.clone() }
     }
 
     /// How many were given.
@@ -57,6 +83,22 @@ impl Masters {
         self.leader = Some(leader);
         Ok(())
     }
+}
+
+/// What proves `principal:secret`, RFC 7617.
+fn basic(credential: &str) -> Result<HeaderValue, &'static str> {
+    if credential.starts_with("https://") {
+        return Err("TLS is not spoken; give http:// or host:port");
+    }
+    let credential = credential.strip_prefix("http://").unwrap_or(credential);
+    if !credential.contains(':') {
+        return Err("before the @ of a master there are a principal and its secret: \
+                    principal:secret@host:port");
+    }
+    let encoded = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(credential)));
+    let mut value = encoded.map_err(|_| "its credential cannot be sent")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// `host:port`, with the default port added.

@@ -54,7 +54,7 @@ impl Observer {
     async fn get_here(&mut self, path: &str) -> Result<Bytes> {
         for _ in 0..REDIRECTS_MAX {
             let address = self.masters.current().to_owned();
-            let mut connection = Connection::open(&address).await?;
+            let mut connection = Connection::open(self.masters.target()).await?;
             let request = Request::get(path)
                 .header("Host", &address)
                 .header("Accept", "application/json")

@@ -31,7 +31,7 @@ use crate::driver::Options;
 use crate::error::{Error, Result};
 use crate::event::{self, Event, Received, Refusal, Subscribed};
 use crate::http::{self, Connection};
-use crate::masters::Masters;
+use crate::masters::{Masters, Target};
 use crate::store;
 
 /// What a master sends at most in one record: a snapshot of offers of a large cluster is some MB.
@@ -45,7 +45,7 @@ const REDIRECTS_MAX: usize = 5;
 /// What a call needs of the subscription that is up.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) address: String,
+    target: Target,
     pub(crate) stream_id: Option<String>,
     pub(crate) framework_id: FrameworkId,
     /// Held over the answer: Mesos acts in the order of arrival, and calls must arrive in the
@@ -121,8 +121,7 @@ impl Session {
     /// One subscription, to its end: an error, unless nobody listens any more.
     async fn subscribe(&mut self) -> Result<Unwanted> {
         for _ in 0..REDIRECTS_MAX {
-            let address = self.masters.current().to_owned();
-            let mut connection = Connection::open(&address).await?;
+            let mut connection = Connection::open(self.masters.target()).await?;
             let call = self.subscribe_call();
             let response = connection.post(&call, self.options.encoding, None).await?;
             match response.status() {
@@ -209,7 +208,7 @@ impl Session {
         framework_id: &FrameworkId,
     ) -> Link {
         Link {
-            address: connection.address().to_owned(),
+            target: connection.target().clone(),
             stream_id,
             framework_id: framework_id.clone(),
             calls: tokio::sync::Mutex::new(None),
@@ -255,7 +254,7 @@ impl Link {
         // Taken out: a caller that gives up in the middle of an answer leaves no half-read one.
         let mut connection = match slot.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
-            None => Connection::open(&self.address).await?,
+            None => Connection::open(self.target.clone()).await?,
         };
         let response = connection.post(&call, encoding, self.stream_id.as_deref()).await?;
         if !http::is_taken(response.status()) {

@@ -64,6 +64,22 @@ pub(crate) struct Endpoint {
     pub(crate) address_v6: String,
 }
 
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Exec {
+    running: bool,
+    exit_code: Option<i64>,
+    pid: u32,
+}
+
+/// Where a command in a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExecState {
+    Starting,
+    Running(u32),
+    Ended,
+}
+
 impl Engine {
     pub(crate) fn new(host: Host) -> Self {
         Self { client: Client::new(host) }
@@ -78,11 +94,27 @@ impl Engine {
         self.client.call(Request::get("/version")).await?.bytes().await.map(drop)
     }
 
-    pub(crate) async fn has_image(&self, image: &str) -> Result<bool> {
+    /// The directory that an image's commands begin in; the empty one if it does not say, `None`
+    /// without an image of that name.
+    pub(crate) async fn image_directory(&self, image: &str) -> Result<Option<String>> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Config {
+            working_dir: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Image {
+            #[serde(default)]
+            config: Option<Config>,
+        }
         let path = format!("/images/{}/json", docker_api::encode_path(image));
         match self.client.call(Request::get(path)).await {
-            Ok(response) => response.bytes().await.map(|_| true),
-            Err(error) if error.is_not_found() => Ok(false),
+            Ok(response) => {
+                let image: Image = response.json().await?;
+                Ok(Some(image.config.unwrap_or_default().working_dir))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -222,35 +254,47 @@ impl Engine {
         Ok(ours.collect())
     }
 
-    /// Runs a command in a container; tells its exit code. Dropping the future leaves it running.
+    /// Prepares a command in a container; returns its name.
     pub(crate) async fn exec(
         &self,
         name: &str,
         words: &[String],
         variables: &[(String, String)],
-    ) -> Result<i64> {
+    ) -> Result<String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Created {
             id: String,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Ended {
-            exit_code: Option<i64>,
-        }
         let env: Vec<String> =
             variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let body = json!({"Cmd": words, "Env": env, "AttachStdout": true, "AttachStderr": true});
         let request = Request::post(format!("/containers/{name}/exec")).json(&body);
-        let id = self.client.call(request).await?.json::<Created>().await?.id;
+        Ok(self.client.call(request).await?.json::<Created>().await?.id)
+    }
+
+    /// Runs a prepared command to its end; tells its exit code. Dropping the future leaves it running.
+    pub(crate) async fn run_exec(&self, id: &str) -> Result<i64> {
         let start = Request::post(format!("/exec/{id}/start"))
             .json(&json!({"Detach": false, "Tty": false}));
         let mut stream = self.client.hijack(start).await?.io;
         // Its end is the command's end; what it says is nobody's business.
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-        let request = Request::get(format!("/exec/{id}/json"));
-        Ok(self.client.call(request).await?.json::<Ended>().await?.exit_code.unwrap_or(-1))
+        Ok(self.inspect_exec(id).await?.exit_code.unwrap_or(-1))
+    }
+
+    /// Where a command is in its life.
+    pub(crate) async fn exec_state(&self, id: &str) -> Result<ExecState> {
+        let exec = self.inspect_exec(id).await?;
+        Ok(match (exec.running, exec.exit_code) {
+            (true, _) if exec.pid > 0 => ExecState::Running(exec.pid),
+            (false, Some(_)) => ExecState::Ended,
+            _ => ExecState::Starting,
+        })
+    }
+
+    async fn inspect_exec(&self, id: &str) -> Result<Exec> {
+        self.client.call(Request::get(format!("/exec/{id}/json"))).await?.json().await
     }
 
     /// One reading of what a container uses.

@@ -1,5 +1,6 @@
 //! The life of one container, from its task's URIs to its removal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,16 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::dns::DefaultDns;
 use super::engine::{Engine, Inspect};
 use super::plan::{self, Surroundings, container_name};
-use super::{Job, LABEL_CONTAINER, LABEL_EXECUTOR, LABEL_FRAMEWORK, LABEL_WORK_DIR, logs};
-use crate::containers::{Command, Reporter, killed};
-use crate::{fetch, health, sandbox};
+use super::{
+    Job, LABEL_CONTAINER, LABEL_EXECUTOR, LABEL_FRAMEWORK, LABEL_WORK_DIR, SANDBOX, logs, unified,
+};
+use crate::containers::{Command, Live, Reporter, killed};
+use crate::credentials::Credentials;
+use crate::fetch::Fetcher;
+use crate::{health, sandbox};
 
 /// Pause between attempts to reach an engine that does not answer; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -30,13 +36,17 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Docker {
     pub(crate) engine: Engine,
     pub(crate) program: String,
-    pub(crate) config_dir: Option<std::path::PathBuf>,
+    pub(crate) credentials: Credentials,
     pub(crate) remove_delay: Duration,
     pub(crate) stop_timeout: Duration,
     /// Value of the label that says whose a container is.
     pub(crate) owner: String,
     pub(crate) cfs: bool,
     pub(crate) host_memory: u64,
+    pub(crate) dns: DefaultDns,
+    /// Variables of every container, unless its command has them.
+    pub(crate) defaults: BTreeMap<String, String>,
+    pub(crate) fetcher: Arc<Fetcher>,
 }
 
 /// Whether a container is to be made, or was by an earlier agent.
@@ -44,6 +54,12 @@ pub(crate) struct Docker {
 pub(crate) enum How {
     Start,
     Reattach,
+}
+
+/// The words behind `docker run`, and the image among them.
+struct Planned {
+    words: Vec<String>,
+    image: String,
 }
 
 /// Why a container does not run.
@@ -111,53 +127,80 @@ impl Docker {
             Some(task) => task.command.as_ref(),
             None => job.launch.executor.command.as_ref(),
         };
-        let request = self.plan(job).map_err(Refused::launch)?;
+        // Before anything is fetched: what cannot run costs nothing.
+        let image = self.plan(job, None).map_err(Refused::launch)?.image;
         let uris = command.map(|c: &CommandInfo| c.uris.as_slice()).unwrap_or_default();
-        fetch::all(uris, &job.sandbox, job.user).await.map_err(Refused::launch)?;
-        let force = match &job.launch.task {
-            Some(task) => task.container.as_ref(),
-            None => job.launch.executor.container.as_ref(),
-        };
-        let force = force.and_then(|c| c.docker.as_ref()).is_some_and(|d| d.force_pull_image());
+        self.fetcher.all(uris, &job.sandbox, job.user).await.map_err(Refused::launch)?;
+        let container = unified::container_of(&job.launch);
+        let force = container.is_some_and(|c| match (&c.docker, &c.mesos) {
+            (Some(docker), _) => docker.force_pull_image(),
+            (None, Some(mesos)) => mesos.image.as_ref().is_some_and(|image| !image.cached()),
+            (None, None) => false,
+        });
         let cannot = |what: &str, e: &docker_api::Error| {
-            Refused::launch(format!("cannot {what} image '{}': {}", request.image, describe(e)))
+            Refused::launch(format!("cannot {what} image '{image}': {}", describe(e)))
         };
-        let there =
-            self.engine.has_image(&request.image).await.map_err(|e| cannot("inspect", &e))?;
-        if force || !there {
-            let auth = self.registry_auth(&job.sandbox, &request.image).await;
-            let reference = with_tag(&request.image);
+        let mut directory =
+            self.engine.image_directory(&image).await.map_err(|e| cannot("inspect", &e))?;
+        if force || directory.is_none() {
+            let auth = self.registry_auth(&job.sandbox, &image).await?;
+            let reference = with_tag(&image);
             self.engine.pull(&reference, auth).await.map_err(|e| cannot("pull", &e))?;
+            directory =
+                self.engine.image_directory(&image).await.map_err(|e| cannot("inspect", &e))?;
         }
-        Ok(request)
+        let nowhere = directory.is_some_and(|directory| directory.is_empty());
+        let planned = self.plan(job, nowhere.then_some(SANDBOX)).map_err(Refused::launch)?;
+        self.show(job, &planned.words).map_err(Refused::launch)?;
+        self.request(job, &planned.words).map_err(Refused::launch)
     }
 
-    fn plan(&self, job: &Job) -> Result<cli::request::CreateRequest, String> {
-        let check = job.launch.task.as_ref().and_then(|task| task.health_check.as_ref());
-        if let Some(why) = check.and_then(health::unsupported) {
+    fn plan(&self, job: &Job, directory: Option<&str>) -> Result<Planned, String> {
+        if let Some(why) = job.launch.task.as_ref().and_then(health::unsupported) {
             return Err(why);
         }
         let sandbox = sandbox::without_colon(&job.sandbox, &job.link)
             .map_err(|e| format!("cannot link the sandbox {}: {e}", job.sandbox.display()))?;
+        let mut shared = BTreeMap::new();
+        let container = unified::container_of(&job.launch);
+        for volume in container.map(|c| c.volumes.as_slice()).unwrap_or_default() {
+            if let Some(directory) = unified::sandbox_path(job, volume)? {
+                shared.insert(volume.container_path.clone(), directory);
+            }
+        }
         let around = Surroundings {
             sandbox: &sandbox,
             cfs: self.cfs,
             host_memory: self.host_memory,
             persistent: job.persistent.clone(),
+            shared,
+            defaults: &self.defaults,
             environment: job.environment.clone(),
+            dns: &self.dns,
+            user: job.user,
+            directory,
         };
         let words = plan::words(&job.launch, &around)?;
-        let mut request = cli::request::create_request(&words)?;
+        let request = cli::request::create_request(&words)?;
         let name = container_name(job.launch.container_id.as_str());
         if request.name.as_deref() != Some(name.as_str()) {
             return Err("the parameter 'name' cannot be set: the agent names containers".to_owned());
         }
-        let line = plan::line(&self.program, &self.engine.address(), &words);
+        Ok(Planned { image: request.image.clone(), words })
+    }
+
+    /// Tells, in the log and in the sandbox, what does by hand what the agent does.
+    fn show(&self, job: &Job, words: &[String]) -> Result<(), String> {
+        let line = plan::line(&self.program, &self.engine.address(), words);
         tracing::info!(container_id = %job.launch.container_id, %line, "the equivalent command");
         let path = job.sandbox.join(sandbox::RUN_LINE);
         std::fs::write(&path, format!("{line}\n"))
             .and_then(|()| sandbox::own(&path, job.user))
-            .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            .map_err(|e| format!("cannot write {}: {e}", path.display()))
+    }
+
+    fn request(&self, job: &Job, words: &[String]) -> Result<cli::request::CreateRequest, String> {
+        let mut request = cli::request::create_request(words)?;
         // Not in the line: whoever pastes it does not make a container of this agent's.
         let labels = [
             (LABEL_WORK_DIR, self.owner.as_str()),
@@ -171,20 +214,14 @@ impl Docker {
         Ok(request)
     }
 
-    /// Credentials that the task brought along win over the agent's.
-    async fn registry_auth(&self, sandbox: &Path, image: &str) -> String {
-        let brought = sandbox.join(".docker");
-        let directory = if brought.join("config.json").is_file() {
-            brought
-        } else {
-            match &self.config_dir {
-                Some(directory) => directory.clone(),
-                None => return String::new(),
-            }
-        };
-        let image = image.to_owned();
-        let read = move || cli::request::registry_auth(&directory, &image);
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    async fn registry_auth(&self, sandbox: &Path, image: &str) -> Result<String, Refused> {
+        let (sandbox, image) = (sandbox.to_owned(), image.to_owned());
+        let credentials = self.credentials.clone();
+        let find = move || credentials.header(&sandbox, &image);
+        match tokio::task::spawn_blocking(find).await {
+            Ok(found) => found.map_err(|e| Refused::launch(format!("{e:#}"))),
+            Err(error) => Err(Refused::launch(error)),
+        }
     }
 
     async fn run(
@@ -256,16 +293,9 @@ impl Docker {
         let ended = CancellationToken::new();
         let output = logs::follow(&self.engine, name, inspect.config.tty, &job.sandbox, &ended);
         let exit = self.until_exit(name, commands);
-        let probes = async {
-            match job.launch.task.as_ref().and_then(|task| task.health_check.clone()) {
-                Some(check) => {
-                    let pid = inspect.state.pid;
-                    let target = health::Target::Container { engine: &self.engine, name, pid };
-                    health::run(check, target, reporter).await;
-                }
-                None => std::future::pending().await,
-            }
-        };
+        let target =
+            health::Target::Container { engine: &self.engine, name, pid: inspect.state.pid };
+        let probes = health::run(job.launch.task.as_ref(), target, reporter);
         let resizes = self.resizes(job, name);
         tokio::pin!(output, exit, probes, resizes);
         let mut copied = false;
@@ -286,6 +316,10 @@ impl Docker {
 
     /// Gives the container what its tasks need, as they come and go.
     async fn resizes(&self, job: &Job, name: &str) {
+        if job.launch.group.is_some() {
+            // It is one task's, however many there are beside it.
+            return std::future::pending().await;
+        }
         let mut resources = job.resources.clone();
         let mut current = job.launch.resources.clone();
         loop {
@@ -404,19 +438,25 @@ impl Docker {
         }
     }
 
-    /// Removes our containers that no run knows of.
-    pub(crate) async fn remove_orphans(&self, known: &[String]) {
-        let listed = self.engine.labelled(LABEL_WORK_DIR, &self.owner, LABEL_CONTAINER).await;
-        match listed {
-            Ok(all) => {
-                for (id, container) in all.into_iter().filter(|(_, c)| !known.contains(c)) {
-                    tracing::info!(container_id = %container, engine_id = %id, "removing an orphan");
-                    self.remove(&id).await;
+    /// Removes our containers that no run knows of, once the engine can say which there are.
+    pub(crate) async fn remove_orphans(&self, live: &Live) {
+        let mut pause = PAUSE_FIRST;
+        let all = loop {
+            match self.engine.labelled(LABEL_WORK_DIR, &self.owner, LABEL_CONTAINER).await {
+                Ok(all) => break all,
+                Err(error) => {
+                    tracing::warn!(error = %describe(&error), "cannot look for orphans");
+                    if error.status().is_some() {
+                        return; // it answers, and would say the same again
+                    }
                 }
             }
-            Err(error) => {
-                tracing::warn!(error = %describe(&error), "cannot look for orphans");
-            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LAST);
+        };
+        for (id, container) in all.into_iter().filter(|(_, container)| !live.has(container)) {
+            tracing::info!(container_id = %container, engine_id = %id, "removing an orphan");
+            self.remove(&id).await;
         }
     }
 }
@@ -478,7 +518,7 @@ fn launched(inspect: &Inspect, data: &Bytes) -> ContainerEvent {
                 addresses.push(address);
             }
         }
-        if !on_host && !addresses.is_empty() {
+        if !addresses.is_empty() {
             network_infos.push(NetworkInfo {
                 ip_addresses: addresses,
                 name: Some(name.clone()),
@@ -487,5 +527,6 @@ fn launched(inspect: &Inspect, data: &Bytes) -> ContainerEvent {
         }
     }
     let pid = Some(inspect.state.pid).filter(|pid| *pid > 0);
+    let network_infos = (!on_host).then_some(network_infos);
     ContainerEvent::Launched { data, network_infos, pid }
 }

@@ -8,10 +8,12 @@
 //! Nothing polls: the exit comes from the engine's `wait`, output from its `logs`, both taken up
 //! again when the engine itself restarts. A container is ours by its labels.
 
+mod dns;
 mod engine;
 mod life;
 mod logs;
 mod plan;
+mod unified;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -21,9 +23,11 @@ use cluster::agent::Launch;
 use mesos_api::v1::{Resource, container_info};
 use tokio::sync::watch;
 
-pub(crate) use engine::Engine;
+pub(crate) use dns::DefaultDns;
+pub(crate) use engine::{Engine, ExecState};
 pub(crate) use life::{Docker, How};
 pub(crate) use plan::{SANDBOX, amounts, container_name, scalar, variables};
+pub(crate) use unified::{group_refusal, sandbox_path};
 pub(crate) use usage::statistics;
 
 /// Labels of our containers.
@@ -48,11 +52,9 @@ pub(crate) struct Job {
     pub(crate) persistent: Vec<(PathBuf, mesos_api::v1::Volume)>,
 }
 
-/// Whether a container is this containerizer's to run.
+/// Whether a container is this containerizer's to run: of its type, or any with an image.
 pub(crate) fn supports(launch: &Launch) -> bool {
-    let container = match &launch.task {
-        Some(task) => task.container.as_ref(),
-        None => launch.executor.container.as_ref(),
-    };
-    container.is_some_and(|c| c.r#type() == container_info::Type::Docker)
+    unified::container_of(launch).is_some_and(|container| {
+        container.r#type() == container_info::Type::Docker || unified::has_image(container)
+    })
 }

@@ -14,6 +14,10 @@ use mesos_api::v1::value;
 use mesos_api::v1::volume::{self, source};
 use mesos_api::v1::{CommandInfo, ContainerInfo, Resource, Volume};
 
+use super::dns::DefaultDns;
+use super::unified;
+use crate::identity::User;
+
 /// Where a container sees its sandbox.
 pub(crate) const SANDBOX: &str = "/mnt/mesos/sandbox";
 /// Names of containers begin so; ownership is told by labels, never by this.
@@ -35,8 +39,18 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) host_memory: u64,
     /// Directories of persistent volumes: on the host, and where the task wants them.
     pub(crate) persistent: Vec<(PathBuf, Volume)>,
+    /// Directories of volumes in a sandbox, by where the container sees them.
+    pub(crate) shared: BTreeMap<String, PathBuf>,
+    /// Variables that the task's own win over.
+    pub(crate) defaults: &'a BTreeMap<String, String>,
     /// Variables that win over the task's own.
     pub(crate) environment: BTreeMap<String, String>,
+    /// Name servers of containers that name none.
+    pub(crate) dns: &'a DefaultDns,
+    /// Whom the container runs as if it is not the image that says so.
+    pub(crate) user: Option<User>,
+    /// Where a command begins whose image does not say.
+    pub(crate) directory: Option<&'a str>,
 }
 
 /// The name of a container.
@@ -49,7 +63,17 @@ pub(crate) fn container_name(container_id: &str) -> String {
 /// # Errors
 /// In the words that the framework gets, Mesos' own where it has some.
 pub(crate) fn words(launch: &Launch, around: &Surroundings<'_>) -> Result<Vec<String>, String> {
-    let (container, command) = parts(launch)?;
+    if let Some(why) = unified::group_refusal(launch) {
+        return Err(why);
+    }
+    let given = unified::container_of(launch).ok_or("No container info found")?;
+    // It runs what its command says, and its image only fills in what that leaves out.
+    let is_unified = unified::has_image(given);
+    let container = &unified::as_docker(given, around.user)?;
+    let command = match &launch.task {
+        Some(task) => task.command.as_ref(),
+        None => launch.executor.command.as_ref(),
+    };
     let docker = container.docker.as_ref().ok_or("No docker info found in container info")?;
     let mut words = Words::default();
     if docker.privileged() {
@@ -68,6 +92,9 @@ pub(crate) fn words(launch: &Launch, around: &Surroundings<'_>) -> Result<Vec<St
         docker.parameters.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
     let network = network(container, docker, &mut parameters)?;
     words.pair("--net", network.clone());
+    for (option, value) in around.dns.options(&network, &parameters) {
+        words.pair(option, value.clone());
+    }
     if let Some(hostname) = &container.hostname {
         if network == "host" {
             return Err("Unable to set hostname with host network mode".to_owned());
@@ -75,26 +102,26 @@ pub(crate) fn words(launch: &Launch, around: &Surroundings<'_>) -> Result<Vec<St
         words.pair("--hostname", hostname.clone());
     }
     ports(&mut words, docker, &network, &launch.resources)?;
-    let shell = command.is_some_and(CommandInfo::shell);
-    if shell && command.is_some_and(|c| c.value.is_some()) {
+    if let Some(directory) = around.directory.filter(|_| is_unified) {
+        words.pair("--workdir", directory.to_owned());
+    }
+    let program = command.and_then(|c| c.value.clone());
+    if command.is_some_and(CommandInfo::shell) && program.is_some() {
         words.pair("--entrypoint", "/bin/sh".to_owned());
+    } else if let Some(program) = program.filter(|_| is_unified) {
+        words.pair("--entrypoint", program);
     }
     words.pair("--name", container_name(launch.container_id.as_str()));
     for (key, value) in parameters {
         words.bare(format!("--{key}={value}"));
     }
     words.bare(docker.image.clone());
-    arguments(&mut words, command)?;
+    match command.filter(|c| is_unified && !c.shell() && c.value.is_some()) {
+        // The first is the name that the program sees, which the engine sets.
+        Some(command) => words.0.extend(command.arguments.iter().skip(1).cloned()),
+        None => arguments(&mut words, command)?,
+    }
     Ok(words.0)
-}
-
-/// The container and the command that are to run: the task's, or the executor's.
-fn parts(launch: &Launch) -> Result<(&ContainerInfo, Option<&CommandInfo>), String> {
-    let (container, command) = match &launch.task {
-        Some(task) => (task.container.as_ref(), task.command.as_ref()),
-        None => (launch.executor.container.as_ref(), launch.executor.command.as_ref()),
-    };
-    Ok((container.ok_or("No container info found")?, command))
 }
 
 #[derive(Default)]
@@ -198,7 +225,8 @@ fn environment(
     command: Option<&CommandInfo>,
     around: &Surroundings<'_>,
 ) -> Result<BTreeMap<String, String>, String> {
-    let mut all = variables(command)?;
+    let mut all = around.defaults.clone();
+    all.extend(variables(command)?);
     all.extend(around.environment.clone());
     if let Some(bad) = all.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
         return Err(format!("'{bad}' is no name for an environment variable"));
@@ -220,18 +248,23 @@ fn volumes(
                 "Volumes with an image are not supported by the docker containerizer".to_owned()
             );
         }
+        if let Some(directory) = around.shared.get(&volume.container_path) {
+            let target = in_sandbox(&volume.container_path);
+            words.pair("-v", format!("{}:{target}:{}", directory.display(), mode(volume)));
+            continue;
+        }
         let source = match (&volume.host_path, &volume.source) {
             (Some(path), _) => Some((path.clone(), None)),
             (None, Some(source)) => named_volume(source)?,
             (None, None) => {
-                return Err("Host path or volume source is required for volume".to_owned());
+                return Err("Host path or volume source is required".to_owned());
             }
         };
         // Mesos lets other kinds of sources pass without a mount; a task would miss its data.
         let Some((source, wants)) = source else {
             return Err(format!(
                 "The volume at '{}' has a source that the docker containerizer cannot mount: \
-                 only DOCKER_VOLUME and HOST_PATH can",
+                 only DOCKER_VOLUME, HOST_PATH and SANDBOX_PATH can",
                 volume.container_path
             ));
         };
@@ -304,7 +337,7 @@ fn bind(source: &str, volume: &Volume, named: bool, sandbox: &Path) -> Result<St
     }
     if relative(source) && relative(target) && !named {
         return Err(format!(
-            "Both host path '{source}' and container path '{target}' of a volume are relative"
+            "Both host_path '{source}' and container_path '{target}' of a volume are relative"
         ));
     }
     let source = if relative(source) && !named {

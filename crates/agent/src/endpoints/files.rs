@@ -1,4 +1,4 @@
-//! `/files/*`: what is in the sandboxes, and nothing else.
+//! `/files/*`: what is in the sandboxes, the agent's log if others keep it, and nothing else.
 //!
 //! A path names a file by its place on the host, or as `/frameworks/F/executors/E/runs/C/…`
 //! (`latest` for the last run). The kernel resolves it beneath the sandboxes, so that no link that
@@ -7,84 +7,74 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use endpoints::files::{Asked, DOWNLOAD, Piece, info, listing};
 use hyper::StatusCode;
+use mesos_api::v1::FileInfo;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
-use super::{Query, jsonp, look};
+use super::{Query, jsonp, look, written};
 use crate::server::{Answer, Server, text, whole};
 
-/// No answer of `/files/read` is longer.
-const LONGEST: usize = 1 << 20;
-/// The length of an answer that asks for none.
-const USUAL: usize = 64 << 10;
-/// `/files/download` gives the whole file, up to this.
-const DOWNLOAD: usize = 1 << 30;
+/// What the log is called.
+const LOG: &str = "/slave/log";
 
-/// Where the sandboxes are, and which agent's.
+/// What is shown: the sandboxes, which of them are this agent's, and the log.
 #[derive(Debug, Clone)]
-pub(super) struct Sandboxes {
+pub(super) struct Shown {
     root: PathBuf,
     agent: PathBuf,
+    log: Option<PathBuf>,
 }
 
-/// What a listing says of an entry.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) path: String,
-    pub(super) meta: std::fs::Metadata,
-}
-
-pub(super) async fn sandboxes(server: &Server) -> Result<Sandboxes, Answer> {
+pub(super) async fn shown_by(server: &Server) -> Result<Shown, Answer> {
     look(server, |view| {
         let root = view.layout.sandboxes();
-        Sandboxes { agent: root.join(crate::layout::component(view.agent_id)), root }
+        let agent = root.join(crate::layout::component(view.agent_id));
+        Shown { root, agent, log: view.config.log_file.clone() }
     })
     .await
 }
 
 pub(super) async fn answer(server: &Server, endpoint: &str, query: &Query) -> Answer {
-    let sandboxes = match sandboxes(server).await {
-        Ok(sandboxes) => sandboxes,
+    let shown = match shown_by(server).await {
+        Ok(shown) => shown,
         Err(answer) => return answer,
     };
     if endpoint == "/files/debug" {
-        return jsonp(query, &json!({"/frameworks": sandboxes.agent.join("frameworks")}));
+        let mut all = json!({"/frameworks": shown.agent.join("frameworks")});
+        if let Some(log) = &shown.log {
+            all[LOG] = json!(log);
+        }
+        return jsonp(query, &all);
     }
     let Some(path) = query.get("path").map(str::to_owned) else {
-        return text(StatusCode::BAD_REQUEST, "Expecting 'path=value' in query.");
+        return text(StatusCode::BAD_REQUEST, "Expecting 'path=value' in query.\n");
     };
-    let (offset, length) = (query.get("offset"), query.get("length"));
-    let number = |text: Option<&str>, name: &str| match text {
-        None => Ok(None),
-        Some(text) => text.parse::<i64>().map(Some).map_err(|_| {
-            let message = format!("Failed to parse {name}: Failed to convert '{text}' to number");
-            crate::server::text(StatusCode::BAD_REQUEST, &message)
-        }),
-    };
-    let (offset, length) = match (number(offset, "offset"), number(length, "length")) {
-        (Ok(offset), Ok(length)) => (offset, length),
-        (Err(answer), _) | (_, Err(answer)) => return answer,
+    let asked = match Asked::parse(query.get("offset"), query.get("length")) {
+        Ok(asked) => asked,
+        Err(refusal) => return text(StatusCode::BAD_REQUEST, &refusal),
     };
     let endpoint = endpoint.to_owned();
     let work = move || match endpoint.as_str() {
-        "/files/browse" => sandboxes.list(&path).map(|all| Shown::Json(listing(&all))),
-        "/files/read" => sandboxes.shown(&path, offset, length).map(Shown::Json),
-        _ => sandboxes.read(&path, 0, DOWNLOAD).map(|(bytes, _)| Shown::Bytes(bytes)),
+        "/files/browse" => shown.list(&path).map(|all| Content::Json(listing(&all))),
+        "/files/read" => shown
+            .read(&path, asked.offset.unwrap_or_default(), asked.length)
+            .map(|piece| Content::Json(piece.json(asked.offset))),
+        _ => shown.read(&path, 0, DOWNLOAD).map(|piece| Content::Bytes(piece.bytes)),
     };
     let done = tokio::task::spawn_blocking(work).await;
     match done.unwrap_or_else(|e| Err(io::Error::other(e))) {
-        Ok(Shown::Json(value)) => jsonp(query, &value),
-        Ok(Shown::Bytes(bytes)) => whole(StatusCode::OK, "application/octet-stream", bytes),
+        Ok(Content::Json(json)) => written(query, json),
+        Ok(Content::Bytes(bytes)) => whole(StatusCode::OK, "application/octet-stream", bytes),
         Err(error) => refusal(&error),
     }
 }
 
-enum Shown {
-    Json(Json),
+enum Content {
+    Json(String),
     Bytes(Vec<u8>),
 }
 
@@ -92,7 +82,7 @@ pub(super) fn refusal(error: &io::Error) -> Answer {
     match error.kind() {
         io::ErrorKind::NotFound => text(StatusCode::NOT_FOUND, ""),
         io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
-            text(StatusCode::BAD_REQUEST, &error.to_string())
+            text(StatusCode::BAD_REQUEST, &format!("{error}\n"))
         }
         // A link that leads out of the sandboxes.
         _ if error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) => {
@@ -102,37 +92,7 @@ pub(super) fn refusal(error: &io::Error) -> Answer {
     }
 }
 
-fn listing(all: &[Entry]) -> Json {
-    all.iter()
-        .map(|entry| {
-            json!({
-                "gid": entry.meta.gid().to_string(),
-                "mode": mode_text(entry.meta.mode()),
-                "mtime": entry.meta.mtime(),
-                "nlink": entry.meta.nlink(),
-                "path": entry.path,
-                "size": entry.meta.size(),
-                "uid": entry.meta.uid().to_string(),
-            })
-        })
-        .collect()
-}
-
-/// A mode as `ls -l` writes it.
-fn mode_text(mode: u32) -> String {
-    let kind = match mode & 0o170_000 {
-        0o040_000 => 'd',
-        0o120_000 => 'l',
-        _ => '-',
-    };
-    let bits = (0..9).rev().map(|bit| {
-        let letter = ['x', 'w', 'r'][bit % 3];
-        if mode & (1 << bit) == 0 { '-' } else { letter }
-    });
-    std::iter::once(kind).chain(bits).collect()
-}
-
-impl Sandboxes {
+impl Shown {
     /// The path below the sandboxes that a virtual or a host's path means.
     fn relative(&self, path: &str) -> io::Result<PathBuf> {
         let not_found = || io::Error::from(io::ErrorKind::NotFound);
@@ -164,7 +124,7 @@ impl Sandboxes {
         Ok(File::from(fd))
     }
 
-    pub(super) fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
+    pub(super) fn list(&self, path: &str) -> io::Result<Vec<FileInfo>> {
         let directory = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut all = Vec::new();
         for entry in rustix::fs::Dir::read_from(&directory)? {
@@ -179,61 +139,20 @@ impl Sandboxes {
                 continue; // gone since
             };
             let meta = File::from(fd).metadata()?;
-            all.push(Entry { path: format!("{}/{name}", path.trim_end_matches('/')), meta });
+            all.push(info(format!("{}/{name}", path.trim_end_matches('/')), &meta));
         }
         all.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(all)
     }
 
-    /// Reads a piece of a file; also tells its size.
-    pub(super) fn read(
-        &self,
-        path: &str,
-        offset: u64,
-        length: usize,
-    ) -> io::Result<(Vec<u8>, u64)> {
-        let file = self.open(path, OFlags::RDONLY)?;
-        let meta = file.metadata()?;
-        if meta.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "Cannot read a directory."));
-        }
-        if !meta.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "Cannot read what is no file.",
-            ));
-        }
-        let left = usize::try_from(meta.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length.min(left)];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match file.read_at(&mut bytes[filled..], offset + filled as u64)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        bytes.truncate(filled);
-        Ok((bytes, meta.len()))
-    }
-
-    fn shown(&self, path: &str, offset: Option<i64>, length: Option<i64>) -> io::Result<Json> {
-        let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
-        let (offset, size_only) = match offset {
-            None | Some(-1) => (0, true),
-            Some(offset) => {
-                (u64::try_from(offset).map_err(|_| invalid("Negative offset provided"))?, false)
-            }
+    /// Reads a piece of a file.
+    pub(super) fn read(&self, path: &str, offset: u64, length: u64) -> io::Result<Piece> {
+        let log = self.log.as_ref().filter(|_| path.trim_end_matches('/') == LOG);
+        let file = match log {
+            Some(log) => File::open(log)?,
+            None => self.open(path, OFlags::RDONLY)?,
         };
-        let length = match length {
-            None | Some(-1) => USUAL,
-            Some(length) => {
-                usize::try_from(length).map_err(|_| invalid("Negative length provided"))?
-            }
-        };
-        let length = if size_only { 0 } else { length.min(LONGEST) };
-        let (bytes, size) = self.read(path, offset, length)?;
-        let offset = if size_only { size } else { offset };
-        Ok(json!({"data": String::from_utf8_lossy(&bytes), "offset": offset}))
+        Piece::read(&file, offset, length)
     }
 }
 
@@ -250,13 +169,17 @@ mod tests {
         std::fs::write(runs.join("c1/stdout"), "hello").expect("output");
         std::os::unix::fs::symlink("c1", runs.join("latest")).expect("a link");
         std::os::unix::fs::symlink("/etc/passwd", runs.join("c1/evil")).expect("a link");
-        let sandboxes = Sandboxes { agent: root.join("S0"), root: root.clone() };
+        let log = dir.path().join("agent.log");
+        std::fs::write(&log, "logged").expect("a log");
+        let sandboxes =
+            Shown { agent: root.join("S0"), root: root.clone(), log: Some(log.clone()) };
         let host = format!("{}/S0/frameworks/F/executors/E/runs/c1/stdout", root.display());
         for path in [host.as_str(), "/frameworks/F/executors/E/runs/latest/stdout"] {
-            assert_eq!(sandboxes.read(path, 1, 3).expect(path), (b"ell".to_vec(), 5));
+            let piece = sandboxes.read(path, 1, 3).expect(path);
+            assert_eq!((piece.bytes, piece.size), (b"ell".to_vec(), 5));
         }
-        let shown = sandboxes.shown(&host, Some(-1), None).expect("a size");
-        assert_eq!(shown, json!({"data": "", "offset": 5}));
+        assert_eq!(sandboxes.read(LOG, 0, 3).expect("the log").bytes, b"log");
+        assert!(sandboxes.read(&log.display().to_string(), 0, 3).is_err(), "by its name only");
         let evil = sandboxes.read("/frameworks/F/executors/E/runs/c1/evil", 0, 9);
         assert_eq!(
             evil.expect_err("out").raw_os_error(),
@@ -272,11 +195,5 @@ mod tests {
         for outside in ["/etc/passwd", "/frameworks/../../../etc/passwd", "/", ""] {
             assert!(sandboxes.read(outside, 0, 9).is_err(), "{outside}");
         }
-    }
-
-    #[test]
-    fn modes_read_like_a_listing() {
-        assert_eq!(mode_text(0o100_644), "-rw-r--r--");
-        assert_eq!(mode_text(0o040_755), "drwxr-xr-x");
     }
 }

@@ -12,12 +12,37 @@ use crate::driver::View;
 use crate::server::{Answer, Server};
 
 pub(super) async fn snapshot(server: &Server) -> Result<Map<String, Json>, Answer> {
-    let numbers = look(server, numbers).await?;
+    let numbers = all(server).await?;
     Ok(numbers.into_iter().map(|(name, value)| (name, json!(value))).collect())
 }
 
+/// Every figure.
 #[expect(clippy::cast_precision_loss, reason = "counts of one host")]
-pub(super) fn numbers(view: &View<'_>) -> BTreeMap<String, f64> {
+pub(super) async fn all(server: &Server) -> Result<BTreeMap<String, f64>, Answer> {
+    let mut all = look(server, numbers).await?;
+    all.extend(endpoints::system::metrics().map(|(name, value)| (name.to_owned(), value)));
+    let collected = &server.collected;
+    for (name, value) in [
+        ("gc/path_removals_succeeded", collected.succeeded()),
+        ("gc/path_removals_failed", collected.failed()),
+        ("slave/executor_directory_max_allowed_age_secs", collected.max_age_secs()),
+    ] {
+        all.insert(name.to_owned(), value as f64);
+    }
+    let fetched = server.fetcher.figures();
+    for (name, value) in [
+        ("cache_size_total_bytes", fetched.cache_size_total_bytes),
+        ("cache_size_used_bytes", fetched.cache_size_used_bytes),
+        ("task_fetches_succeeded", fetched.task_fetches_succeeded),
+        ("task_fetches_failed", fetched.task_fetches_failed),
+    ] {
+        all.insert(format!("containerizer/fetcher/{name}"), value as f64);
+    }
+    Ok(all)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of one host")]
+fn numbers(view: &View<'_>) -> BTreeMap<String, f64> {
     let mut all = BTreeMap::new();
     let mut set = |name: &str, value: f64| {
         // Sums of nothing are negative zeroes.
@@ -61,6 +86,10 @@ pub(super) fn numbers(view: &View<'_>) -> BTreeMap<String, f64> {
         set(&format!("slave/{name}_total"), total);
         set(&format!("slave/{name}_used"), used);
         set(&format!("slave/{name}_percent"), if total > 0.0 { used / total } else { 0.0 });
+        // Nothing is oversubscribed.
+        for figure in ["total", "used", "percent"] {
+            set(&format!("slave/{name}_revocable_{figure}"), 0.0);
+        }
     }
     all
 }

@@ -8,7 +8,9 @@ mod operator;
 mod state;
 mod statistics;
 
+use endpoints::authentication::Realm;
 use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request as HttpRequest, StatusCode};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::oneshot;
@@ -35,18 +37,26 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
         "/files/read",
         "/files/download",
         "/files/debug",
+        "/logging/toggle",
+        "/system/stats.json",
     ];
     let fits =
         |one: &&&str| path == **one || path.strip_prefix(**one).is_some_and(|r| r.starts_with('/'));
     let Some(endpoint) = known.iter().filter(fits).max_by_key(|one| one.len()) else {
         return text(StatusCode::NOT_FOUND, "404 Not Found.");
     };
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Err(realm) = server.authentication.admit(realm(endpoint), header) {
+        return unauthorized(realm);
+    }
     if *endpoint == "/api/v1" {
         return operator::answer(server, request).await;
     }
     let shown = match *endpoint {
         "/health" => return text(StatusCode::OK, ""),
         "/version" => Ok(version()),
+        "/system/stats.json" => return written(&query, endpoints::system::stats()),
+        "/logging/toggle" => return toggle(server, &query),
         "/flags" => look(server, |view| json!({"flags": flags(view)})).await,
         "/state" => look(server, state::state).await,
         "/containers" => statistics::containers(server, &query).await,
@@ -58,6 +68,32 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
         Ok(value) => jsonp(&query, &value),
         Err(answer) => answer,
     }
+}
+
+/// What guards an endpoint, if anything does.
+fn realm(endpoint: &str) -> Option<Realm> {
+    match endpoint {
+        // Who only looks whether somebody is here need not say who it is.
+        "/health" | "/version" | "/system/stats.json" => None,
+        "/api/v1" | "/logging/toggle" => Some(Realm::ReadWrite),
+        _ => Some(Realm::ReadOnly),
+    }
+}
+
+fn toggle(server: &Server, query: &Query) -> Answer {
+    match endpoints::system::toggle(&server.verbosity, query.get("level"), query.get("duration")) {
+        Ok(said) => text(StatusCode::OK, &said),
+        Err(refusal) => text(StatusCode::BAD_REQUEST, &refusal),
+    }
+}
+
+fn unauthorized(realm: Realm) -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, "401 Unauthorized.");
+    let challenge = format!("Basic realm=\"{}\"", realm.name("agent"));
+    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    answer
 }
 
 /// Copies something out of the driver.
@@ -79,12 +115,16 @@ fn version() -> Json {
 }
 
 fn flags(view: &View<'_>) -> Map<String, Json> {
-    view.config.flags.all().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+    view.config.flags.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 
 /// Writes JSON; as a call of the function that a browser asks for, if it does.
 pub(crate) fn jsonp(query: &Query, value: &Json) -> Answer {
-    let body = value.to_string();
+    written(query, value.to_string())
+}
+
+/// The same for JSON that is written already.
+pub(crate) fn written(query: &Query, body: String) -> Answer {
     match query.get("jsonp") {
         Some(function) => {
             let body = format!("{function}({body})");

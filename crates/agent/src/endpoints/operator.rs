@@ -3,8 +3,7 @@
 use hyper::body::Incoming;
 use hyper::{Request as HttpRequest, StatusCode};
 use mesos_api::v1::agent::{Call, Response, call, response};
-use mesos_api::v1::{FileInfo, Flag, Metric, TimeInfo, VersionInfo};
-use std::os::unix::fs::MetadataExt as _;
+use mesos_api::v1::{Flag, Metric, VersionInfo};
 use std::time::Duration;
 
 use super::{VERSION, files, look, metrics, statistics};
@@ -54,7 +53,7 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
         }
         T::GetFlags => {
             let flags = look(server, |view| {
-                let all = view.config.flags.all().iter();
+                let all = view.config.flags.iter();
                 all.map(|(name, value)| Flag {
                     name: (*name).to_owned(),
                     value: Some(value.clone()),
@@ -65,7 +64,7 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
             answer.get_flags = Some(response::GetFlags { flags });
         }
         T::GetMetrics => {
-            let numbers = look(server, metrics::numbers).await?;
+            let numbers = metrics::all(server).await?;
             let metrics = numbers
                 .into_iter()
                 .map(|(name, value)| Metric { name, value: Some(value) })
@@ -117,10 +116,18 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
             answer.read_file = Some(read_file(server, read).await?);
         }
         other => {
-            let name = other.as_str_name();
-            let why = format!(
-                "{name} is not available on this agent: containers are the Docker engine's, and there are no resource providers"
-            );
+            let instead = match other {
+                T::AddResourceProviderConfig
+                | T::UpdateResourceProviderConfig
+                | T::RemoveResourceProviderConfig
+                | T::MarkResourceProviderGone => "there are no resource providers",
+                T::PruneImages => "images are the Docker engine's, which prunes them",
+                _ => {
+                    "containers inside of others are those of task groups only; a command is run \
+                     in a container with the engine's exec"
+                }
+            };
+            let why = format!("{} is not available on this agent: {instead}", other.as_str_name());
             return Err(text(StatusCode::NOT_IMPLEMENTED, &why));
         }
     }
@@ -144,7 +151,7 @@ fn tasks(view: &View<'_>) -> response::GetTasks {
         for executor in framework.executors.values() {
             for record in executor.tasks.values() {
                 let id = &record.task.task_id;
-                let queued = executor.queued.iter().any(|task| task.task_id == *id);
+                let queued = executor.is_queued(&id.value);
                 let list = if record.is_over() {
                     &mut all.terminated_tasks
                 } else if queued {
@@ -199,28 +206,19 @@ async fn containers(server: &Server) -> Result<response::GetContainers, Answer> 
 }
 
 async fn list_files(server: &Server, path: String) -> Result<response::ListFiles, Answer> {
-    let sandboxes = files::sandboxes(server).await?;
-    let listed = tokio::task::spawn_blocking(move || sandboxes.list(&path)).await;
+    let shown = files::shown_by(server).await?;
+    let listed = tokio::task::spawn_blocking(move || shown.list(&path)).await;
     let listed = listed.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-    let entries = listed.map_err(|error| files::refusal(&error))?;
-    let file_infos = entries.into_iter().map(|entry| FileInfo {
-        path: entry.path,
-        nlink: i32::try_from(entry.meta.nlink()).ok(),
-        size: Some(entry.meta.size()),
-        mtime: Some(TimeInfo { nanoseconds: entry.meta.mtime().saturating_mul(1_000_000_000) }),
-        mode: Some(entry.meta.mode()),
-        uid: Some(entry.meta.uid().to_string()),
-        gid: Some(entry.meta.gid().to_string()),
-    });
-    Ok(response::ListFiles { file_infos: file_infos.collect() })
+    let file_infos = listed.map_err(|error| files::refusal(&error))?;
+    Ok(response::ListFiles { file_infos })
 }
 
 async fn read_file(server: &Server, call: call::ReadFile) -> Result<response::ReadFile, Answer> {
-    let sandboxes = files::sandboxes(server).await?;
-    let length = usize::try_from(call.length.unwrap_or(LONGEST).min(LONGEST)).unwrap_or(0);
-    let read = move || sandboxes.read(&call.path, call.offset, length);
+    let shown = files::shown_by(server).await?;
+    let length = call.length.unwrap_or(LONGEST).min(LONGEST);
+    let read = move || shown.read(&call.path, call.offset, length);
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-    let (data, size) = read.map_err(|error| files::refusal(&error))?;
-    Ok(response::ReadFile { size, data: data.into() })
+    let piece = read.map_err(|error| files::refusal(&error))?;
+    Ok(response::ReadFile { size: piece.size, data: piece.bytes.into() })
 }

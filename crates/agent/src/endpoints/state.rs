@@ -42,6 +42,9 @@ pub(super) fn state(view: &View<'_>) -> Json {
         .collect();
     let mut state = json!({
         "version": VERSION,
+        "build_date": "",
+        "build_time": 0.0,
+        "build_user": "",
         "start_time": view.started,
         "id": info.id.as_ref().map(|id| id.value.as_str()).unwrap_or_default(),
         "pid": view.config.pid(),
@@ -171,8 +174,10 @@ fn described(info: &ExecutorInfo, kind: Kind) -> Json {
         "name": info.name(),
         "source": info.source(),
     });
-    if kind == Kind::Custom {
-        shown["type"] = json!("CUSTOM");
+    match kind {
+        Kind::Custom => shown["type"] = json!("CUSTOM"),
+        Kind::Default => shown["type"] = json!("DEFAULT"),
+        Kind::Command => {}
     }
     if let Some(labels) = &info.labels {
         shown["labels"] = labels.labels.iter().map(value_of).collect();
@@ -184,9 +189,8 @@ fn executor(view: &View<'_>, framework: &Framework, executor: &Executor) -> Json
     let mut shown = described(&executor.info, executor.kind);
     let run =
         Run { framework: &framework.id, executor: &executor.id, container: &executor.container };
-    let is_queued = |id: &str| executor.queued.iter().any(|task| task.task_id.value == id);
     let (queued, tasks): (Vec<_>, Vec<_>) =
-        executor.tasks.values().partition(|t| is_queued(&t.task.task_id.value));
+        executor.tasks.values().partition(|t| executor.is_queued(&t.task.task_id.value));
     shown["container"] = json!(executor.container.as_str());
     shown["directory"] = json!(directory(view, run));
     shown["resources"] = amounts(&executor.resources());
@@ -234,13 +238,13 @@ fn task(task: &Task) -> Json {
     if let Some(labels) = &task.labels {
         shown["labels"] = labels.labels.iter().map(value_of).collect();
     }
-    if let Some(discovery) = &task.discovery {
+    if let Some(discovery) = task.discovery.as_deref() {
         shown["discovery"] = value_of(discovery);
     }
-    if let Some(container) = &task.container {
+    if let Some(container) = task.container.as_deref() {
         shown["container"] = value_of(container);
     }
-    if let Some(check) = &task.health_check {
+    if let Some(check) = task.health_check.as_deref() {
         shown["health_check"] = value_of(check);
     }
     shown
@@ -251,7 +255,7 @@ fn status(status: &mesos_api::v1::TaskStatus) -> Json {
         "state": status.state().as_str_name(),
         "timestamp": status.timestamp(),
     });
-    if let Some(container) = &status.container_status {
+    if let Some(container) = status.container_status.as_deref() {
         shown["container_status"] = value_of(container);
     }
     if let Some(healthy) = status.healthy {

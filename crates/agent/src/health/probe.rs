@@ -3,25 +3,36 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use docker_api::TlsFiles;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
+use mesos_api::v1::CommandInfo;
 use mesos_api::v1::network_info::Protocol;
-use mesos_api::v1::{CommandInfo, HealthCheck, health_check};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::thread::LinkNameSpaceType;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsConnector;
 
-use crate::docker::{Engine, variables};
+use crate::docker::{Engine, ExecState, variables};
+use crate::identity::User;
 
 /// A connection to a port of the same namespace is made at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an engine may take to start a command whose time is over already.
+const STARTING: Duration = Duration::from_secs(10);
+const STARTING_PAUSE: Duration = Duration::from_millis(50);
+
 /// What is probed.
+#[derive(Clone)]
 pub(crate) enum Target<'a> {
     Container {
         engine: &'a Engine,
@@ -32,18 +43,63 @@ pub(crate) enum Target<'a> {
     Process {
         sandbox: PathBuf,
         environment: Vec<(String, String)>,
+        user: Option<User>,
     },
 }
 
-/// Probes once; the error says why it is not well.
-pub(super) async fn probe(check: &HealthCheck, target: &Target<'_>) -> Result<(), String> {
-    match (check.r#type(), &check.command, &check.http, &check.tcp) {
-        (health_check::Type::Command, Some(command), ..) => self::command(command, target).await,
-        (health_check::Type::Http, _, Some(http), _) => self::http(http, target).await,
-        (health_check::Type::Tcp, .., Some(tcp)) => {
-            connect(target, tcp.protocol(), tcp.port).await.map(drop)
+/// How it is probed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Probe<'a> {
+    Command(&'a CommandInfo),
+    Http { protocol: Protocol, port: u32, path: &'a str, tls: bool },
+    Tcp { protocol: Protocol, port: u32 },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Exited(i64),
+    Answered(u16),
+    Connected,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It took longer than it may; a command has been killed.
+    Late(Duration),
+    Failed(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Late(timeout) => write!(f, "no answer within {timeout:?}"),
+            Self::Failed(why) => f.write_str(why),
         }
-        _ => Err("there is nothing to check".to_owned()),
+    }
+}
+
+/// Probes once.
+pub(super) async fn probe(
+    probe: Probe<'_>,
+    target: &Target<'_>,
+    timeout: Duration,
+) -> Result<Outcome, Failure> {
+    let failed = Failure::Failed;
+    let late = |_| Failure::Late(timeout);
+    match probe {
+        Probe::Command(command) => self::command(command, target, timeout).await,
+        Probe::Http { protocol, port, path, tls } => {
+            let answer = http(target, protocol, port, path, tls);
+            let status = tokio::time::timeout(timeout, answer).await.map_err(late)?;
+            status.map(Outcome::Answered).map_err(failed)
+        }
+        Probe::Tcp { protocol, port } => {
+            let connect = connect(target, protocol, port);
+            let stream = tokio::time::timeout(timeout, connect).await.map_err(late)?;
+            stream.map(|_| Outcome::Connected).map_err(failed)
+        }
     }
 }
 
@@ -56,66 +112,151 @@ fn words(command: &CommandInfo) -> Vec<String> {
     }
 }
 
-async fn command(command: &CommandInfo, target: &Target<'_>) -> Result<(), String> {
+async fn command(
+    command: &CommandInfo,
+    target: &Target<'_>,
+    timeout: Duration,
+) -> Result<Outcome, Failure> {
     let words = words(command);
-    let own: Vec<(String, String)> = variables(Some(command))?.into_iter().collect();
+    let own: Vec<(String, String)> =
+        variables(Some(command)).map_err(Failure::Failed)?.into_iter().collect();
     let code = match target {
-        Target::Container { engine, name, .. } => {
-            engine.exec(name, &words, &own).await.map_err(|e| e.message())?
+        Target::Container { engine, name, pid } => {
+            let failed = |e: docker_api::Error| Failure::Failed(e.message());
+            let id = engine.exec(name, &words, &own).await.map_err(failed)?;
+            match tokio::time::timeout(timeout, engine.run_exec(&id)).await {
+                Ok(code) => code.map_err(failed)?,
+                Err(_) => {
+                    end_exec(engine, &id, *pid).await;
+                    return Err(Failure::Late(timeout));
+                }
+            }
         }
-        Target::Process { sandbox, environment } => {
+        Target::Process { sandbox, environment, user } => {
+            let variables = environment.iter().cloned().chain(own);
             let mut process = tokio::process::Command::new(&words[0]);
             process
                 .args(&words[1..])
                 .env_clear()
-                .envs(environment.iter().cloned())
-                .envs(own)
+                .envs(variables)
                 .current_dir(sandbox)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
-                .kill_on_drop(true);
-            let status =
-                process.status().await.map_err(|e| format!("cannot run {}: {e}", words[0]))?;
-            status.code().map_or(-1, i64::from)
+                .process_group(0);
+            if let Some(user) = user {
+                process.uid(user.uid).gid(user.gid);
+            }
+            run(process, timeout).await?
         }
     };
-    if code == 0 { Ok(()) } else { Err(format!("the command exited with status {code}")) }
+    Ok(Outcome::Exited(code))
 }
 
-async fn http(check: &health_check::HttpCheckInfo, target: &Target<'_>) -> Result<(), String> {
-    let stream = connect(target, check.protocol(), check.port).await?;
-    let failed = |e: hyper::Error| format!("no HTTP answer from port {}: {e}", check.port);
+/// Runs a process that leads a group; what is not over in time is killed, its children too.
+async fn run(mut process: tokio::process::Command, timeout: Duration) -> Result<i64, Failure> {
+    /// Also when nobody waits any more: the task has ended.
+    struct Group(Option<Pid>);
+    impl Drop for Group {
+        fn drop(&mut self) {
+            if let Some(leader) = self.0 {
+                let _ = kill_process_group(leader, Signal::KILL); // it may have ended
+            }
+        }
+    }
+    let failed = |e: std::io::Error| Failure::Failed(format!("cannot run the command: {e}"));
+    let mut child = process.spawn().map_err(failed)?;
+    let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    let mut group = Group(pid);
+    match tokio::time::timeout(timeout, child.wait()).await {
+        Ok(status) => {
+            // Reaped: the number may be another's soon.
+            group.0 = None;
+            Ok(status.map_err(failed)?.code().map_or(-1, i64::from))
+        }
+        Err(_) => Err(Failure::Late(timeout)),
+    }
+}
+
+/// Kills a command in a container that takes too long. The engine cannot: its process can be.
+async fn end_exec(engine: &Engine, id: &str, container: u32) {
+    let started = async {
+        loop {
+            match engine.exec_state(id).await {
+                // On a busy host the time can be over before the engine has started it.
+                Ok(ExecState::Starting) => tokio::time::sleep(STARTING_PAUSE).await,
+                Ok(ExecState::Running(pid)) => return Some(pid),
+                Ok(ExecState::Ended) => return None,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot end a check that takes too long");
+                    return None;
+                }
+            }
+        }
+    };
+    // One that has not begun by then will not: its starter has gone.
+    let Ok(Some(pid)) = tokio::time::timeout(STARTING, started).await else { return };
+    // An engine elsewhere has other numbers: only what is in the container may be killed.
+    let namespace = |pid: u32| std::fs::read_link(Path::new(&format!("/proc/{pid}/ns/mnt"))).ok();
+    let inside = namespace(pid).is_some_and(|found| Some(found) == namespace(container));
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| inside) else {
+        return;
+    };
+    // Engines start commands as leaders of a group, which then is the command with its children.
+    let leads = rustix::process::getpgid(Some(process)).is_ok_and(|group| group == process);
+    let killed = if leads && pid != container {
+        kill_process_group(process, Signal::KILL)
+    } else {
+        kill_process(process, Signal::KILL)
+    };
+    if let Err(error) = killed {
+        tracing::debug!(pid, %error, "a check that took too long has ended by itself");
+    }
+}
+
+/// Asks a port; returns the status of its answer.
+async fn http(
+    target: &Target<'_>,
+    protocol: Protocol,
+    port: u32,
+    path: &str,
+    tls: bool,
+) -> Result<u16, String> {
+    let stream = connect(target, protocol, port).await?;
+    if !tls {
+        return ask(stream, port, path).await;
+    }
+    let ip = stream.peer_addr().map_err(|e| format!("cannot connect to port {port}: {e}"))?.ip();
+    let connecting = connector().connect(ip.into(), stream);
+    let stream = connecting.await.map_err(|e| format!("no TLS with port {port}: {e}"))?;
+    ask(stream, port, path).await
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    port: u32,
+    path: &str,
+) -> Result<u16, String> {
+    let failed = |e: hyper::Error| format!("no HTTP answer from port {port}: {e}");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let path = check.path.as_deref().unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let request = hyper::Request::get(&path)
-        .header(hyper::header::HOST, format!("localhost:{}", check.port))
+        .header(hyper::header::HOST, format!("localhost:{port}"))
         .header(hyper::header::USER_AGENT, "teu-agent")
         .body(Empty::<Bytes>::new())
         .map_err(|e| format!("'{path}' is no path: {e}"))?;
-    let status = {
-        tokio::pin!(connection);
-        let answer = sender.send_request(request);
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            ended = &mut connection => {
-                ended.map_err(failed)?;
-                answer.await
-            }
+    tokio::pin!(connection);
+    let answer = sender.send_request(request);
+    tokio::pin!(answer);
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        ended = &mut connection => {
+            ended.map_err(failed)?;
+            answer.await
         }
-        .map_err(failed)?
-        .status()
-        .as_u16()
     };
-    let wanted = if check.statuses.is_empty() {
-        (200..400).contains(&status)
-    } else {
-        check.statuses.contains(&u32::from(status))
-    };
-    if wanted { Ok(()) } else { Err(format!("port {} answered {status}", check.port)) }
+    Ok(answer.map_err(failed)?.status().as_u16())
 }
 
 /// Connects to a port on the target's own loopback.
@@ -152,4 +293,10 @@ async fn inside(pid: u32, address: SocketAddr) -> std::io::Result<std::net::TcpS
     };
     std::thread::Builder::new().name("probe".to_owned()).spawn(work)?;
     answered.await.unwrap_or_else(|_| Err(std::io::Error::other("the probe's thread ended")))
+}
+/// TLS with whatever certificate there is. Whoever listens on a port of the task is the task: as in
+/// Mesos, nobody vouches for it, and an expired or self-made one is fine.
+fn connector() -> TlsConnector {
+    let config = TlsFiles::default().load().expect("there are no files that could be bad");
+    Arc::new(config).into()
 }

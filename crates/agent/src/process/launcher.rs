@@ -14,6 +14,8 @@ pub(crate) const WORD: &str = "launch-process";
 pub(crate) const SPEC: &str = "spec.json";
 pub(crate) const PID: &str = "pid";
 pub(crate) const EXIT: &str = "exit";
+/// Between two looks whether the disk has room again.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,10 +60,27 @@ pub(crate) fn main(directory: &Path) -> ExitCode {
         Ok(exit) => exit,
         Err(error) => Exit::Failed(format!("{error:#}")),
     };
-    let written = serde_json::to_vec(&exit)
-        .map_err(io::Error::from)
-        .and_then(|bytes| replace(&directory.join(EXIT), &bytes));
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match serde_json::to_vec(&exit).map_err(io::Error::from).and_then(|it| tell(directory, &it)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE, // nobody listens
+    }
+}
+
+/// Writes down how it ended. On a full disk that waits for room: nobody else knows.
+fn tell(directory: &Path, exit: &[u8]) -> io::Result<()> {
+    loop {
+        match replace(&directory.join(EXIT), exit) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            settled => return settled,
+        }
+    }
 }
 
 fn run(directory: &Path) -> Result<Exit> {

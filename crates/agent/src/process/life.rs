@@ -1,5 +1,6 @@
 //! The life of one process, as the agent sees it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::agent::{ContainerEvent, Exit, Launch};
 use mesos_api::v1::task_status::Reason;
-use mesos_api::v1::{CommandInfo, HealthCheck, Resource, ResourceStatistics};
+use mesos_api::v1::{
+    CommandInfo, ContainerInfo, LinuxInfo, Resource, ResourceStatistics, TaskInfo, Volume,
+};
 use oci_spec::runtime::{
     LinuxCpuBuilder, LinuxMemoryBuilder, LinuxResources, LinuxResourcesBuilder,
 };
@@ -21,9 +24,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::launcher::{self, EXIT, Identity, PID, SPEC, Spec, start_time};
-use crate::containers::{Command, Reporter};
-use crate::docker::{How, Job, scalar, variables};
-use crate::{fetch, health, sandbox};
+use crate::containers::{Command, Live, Reporter};
+use crate::docker::{How, Job, sandbox_path, scalar, variables};
+use crate::fetch::Fetcher;
+use crate::{health, sandbox};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const MEGABYTE: f64 = 1_048_576.0;
@@ -40,6 +44,11 @@ pub(crate) struct Processes {
     pub(crate) hierarchies: Hierarchies,
     /// Requests limit the CPU as well.
     pub(crate) cfs: bool,
+    /// Memory is limited together with swap.
+    pub(crate) limit_swap: bool,
+    /// Variables of every process, unless its command has them.
+    pub(crate) defaults: BTreeMap<String, String>,
+    pub(crate) fetcher: Arc<Fetcher>,
 }
 
 struct Refused(String);
@@ -70,7 +79,7 @@ impl Processes {
             Ok((identity, child)) => {
                 let launched = ContainerEvent::Launched {
                     data: Bytes::new(),
-                    network_infos: Vec::new(),
+                    network_infos: None,
                     pid: Some(identity.child),
                 };
                 reporter.send(launched).await;
@@ -95,7 +104,31 @@ impl Processes {
     }
 
     fn cgroup(&self, container: &str) -> Result<Cgroup, runtime::cgroup::CgroupError> {
-        Cgroup::new(self.hierarchies.clone(), &Path::new("/teu-agent").join(container))
+        let below = container.replace('.', "/");
+        Cgroup::new(self.hierarchies.clone(), &Path::new("/teu-agent").join(below))
+    }
+
+    /// Sets the limits of a container's cgroup: its own, or those of all it is in with.
+    fn limit(&self, launch: &Launch, all: &[Resource]) -> Result<(), runtime::cgroup::CgroupError> {
+        let cgroup = self.cgroup(launch.container_id.as_str())?;
+        let Some((outer, _)) = launch.container_id.split() else {
+            return cgroup
+                .apply(&self.limits(&Launch { resources: all.to_vec(), ..launch.clone() }));
+        };
+        if launch.task.as_ref().is_some_and(has_own_limits) {
+            return cgroup.apply(&self.limits(launch));
+        }
+        let whole = Launch { resources: all.to_vec(), task: None, ..launch.clone() };
+        self.cgroup(outer.as_str())?.apply(&self.limits(&whole))
+    }
+
+    /// Removes the cgroup that others were in.
+    pub(crate) async fn remove_outer(&self, container: &str) {
+        let cgroup = self.cgroup(container);
+        let removed = tokio::task::spawn_blocking(move || cgroup.and_then(|c| c.remove())).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(container_id = container, %error, "cannot remove the cgroup");
+        }
     }
 
     async fn start(
@@ -107,21 +140,18 @@ impl Processes {
         let command =
             command(&job.launch).ok_or_else(|| Refused("there is no command".to_owned()))?;
         let refused = |why: String| Refused(format!("Failed to launch container: {why}"));
-        if let Some(check) = health_check(&job.launch)
-            && let Some(why) = health::unsupported(check)
-        {
+        if let Some(why) = job.launch.task.as_ref().and_then(health::unsupported) {
             return Err(refused(why));
         }
         let container = match &job.launch.task {
             Some(task) => task.container.as_ref(),
             None => job.launch.executor.container.as_ref(),
         };
-        if container.is_some_and(|c| !c.volumes.is_empty() || !c.network_infos.is_empty()) {
-            let why = "the mesos containerizer of this agent has no volumes and no networks but the host's";
-            return Err(refused(why.to_owned()));
+        if let Some(why) = unsupported(&job.launch, container) {
+            return Err(refused(why));
         }
         tokio::select! {
-            fetched = fetch::all(&command.uris, &job.sandbox, job.user) => {
+            fetched = self.fetcher.all(&command.uris, &job.sandbox, job.user) => {
                 fetched.map_err(|e| refused(e.to_string()))?;
             }
             () = crate::containers::killed(commands) => {
@@ -142,7 +172,7 @@ impl Processes {
         link_volumes(job)?;
         let cgroup = self.cgroup(job.launch.container_id.as_str())?;
         cgroup.create()?;
-        cgroup.apply(&self.limits(&job.launch))?;
+        self.limit(&job.launch, job.launch.group.as_ref().unwrap_or(&job.launch.resources))?;
         let spec = self.spec(job, command, &cgroup).map_err(anyhow::Error::msg)?;
         launcher::replace(&home.join(SPEC), &serde_json::to_vec(&spec)?)?;
         let mut child = StdCommand::new("/proc/self/exe")
@@ -200,10 +230,6 @@ impl Processes {
             };
             (value, arguments)
         };
-        let mut environment =
-            std::collections::BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
-        environment.extend(variables(Some(command))?);
-        environment.extend(job.environment.clone());
         let mut files: Vec<PathBuf> =
             cgroup.v1_directories().map(|(_, directory)| directory.join("cgroup.procs")).collect();
         files.extend(cgroup.unified_directory().map(|directory| directory.join("cgroup.procs")));
@@ -211,13 +237,26 @@ impl Processes {
             version: 1,
             program,
             arguments,
-            environment: environment.into_iter().collect(),
+            environment: self.environment(job, command)?.into_iter().collect(),
             directory: job.sandbox.clone(),
             stdout: job.sandbox.join(sandbox::STDOUT),
             stderr: job.sandbox.join(sandbox::STDERR),
             user: job.user.map(|user| (user.uid, user.gid)),
             cgroup: files,
         })
+    }
+
+    /// What the process, and the commands that check it, find in their environment.
+    fn environment(
+        &self,
+        job: &Job,
+        command: &CommandInfo,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let mut all = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+        all.extend(self.defaults.clone());
+        all.extend(variables(Some(command))?);
+        all.extend(job.environment.clone());
+        Ok(all)
     }
 
     #[expect(
@@ -242,7 +281,11 @@ impl Processes {
             && memory.is_finite()
         {
             let bytes = (memory.max(32.0) * MEGABYTE) as i64;
-            if let Ok(memory) = LinuxMemoryBuilder::default().limit(bytes).build() {
+            let mut memory = LinuxMemoryBuilder::default().limit(bytes);
+            if self.limit_swap {
+                memory = memory.swap(bytes); // of both together
+            }
+            if let Ok(memory) = memory.build() {
                 all = all.memory(memory);
             }
         }
@@ -263,17 +306,15 @@ impl Processes {
         commands: &mut mpsc::Receiver<Command>,
         reporter: &Reporter,
     ) -> Exit {
-        let probes = async {
-            match health_check(&job.launch) {
-                Some(check) => {
-                    let environment = job.environment.clone().into_iter().collect();
-                    let target =
-                        health::Target::Process { sandbox: job.sandbox.clone(), environment };
-                    health::run(check.clone(), target, reporter).await;
-                }
-                None => std::future::pending().await,
-            }
+        // It has been started with the same one, so there is nothing wrong with it.
+        let environment = command(&job.launch).map(|command| self.environment(job, command));
+        let environment = environment.and_then(Result::ok).unwrap_or_default();
+        let target = health::Target::Process {
+            sandbox: job.sandbox.clone(),
+            environment: environment.into_iter().collect(),
+            user: job.user,
         };
+        let probes = health::run(job.launch.task.as_ref(), target, reporter);
         let ended = ended(identity);
         let resizes = self.resizes(job);
         tokio::pin!(ended, probes, resizes);
@@ -315,14 +356,11 @@ impl Processes {
     /// Gives the processes what their tasks need, as those come and go.
     async fn resizes(&self, job: &Job) {
         let mut resources = job.resources.clone();
-        let mut current = job.launch.resources.clone();
+        let mut current = job.launch.group.clone().unwrap_or(job.launch.resources.clone());
         loop {
             let wanted = resources.borrow_and_update().clone();
             if wanted != current {
-                let launch = Launch { resources: wanted.clone(), ..job.launch.clone() };
-                let cgroup = self.cgroup(job.launch.container_id.as_str());
-                let applied = cgroup.and_then(|cgroup| cgroup.apply(&self.limits(&launch)));
-                if let Err(error) = applied {
+                if let Err(error) = self.limit(&job.launch, &wanted) {
                     tracing::warn!(container_id = %job.launch.container_id, %error, "cannot resize the cgroup");
                 }
                 current = wanted;
@@ -350,7 +388,7 @@ impl Processes {
             }
             Some(launcher::Exit::Signal(signal)) => {
                 let why = if out_of_memory { ": it used more memory than it may" } else { "" };
-                let message = format!("Command terminated with signal {signal}{why}");
+                let message = format!("Command terminated with signal {}{why}", name(signal));
                 Exit { code: None, out_of_memory, message }
             }
             Some(launcher::Exit::Failed(message)) => Exit { code: None, out_of_memory, message },
@@ -373,23 +411,34 @@ impl Processes {
     }
 
     /// Ends processes that no run knows of.
-    pub(crate) async fn remove_orphans(self: Arc<Self>, known: Vec<String>) {
-        let work = move || {
-            let Ok(listing) = fs::read_dir(&self.directory) else { return };
-            for entry in listing.filter_map(Result::ok) {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if known.contains(&name) {
-                    continue;
-                }
-                tracing::info!(container_id = name, "removing an orphan");
-                let removed = self.cgroup(&name).and_then(|cgroup| cgroup.remove());
-                if let Err(error) = removed {
-                    tracing::warn!(container_id = name, %error, "cannot remove the cgroup");
-                }
-                let _ = fs::remove_dir_all(entry.path()); // tried again at the next start
+    pub(crate) async fn remove_orphans(self: Arc<Self>, live: Live) {
+        let Ok(listing) = fs::read_dir(&self.directory) else { return };
+        for entry in listing.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if live.has(&name) {
+                continue;
             }
-        };
-        let _ = tokio::task::spawn_blocking(work).await; // it does not panic
+            tracing::info!(container_id = name, "removing an orphan");
+            let cgroup = self.cgroup(&name);
+            let removed =
+                tokio::task::spawn_blocking(move || cgroup.and_then(|c| c.remove())).await;
+            if let Ok(Err(error)) = removed {
+                tracing::warn!(container_id = name, %error, "cannot remove the cgroup");
+            }
+            // Its launcher still writes down how it ended.
+            if let Some(identity) = read::<Identity>(&entry.path().join(PID)) {
+                let _ = tokio::time::timeout(LAUNCHING, ended(identity)).await; // then it is stuck
+            }
+            let _ = fs::remove_dir_all(entry.path()); // tried again at the next start
+            if let Some((outer, _)) = name.rsplit_once('.')
+                && let Ok(cgroup) = self.cgroup(outer)
+            {
+                let v1 = cgroup.v1_directories().map(|(_, directory)| directory);
+                for directory in v1.chain(cgroup.unified_directory()) {
+                    let _ = fs::remove_dir(directory); // there is another one in it
+                }
+            }
+        }
     }
 
     /// What a process and its children use.
@@ -429,13 +478,58 @@ fn command(launch: &Launch) -> Option<&CommandInfo> {
     }
 }
 
-fn health_check(launch: &Launch) -> Option<&HealthCheck> {
-    launch.task.as_ref()?.health_check.as_ref()
+/// Whether a task of several wants more than a part of what they may use together.
+fn has_own_limits(task: &TaskInfo) -> bool {
+    let linux = task.container.as_ref().and_then(|container| container.linux_info.as_ref());
+    !task.limits.is_empty() || linux.is_some_and(|linux| !linux.share_cgroups())
 }
 
-/// Persistent volumes appear in the sandbox as links.
+/// What of a container this containerizer cannot give.
+fn unsupported(launch: &Launch, container: Option<&ContainerInfo>) -> Option<String> {
+    if let Some(why) = crate::docker::group_refusal(launch) {
+        return Some(why);
+    }
+    let container = container?;
+    let no = |what: &str| {
+        Some(format!(
+            "without an image a task is a process of this host and has no {what} of its own"
+        ))
+    };
+    if !container.network_infos.is_empty() {
+        return no("network");
+    }
+    if container.hostname.is_some() {
+        return no("host name");
+    }
+    if container.tty_info.is_some() {
+        return no("terminal");
+    }
+    if container.rlimit_info.as_ref().is_some_and(|limits| !limits.rlimits.is_empty()) {
+        return no("resource limits (rlimit_info)");
+    }
+    let linux = container.linux_info.clone().unwrap_or_default();
+    if (LinuxInfo { share_cgroups: None, ..linux }) != LinuxInfo::default() {
+        return no("namespaces, capabilities or seccomp filter (linux_info)");
+    }
+    let path = |volume: &Volume| volume.source.as_ref().is_some_and(|it| it.sandbox_path.is_some());
+    container.volumes.iter().find(|volume| !path(volume)).map(|volume| {
+        format!(
+            "the volume at '{}' cannot be mounted: without an image a task sees the host's files, \
+             and of volumes only those of type SANDBOX_PATH",
+            volume.container_path
+        )
+    })
+}
+
+/// Persistent volumes, and directories that are shared with others, appear in the sandbox as links.
 fn link_volumes(job: &Job) -> anyhow::Result<()> {
-    for (directory, volume) in &job.persistent {
+    let container = job.launch.task.as_ref().and_then(|task| task.container.as_ref());
+    let mut all = job.persistent.clone();
+    for volume in container.map(|it| it.volumes.as_slice()).unwrap_or_default() {
+        let directory = sandbox_path(job, volume).map_err(anyhow::Error::msg)?;
+        all.extend(directory.map(|directory| (directory, volume.clone())));
+    }
+    for (directory, volume) in &all {
         let path = Path::new(&volume.container_path);
         if path.is_absolute()
             || path.components().any(|c| matches!(c, std::path::Component::ParentDir))
@@ -451,6 +545,32 @@ fn link_volumes(job: &Job) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A signal as the C library calls it, which is what Mesos tells.
+fn name(signal: i32) -> String {
+    let name = match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        5 => "Trace/breakpoint trap",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        10 => "User defined signal 1",
+        11 => "Segmentation fault",
+        12 => "User defined signal 2",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        24 => "CPU time limit exceeded",
+        25 => "File size limit exceeded",
+        31 => "Bad system call",
+        other => return other.to_string(),
+    };
+    name.to_owned()
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {

@@ -6,6 +6,9 @@
 //!                                  exit        how it ended: {"code":0} or {"signal":9}
 //! ```
 //!
+//! A container `C.D` is inside of `C`: its cgroup is below that of `C`, which limits all that are in
+//! there together, unless they want limits of their own (`share_cgroups`).
+//!
 //! Each process has a launcher, this program again, which outlives the agent, waits, and writes the
 //! exit down. The agent watches the launcher by a pidfd.
 

@@ -17,6 +17,23 @@ fn addresses_get_the_default_port() {
 }
 
 #[test]
+fn a_credential_is_for_every_master_and_is_not_told() {
+    let mut masters = Masters::parse("http://alice:s@cret@m1,m2:1").expect("two masters");
+    assert_eq!(masters.given, ["m1:5050", "m2:1"]);
+    let expected = format!("Basic {}", STANDARD.encode("alice:s@cret"));
+    assert_eq!(masters.target().authorization.expect("given"), expected.as_str());
+    masters.redirected("//m9:5051/").expect("a leader");
+    let target = masters.target();
+    assert_eq!(target.address, "m9:5051");
+    assert_eq!(target.authorization.as_ref().expect("the same"), expected.as_str());
+    assert!(!format!("{masters:?} {target:?}").contains(&STANDARD.encode("alice:s@cret")));
+    for text in ["alice:s@m1:x", "s@m1", "https://alice:s@m1"] {
+        let error = Masters::parse(text).expect_err(text).to_string();
+        assert!(!error.contains("s@"), "{error}");
+    }
+}
+
+#[test]
 fn useless_addresses_are_refused_with_a_reason() {
     for text in
         ["", "m1,", "zk://a:2181/mesos", "https://m1", "m1:x", "m1:0", "m1:70000", "a b", "m/1"]

@@ -52,7 +52,7 @@ fn reserved_resources_go_first_and_keep_their_reservation() {
 #[test]
 fn volumes_and_revocable_resources_are_left_alone() {
     let mut disk = scalar("disk", 100.0);
-    disk.disk = Some(v1::resource::DiskInfo::default());
+    disk.disk = Some(Box::default());
     let mut cpus = scalar("cpus", 8.0);
     cpus.revocable = Some(v1::resource::RevocableInfo::default());
     let mut offer = offer(vec![disk, cpus, scalar("mem", 64.0)]);

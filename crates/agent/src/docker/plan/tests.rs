@@ -50,16 +50,25 @@ fn launch(container: ContainerInfo, command: CommandInfo) -> Launch {
         task: Some(task),
         resources: vec![resource("cpus", 0.1), resource("mem", 32.0)],
         role: "*".to_owned(),
+        group: None,
     }
 }
 
+static NO_DEFAULTS: BTreeMap<String, String> = BTreeMap::new();
+
 fn around() -> Surroundings<'static> {
+    static NO_DNS: std::sync::LazyLock<DefaultDns> = std::sync::LazyLock::new(DefaultDns::default);
     Surroundings {
         sandbox: Path::new("/sb"),
         cfs: false,
         host_memory: 1 << 34,
         persistent: Vec::new(),
+        shared: BTreeMap::new(),
+        defaults: &NO_DEFAULTS,
         environment: BTreeMap::new(),
+        dns: &NO_DNS,
+        user: None,
+        directory: None,
     }
 }
 
@@ -239,4 +248,101 @@ fn the_line_can_be_pasted() {
         line("docker", "unix:///x.sock", &words),
         "docker -H unix:///x.sock run -e 'A=b c' img 'it'\\''s'"
     );
+}
+
+fn unified(image: &str) -> ContainerInfo {
+    let mut named = mesos_api::v1::Image {
+        docker: Some(mesos_api::v1::image::Docker { name: image.to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    named.set_type(mesos_api::v1::image::Type::Docker);
+    let mesos = Some(container_info::MesosInfo { image: Some(named) });
+    let mut container = ContainerInfo { mesos, ..ContainerInfo::default() };
+    container.set_type(container_info::Type::Mesos);
+    container
+}
+
+#[test]
+fn an_image_of_the_unified_containerizer_runs_what_its_command_says() {
+    let first = "--cpu-shares 102 --memory 33554432 -v /sb:/mnt/mesos/sandbox --net host";
+    let check = |command: CommandInfo, rest: &str| {
+        assert_eq!(planned(&launch(unified("busybox"), command)), format!("{first} {rest}"));
+    };
+    check(shell("echo hi"), "--entrypoint /bin/sh --name mesos-c724 busybox -c echo hi");
+    // The first argument is the program's own name, which Mesos takes from there.
+    check(
+        argv("/bin/echo", &["echo", "hi"]),
+        "--entrypoint /bin/echo --name mesos-c724 busybox hi",
+    );
+    check(argv("", &["hi"]), "--name mesos-c724 busybox hi");
+    let around =
+        Surroundings { user: Some(User { uid: 7, gid: 8 }), directory: Some(SANDBOX), ..around() };
+    let line = words(&launch(unified("busybox"), shell("x")), &around).expect("good").join(" ");
+    assert!(line.contains("--workdir /mnt/mesos/sandbox"), "{line}");
+    assert!(line.contains("--user=7:8"), "{line}");
+}
+
+#[test]
+fn what_a_unified_container_asks_for_is_given_or_refused() {
+    let mut container = unified("busybox");
+    container.network_infos =
+        vec![NetworkInfo { name: Some("web".to_owned()), ..NetworkInfo::default() }];
+    let mut limit = mesos_api::v1::r_limit_info::RLimit {
+        soft: Some(10),
+        hard: Some(20),
+        ..Default::default()
+    };
+    limit.set_type(mesos_api::v1::r_limit_info::r_limit::Type::RlmtNofile);
+    container.rlimit_info = Some(mesos_api::v1::RLimitInfo { rlimits: vec![limit] });
+    let mut own = mesos_api::v1::CapabilityInfo::default();
+    own.push_capabilities(mesos_api::v1::capability_info::Capability::NetRaw);
+    container.linux_info =
+        Some(mesos_api::v1::LinuxInfo { effective_capabilities: Some(own), ..Default::default() });
+    let line = planned(&launch(container.clone(), shell("x")));
+    for part in ["--net web", "--ulimit=nofile=10:20", "--cap-drop=ALL", "--cap-add=NET_RAW"] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+    container.tty_info = Some(mesos_api::v1::TtyInfo::default());
+    assert!(refused(&launch(container, shell("x"))).contains("'tty_info'"));
+    // What the tasks of a group share is the host's network.
+    let mut grouped = launch(unified("busybox"), shell("x"));
+    grouped.group = Some(Vec::new());
+    assert!(words(&grouped, &around()).is_ok());
+    let mut outer = ContainerInfo::default();
+    outer.set_type(container_info::Type::Mesos);
+    outer.network_infos = vec![NetworkInfo::default()];
+    grouped.executor.container = Some(outer);
+    assert!(refused(&grouped).contains("on the host's network"));
+}
+
+#[test]
+fn what_the_agent_gives_every_container_is_the_least_that_counts() {
+    let mut command = shell("true");
+    let variable = |name: &str| Variable {
+        name: name.to_owned(),
+        value: Some("task".to_owned()),
+        ..Variable::default()
+    };
+    command.environment = Some(Environment { variables: vec![variable("A"), variable("B")] });
+    let mut task = launch(docker_container("busybox", Network::Bridge), command);
+    let text = |value: &str| value.to_owned();
+    let defaults = [("A", "default"), ("Z", "default")];
+    let defaults = defaults.map(|(name, value)| (text(name), text(value))).into();
+    let dns = r#"{"docker": [{"network_mode": "BRIDGE", "dns": {"nameservers": ["10.0.0.1"]}}]}"#;
+    let dns = DefaultDns::parse(dns).expect("good JSON");
+    let around = Surroundings {
+        defaults: &defaults,
+        environment: BTreeMap::from([(text("B"), text("agent"))]),
+        dns: &dns,
+        ..around()
+    };
+    let line = words(&task, &around).expect("a good task").join(" ");
+    assert!(line.contains(" -e A=task -e B=agent -e Z=default "), "{line}");
+    assert!(line.contains(" --net bridge --dns 10.0.0.1 --entrypoint "), "{line}");
+    let parameter = Parameter { key: text("dns"), value: text("10.0.0.2") };
+    let container = task.task.as_mut().and_then(|task| task.container.as_mut());
+    let docker = container.and_then(|container| container.docker.as_mut()).expect("docker");
+    docker.parameters = vec![parameter];
+    let line = words(&task, &around).expect("a good task").join(" ");
+    assert!(line.contains(" --dns=10.0.0.2 ") && !line.contains("10.0.0.1"), "{line}");
 }

@@ -1,0 +1,100 @@
+use flags::{Parsed, parse};
+
+use super::*;
+
+fn resolved(line: &[&str]) -> Result<Config> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let work_dir = format!("--work_dir={}", dir.path().display());
+    let args = ["--master=127.0.0.1:5050", &work_dir];
+    let args = args.into_iter().chain(line.iter().copied()).map(str::to_owned);
+    match parse(options::TABLE, args, []).expect("known flags") {
+        Parsed::Run(values) => Config::new(values),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn config(line: &[&str]) -> Config {
+    resolved(line).expect("good flags")
+}
+
+#[test]
+fn an_agent_listens_at_one_address_and_tells_another() {
+    let plain = config(&["--ip=127.0.0.2", "--port=6051"]);
+    assert_eq!(plain.listen, plain.address);
+    assert_eq!(plain.pid(), "slave(1)@127.0.0.2:6051");
+    let told = config(&["--ip=127.0.0.2", "--advertise_ip=10.1.2.3", "--advertise_port=99"]);
+    assert_eq!(told.listen.to_string(), "127.0.0.2:5051");
+    assert_eq!(told.pid(), "slave(1)@10.1.2.3:99");
+    assert_eq!(told.info.port, Some(99));
+    assert_eq!(told.host_ip().to_string(), "127.0.0.2", "an executor cannot listen at the other");
+    let all = config(&["--ip=0.0.0.0"]);
+    assert_eq!(all.listen.to_string(), "0.0.0.0:5051");
+    assert_eq!(all.pid(), "slave(1)@127.0.0.1:5051", "the way to the master");
+    assert_eq!(all.host_ip().to_string(), "127.0.0.1");
+    let asked = config(&["--ip_discovery_command=echo ' 127.0.0.3 '", "--no-hostname_lookup"]);
+    assert_eq!(asked.listen.to_string(), "127.0.0.3:5051");
+    assert_eq!(asked.info.hostname, "127.0.0.3");
+    assert_eq!(config(&["--no-hostname_lookup", "--hostname=h"]).info.hostname, "h");
+}
+
+#[test]
+fn what_flags_say_is_what_the_agent_works_with() {
+    let plain = config(&[]);
+    assert_eq!(plain.fetch.cache_dir, plain.work_dir.join("fetch"));
+    assert_eq!((plain.fetch.cache_bytes, plain.max_completed_executors), (2 << 30, 150));
+    assert!(plain.strict && !plain.limit_swap && plain.environment.is_empty());
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("resources");
+    let json = r#"[{"name": "cpus", "type": "SCALAR", "scalar": {"value": 24}}]"#;
+    std::fs::write(&file, json).expect("a file");
+    let given = config(&[
+        &format!("--resources={}", file.display()),
+        r#"--executor_environment_variables={"A": "b"}"#,
+        r#"--domain={"fault_domain": {"region": {"name": "r"}, "zone": {"name": "z"}}}"#,
+        "--fetcher_cache_dir=/c",
+        "--frameworks_home=/h",
+        "--gc_disk_headroom=0.25",
+        "--disk_watch_interval=3secs",
+        "--max_completed_executors_per_framework=2",
+        "--no-strict",
+        "--authenticate_http_readonly",
+        "--http_credentials=alice s3cret",
+    ]);
+    assert_eq!(given.info.resources[0].scalar.map(|s| s.value), Some(24.0));
+    assert_eq!(given.environment.get("A").map(String::as_str), Some("b"));
+    let domain = given.info.domain.expect("a domain").fault_domain.expect("of faults");
+    assert_eq!((domain.region.name.as_str(), domain.zone.name.as_str()), ("r", "z"));
+    assert_eq!(given.fetch.cache_dir.parent(), Some(Path::new("/c")), "one of its own in it");
+    assert_eq!(given.fetch.home.as_deref(), Some(Path::new("/h")));
+    assert!((given.collection.headroom - 0.25).abs() < 1e-9);
+    assert_eq!(given.collection.interval, Duration::from_secs(3));
+    assert_eq!(given.max_completed_executors, 2);
+    assert!(!given.strict);
+    let denied = given.authentication.admit(Some(Realm::ReadOnly), None);
+    assert_eq!(denied, Err(Realm::ReadOnly));
+    assert_eq!(given.flags["http_credentials"], "(not shown)");
+}
+
+#[test]
+fn bad_values_name_their_flag() {
+    let cases: [(&[&str], &str); 14] = [
+        (&["--port=0"], "flag '--port': 0 is no port"),
+        (&["--http_heartbeat_interval=0ns"], "'0ns' is no interval"),
+        (&["--disk_watch_interval=0secs"], "'0secs' is no interval"),
+        (&["--ip=127.0.0.1", "--ip_discovery_command=true"], "exclude each other"),
+        (&["--ip_discovery_command=exit 3"], "'exit 3' ended with exit status: 3"),
+        (&["--ip_discovery_command=echo x"], "printed 'x', which is no address"),
+        (&["--resources=/does/not/exist"], "cannot read /does/not/exist"),
+        (&["--executor_environment_variables={\"A\": 1}"], "no JSON object of texts"),
+        (&["--fetcher_cache_dir=relative"], "'relative' is no absolute path"),
+        (&["--fetcher_cache_size=1000"], "no size"),
+        (&["--gc_disk_headroom=1.5"], "a number between 0.0 and 1.0"),
+        (&["--default_container_dns={\"docker\": 1}"], "'docker' is no list"),
+        (&["--authenticate_http_readonly"], "'--http_credentials': it says who is let in"),
+        (&["--http_credentials=a b"], "add --authenticate_http_readonly or"),
+    ];
+    for (line, text) in cases {
+        let told = format!("{:#}", resolved(line).expect_err("a bad flag"));
+        assert!(told.contains(text), "{told}");
+    }
+}
