@@ -1,12 +1,17 @@
 //! Benchmarks beside the peers: same machine, same run, alternating; medians and ratios.
 
+mod build;
 mod cluster;
 mod image;
 mod names;
 mod net;
 mod peer;
+mod place;
+mod rates;
 mod start;
+mod tasks;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -32,12 +37,27 @@ pub(crate) fn image(options: &[&str]) -> Result<()> {
     finish(&mut peers, result)
 }
 
-/// `bench net`: throughput, published ports, connecting, names.
-pub(crate) fn net(options: &[&str]) -> Result<()> {
-    let runs = runs(options, 10)?;
-    let mut peers = Peer::all()?;
+/// `bench build`: how long builds take.
+pub(crate) fn build(options: &[&str]) -> Result<()> {
+    let runs = runs(options, 3)?;
+    // podman builds also where it cannot run.
+    let mut peers = Peer::installed()?;
     facts(&peers)?;
-    let result = net::measure(&peers, runs);
+    let result = build::measure(&peers, runs);
+    finish(&mut peers, result)
+}
+
+/// `bench net`: throughput and requests, connecting, names, published ports; or some of these.
+pub(crate) fn net(options: &[&str]) -> Result<()> {
+    let at = options.iter().position(|word| net::PARTS.contains(word)).unwrap_or(options.len());
+    let (options, parts) = options.split_at(at);
+    if let Some(unknown) = parts.iter().find(|word| !net::PARTS.contains(word)) {
+        bail!("{unknown}: bench net has the parts {}", net::PARTS.join(", "));
+    }
+    let runs = runs(options, 5)?;
+    let mut peers = Peer::all_apart()?;
+    facts(&peers)?;
+    let result = net::measure(&peers, runs, if parts.is_empty() { &net::PARTS } else { parts });
     finish(&mut peers, result)
 }
 
@@ -45,6 +65,22 @@ pub(crate) fn net(options: &[&str]) -> Result<()> {
 pub(crate) fn cluster(options: &[&str]) -> Result<()> {
     facts(&[])?;
     cluster::measure(options)
+}
+
+/// `bench tasks`: how many containers an agent launches in a second.
+pub(crate) fn tasks(options: &[&str]) -> Result<()> {
+    tasks::measure(options)
+}
+
+/// Where programs of ours are: `TEU_BIN_DIR`, else a release build of now.
+fn programs(names: &[&str]) -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("TEU_BIN_DIR") {
+        return Ok(PathBuf::from(directory));
+    }
+    let mut words = vec!["build", "--release", "--locked", "--quiet"];
+    words.extend(names.iter().flat_map(|name| ["--bin", name]));
+    crate::run("cargo", &words)?;
+    Ok(crate::root().join("target/release"))
 }
 
 fn finish(peers: &mut [Peer], result: Result<()>) -> Result<()> {
@@ -58,7 +94,7 @@ fn runs(options: &[&str], default: usize) -> Result<usize> {
     match options {
         [] => Ok(default),
         ["--runs", count] => count.parse().with_context(|| format!("--runs {count}")),
-        _ => bail!("usage: cargo xtask bench start|image|net [--runs N]"),
+        _ => bail!("usage: cargo xtask bench start|image|build|net [--runs N]"),
     }
 }
 
@@ -79,6 +115,19 @@ fn facts(peers: &[Peer]) -> Result<()> {
         println!("{}: {}", peer.name(), peer.version()?);
     }
     Ok(())
+}
+
+/// Tries until something that was just started answers.
+fn until<T>(action: impl Fn() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match action() {
+            Err(_) if start.elapsed() < Duration::from_secs(20) => {
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The durations of one thing, one list per peer, in the order of the peers.

@@ -3,7 +3,7 @@
 //! The suite is the user's copy of docker-py's `tests` folder; nothing of it is kept here.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::{output, root, run};
 
 /// The modules that concern what this engine has.
 const MODULES: &[&str] = &[
+    "api_build_test.py",
     "api_client_test.py",
     "api_container_test.py",
     "api_exec_test.py",
@@ -87,7 +88,7 @@ pub(crate) fn run_suite(options: &[&str]) -> Result<()> {
 }
 
 /// Stands in for Docker Hub, as its mirror, so that tests can pull.
-struct Hub {
+pub(crate) struct Hub {
     process: Child,
     address: String,
 }
@@ -120,14 +121,15 @@ impl Hub {
 }
 
 /// The daemon under test; it goes with all its containers and its bridge.
-struct Daemon {
+pub(crate) struct Daemon {
     process: Child,
     teu: String,
     socket: String,
+    data_root: PathBuf,
 }
 
 impl Daemon {
-    fn start(teu: &Path, dir: &Path, hub: Option<&Hub>) -> Result<Self> {
+    pub(crate) fn start(teu: &Path, dir: &Path, hub: Option<&Hub>) -> Result<Self> {
         let socket = format!("unix://{}", dir.join("sock").display());
         let mut command = Command::new(teu);
         command
@@ -142,12 +144,14 @@ impl Daemon {
         }
         let log = std::fs::File::create(dir.join("log"))?;
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let daemon = Self { process, teu: teu.to_string_lossy().into_owned(), socket };
+        let data_root = dir.join("data").canonicalize().unwrap_or_else(|_| dir.join("data"));
+        let teu = teu.to_string_lossy().into_owned();
+        let daemon = Self { process, teu, socket, data_root };
         until("the daemon", || daemon.ask(&["ps"]).is_ok())?;
         Ok(daemon)
     }
 
-    fn ask(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn ask(&self, args: &[&str]) -> Result<String> {
         output(&self.teu, &[&["-H", &self.socket], args].concat())
     }
 
@@ -189,9 +193,20 @@ impl Drop for Daemon {
         if !left.is_empty() {
             let _ = self.ask(&[&["rm", "-f", "-v"], &left[..]].concat());
         }
+        let left = self.ask(&["network", "ls", "-q", "-f", "type=custom"]).unwrap_or_default();
+        let left: Vec<&str> = left.split_whitespace().collect();
+        if !left.is_empty() {
+            let _ = self.ask(&[&["network", "rm"], &left[..]].concat());
+        }
         let _ = output("kill", &[&self.process.id().to_string()]);
         let _ = self.process.wait();
-        let _ = output("ip", &["link", "delete", BRIDGE]);
+        // The networks of a daemon that answered no more are known by their bridges' alias.
+        let links = output("ip", &["-o", "link", "show", "type", "bridge"]).unwrap_or_default();
+        let alias = format!("alias teu:{}", self.data_root.display());
+        let ours = links.lines().filter(|line| line.trim_end().ends_with(&alias));
+        for name in ours.filter_map(|line| line.split(": ").nth(1)) {
+            let _ = output("ip", &["link", "delete", name]);
+        }
         let _ = output("nft", &["delete", "table", "inet", &format!("teu-{BRIDGE}")]);
     }
 }

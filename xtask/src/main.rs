@@ -1,8 +1,9 @@
-//! Project tasks: `cargo xtask check | tidy | vm-test | bench start|image|net|cluster | e2e docker-py`.
+//! Project tasks: `cargo xtask check | tidy | vm-test | bench … | e2e …`; without any it lists them.
 
 mod bench;
 mod check;
 mod docker_py;
+mod dockerfiles;
 mod mesos_framework;
 mod tidy;
 mod vm;
@@ -18,10 +19,16 @@ const USAGE: &str = "usage: cargo xtask TASK
   vm-test [FILTER…]              tests under Debian's kernel with cgroup v2, in a virtual machine
   bench start [--runs N]         run, exec, create/start/stop/rm beside docker and podman
   bench image [--runs N]         pull, unpack, save, load, commit beside docker and podman
-  bench net [--runs N]           throughput, published ports, connect, names beside docker and podman
+  bench build [--runs N]         30 steps, wide stages, large contexts beside docker and podman
+  bench net [--runs N] [rates] [connect] [names] [ports]
+                                 throughput and requests, connect, names, published ports beside
+                                 docker and podman; or some of these
   bench cluster [--runs N] [--size AGENTS/TASKS]… [--master IP:PORT [--pid PID]] [-- LOAD FLAGS]
                                  simulated agents and tasks against a master, ours unless told
+  bench tasks [--runs N] [--tasks N]
+                                 containers that one agent launches in a second, beside dockerd
   e2e docker-py --suite PATH     docker-py's own integration tests against a daemon of ours
+  e2e dockerfiles DIR            builds and runs the Dockerfiles below a folder
   e2e mesos-framework --master HOST:PORT --image IMAGE
                                  one task by the npm client of that name on a running cluster";
 
@@ -34,11 +41,14 @@ fn main() -> ExitCode {
         ["vm-test", filters @ ..] => vm::run(filters),
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "image", options @ ..] => bench::image(options),
+        ["bench", "build", options @ ..] => bench::build(options),
         ["bench", "net", options @ ..] => bench::net(options),
         // Started by `bench net` in a container's network.
         ["bench", "names-load", options @ ..] => bench::names_load(options),
         ["bench", "cluster", options @ ..] => bench::cluster(options),
+        ["bench", "tasks", options @ ..] => bench::tasks(options),
         ["e2e", "mesos-framework", options @ ..] => mesos_framework::judge(options),
+        ["e2e", "dockerfiles", options @ ..] => dockerfiles::judge(options),
         ["e2e", "docker-py", options @ ..] => docker_py::run_suite(options),
         _ => {
             println!("{USAGE}");

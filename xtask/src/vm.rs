@@ -28,15 +28,29 @@ const MODULES: &[&str] = &[
     "nft_fib_inet",
     "nft_redir",
     "nf_conntrack",
-    "br_netfilter",
+    "8021q",
+    "macvlan",
     "loop",
     "ext4",
+    "quota_v2",
 ];
 
-/// Test executables that run in the machine: package, cargo's target, and which of its tests.
-const SUITES: &[(&str, &[&str], &[&str])] = &[
+/// Inserted after [`SUITES_WITHOUT_BRIDGE_FILTER`].
+const BRIDGE_FILTER: &[&str] = &["br_netfilter"];
+
+/// Those that see a kernel whose rules get nothing of what passes between the ports of a bridge.
+const SUITES_WITHOUT_BRIDGE_FILTER: &[SuiteOf] = &[
+    ("network", &["--test", "it"], &["linked_neighbours_meet_where_the_bridge_keeps_them_apart"]),
+    ("e2e", &["--test", "it"], &["links::a_link_opens_ports_where_neighbours_do_not_meet"]),
+];
+
+/// A test executable: package, cargo's target, and which of its tests.
+type SuiteOf = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const SUITES: &[SuiteOf] = &[
     ("runtime", &["--lib"], &["cgroup"]),
     ("runtime", &["--test", "it"], &[]),
+    ("network", &["--test", "it"], &["macvlan::"]),
     (
         "e2e",
         &["--test", "it"],
@@ -51,6 +65,9 @@ const SUITES: &[(&str, &[&str], &[&str])] = &[
             "streams::teu::exec_in_all_its_options",
             "files::teu::binds_read_only_and_writable",
             "files::teu::diff_shows_what_changed",
+            "options::options_of_cgroups_act",
+            "security::apparmor::",
+            "layer_quotas::",
             "network::teu::published_port_answers_everywhere",
             "recovery::containers_outlive_the_daemon",
         ],
@@ -58,7 +75,7 @@ const SUITES: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// How long the machine may take; beyond it hangs, and says nothing of it.
-const PATIENCE: &str = "900s";
+const PATIENCE: &str = "1200s";
 
 /// By what the end-to-end tests stretch their waits: emulation is an order of magnitude slower.
 const STRETCH: u32 = 4;
@@ -76,9 +93,15 @@ pub(crate) fn run(filters: &[&str]) -> Result<()> {
         std::fs::remove_dir_all(&tree)?;
     }
     lay_out(&tree)?;
-    let inserts = kernel.copy_modules(&tree)?;
-    let suites = copy_binaries(&tree)?;
-    write_init(&tree, &inserts, &suites, filters)?;
+    let inserts = kernel.copy_modules(&tree, MODULES)?;
+    let mut bridge_filter = kernel.copy_modules(&tree, BRIDGE_FILTER)?;
+    bridge_filter.retain(|module| !inserts.contains(module));
+    let mut libraries = copy_product(&tree)?;
+    copy_parser(&work, &tree, &mut libraries)?;
+    let first = copy_suites(&tree, SUITES_WITHOUT_BRIDGE_FILTER, "plain", &mut libraries)?;
+    let suites = copy_suites(&tree, SUITES, "full", &mut libraries)?;
+    copy_libraries(&tree, &libraries)?;
+    write_init(&tree, &[(inserts, first), (bridge_filter, suites)], filters)?;
     let image = work.join("initramfs");
     pack(&tree, &image)?;
     boot(&kernel.image, &image)
@@ -99,16 +122,7 @@ impl Kernel {
                 .lines()
                 .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"))
                 .context("linux-image-cloud-amd64 names no kernel")?;
-            let package = format!("linux-image-{package}");
-            let status = Command::new("apt-get")
-                .args(["download", "-qq", &package])
-                .current_dir(work)
-                .status()?;
-            if !status.success() {
-                bail!("apt-get download {package} ended with {status}");
-            }
-            let file = find(work, |name| name.starts_with(&package) && name.ends_with(".deb"))?;
-            run_in(work, "dpkg-deb", &["-x", &file.to_string_lossy(), "kernel"])?;
+            unpack_package(work, &format!("linux-image-{package}"), "kernel")?;
         }
         let image = find(&dir.join("boot"), |name| name.starts_with("vmlinuz-"))?;
         let version = image.file_name().and_then(|name| name.to_str()).context("a kernel image")?;
@@ -118,9 +132,9 @@ impl Kernel {
     }
 
     /// Copies the modules with what they need; returns the order to insert them in.
-    fn copy_modules(&self, tree: &Path) -> Result<Vec<String>> {
+    fn copy_modules(&self, tree: &Path, modules: &[&str]) -> Result<Vec<String>> {
         let mut order = Vec::new();
-        for module in MODULES {
+        for module in modules {
             let dir = self.dir.to_string_lossy();
             let arguments = ["-d", &dir, "-S", &self.version, "--show-depends", module];
             // What this kernel has built in, or not at all, has nothing to insert.
@@ -136,6 +150,14 @@ impl Kernel {
         }
         Ok(order)
     }
+}
+
+/// Unpacks a package of the distribution into `folder` below `work`, without installing it.
+fn unpack_package(work: &Path, package: &str, folder: &str) -> Result<()> {
+    run_in(work, "apt-get", &["download", "-qq", package])?;
+    let is_it = |name: &str| name.starts_with(&format!("{package}_")) && name.ends_with(".deb");
+    let file = find(work, is_it)?;
+    run_in(work, "dpkg-deb", &["-x", &file.to_string_lossy(), folder])
 }
 
 fn lay_out(tree: &Path) -> Result<()> {
@@ -175,8 +197,8 @@ fn product() -> Result<PathBuf> {
     Ok(root().join("target/release"))
 }
 
-/// Copies binaries and the libraries they load.
-fn copy_binaries(tree: &Path) -> Result<Vec<Suite>> {
+/// Copies the product and what its tests call; answers the libraries these load.
+fn copy_product(tree: &Path) -> Result<BTreeSet<String>> {
     let product = product()?;
     let mut libraries = BTreeSet::new();
     for binary in ["teu", "teu-shim"] {
@@ -185,7 +207,7 @@ fn copy_binaries(tree: &Path) -> Result<Vec<Suite>> {
     // Dash, because busybox's shell takes its own tar and ip whatever PATH says.
     std::fs::remove_file(tree.join("bin/sh"))?;
     place(Path::new("/bin/dash"), &tree.join("bin/sh"), &mut libraries)?;
-    for tool in ["ip", "nft", "setsid", "runc", "tar"] {
+    for tool in ["ip", "nft", "setsid", "runc", "tar", "mkfs.ext4", "lsattr"] {
         let path = output("sh", &["-c", &format!("command -v {tool}")])?;
         let target = tree.join(path.trim().trim_start_matches('/'));
         place(Path::new(path.trim()), &target, &mut libraries)?;
@@ -195,11 +217,29 @@ fn copy_binaries(tree: &Path) -> Result<Vec<Suite>> {
             std::fs::remove_file(&link)?;
         }
     }
+    Ok(libraries)
+}
+
+/// Copies the compiler of AppArmor's profiles, which makes containers have the default one.
+fn copy_parser(work: &Path, tree: &Path, libraries: &mut BTreeSet<String>) -> Result<()> {
+    let parser = work.join("apparmor/sbin/apparmor_parser");
+    if !parser.exists() {
+        unpack_package(work, "apparmor", "apparmor")?;
+    }
+    place(&parser, &tree.join("sbin/apparmor_parser"), libraries)
+}
+
+fn copy_suites(
+    tree: &Path,
+    chosen: &[SuiteOf],
+    stage: &str,
+    libraries: &mut BTreeSet<String>,
+) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
-    for (package, target, tests) in SUITES {
+    for (package, target, tests) in chosen {
         let executable = test_executable(package, target)?;
-        let name = format!("{package}-{}", suites.len());
-        place(&executable, &tree.join("tests").join(&name), &mut libraries)?;
+        let name = format!("{stage}-{package}-{}", suites.len());
+        place(&executable, &tree.join("tests").join(&name), libraries)?;
         // Tests of a package with binaries have these binaries' paths compiled in.
         let built = executable.ancestors().nth(2).context("a test is built in a folder")?;
         let path = tree.join(built.join("teu-shim").strip_prefix("/")?);
@@ -209,12 +249,16 @@ fn copy_binaries(tree: &Path) -> Result<Vec<Suite>> {
         }
         suites.push(Suite { name, tests });
     }
+    Ok(suites)
+}
+
+fn copy_libraries(tree: &Path, libraries: &BTreeSet<String>) -> Result<()> {
     for library in libraries {
         let target = tree.join(library.trim_start_matches('/'));
         std::fs::create_dir_all(target.parent().context("a library has a folder")?)?;
-        std::fs::copy(&library, target)?;
+        std::fs::copy(library, target)?;
     }
-    Ok(suites)
+    Ok(())
 }
 
 fn place(from: &Path, to: &Path, libraries: &mut BTreeSet<String>) -> Result<()> {
@@ -255,26 +299,34 @@ mkdir -p /dev/pts /dev/shm /dev/mqueue
 mount -t devpts -o ptmxmode=666 devpts /dev/pts
 for dir in /dev/shm /tmp /run /var/lib; do mount -t tmpfs -o mode=1777 tmpfs $dir; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t securityfs security /sys/kernel/security
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin TEU_BIN_DIR=/usr/bin HOME=/root TMPDIR=/tmp RUST_BACKTRACE=0
 ip link set lo up
 ";
 
-fn write_init(tree: &Path, inserts: &[String], suites: &[Suite], filters: &[&str]) -> Result<()> {
+/// Modules, and the suites that run once they are inserted.
+type Stage = (Vec<String>, Vec<Suite>);
+
+fn write_init(tree: &Path, stages: &[Stage], filters: &[&str]) -> Result<()> {
     let mut script = PREPARE.to_owned();
-    writeln!(script, "export TEU_E2E_STRETCH={STRETCH}")?;
-    for module in inserts {
-        writeln!(script, "insmod /modules/{module} 2>/dev/null")?;
-    }
-    script.push_str(
-        "echo kernel $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)\nworst=0\n",
-    );
-    for Suite { name, tests } in suites {
-        let chosen = if filters.is_empty() { tests } else { filters }.join(" ");
+    writeln!(script, "export TEU_E2E_STRETCH={STRETCH}\nworst=0")?;
+    for (inserts, suites) in stages {
+        for module in inserts {
+            writeln!(script, "insmod /modules/{module} 2>/dev/null")?;
+        }
         writeln!(
             script,
-            "echo suite $(cut -d' ' -f1 /proc/uptime) {name}; \
-             /tests/{name} --test-threads=2 {chosen} || worst=1"
+            "echo kernel $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers), \
+             bridge filter $(ls -d /proc/sys/net/bridge || echo none)"
         )?;
+        for Suite { name, tests } in suites {
+            let chosen = if filters.is_empty() { tests } else { filters }.join(" ");
+            writeln!(
+                script,
+                "echo suite $(cut -d' ' -f1 /proc/uptime) {name}; \
+                 /tests/{name} --test-threads=2 {chosen} || worst=1"
+            )?;
+        }
     }
     writeln!(script, "echo {VERDICT}$worst\npoweroff -f")?;
     std::fs::write(tree.join("tests/run"), script)?;

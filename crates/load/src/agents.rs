@@ -4,10 +4,9 @@
 //! through one connection, as processes of one libprocess do. A task runs as soon as it arrives
 //! and ends as soon as its RUNNING is acknowledged.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use mesos_api::internal::{
     SlaveRegisteredMessage, StatusUpdate, StatusUpdateAcknowledgementMessage, StatusUpdateMessage,
     UpdateSlaveMessage,
 };
-use mesos_api::libprocess::{self, Decoder, Request, Upid};
+use mesos_api::libprocess::{self, Decoder, Request, Route, Upid};
 use mesos_api::v1::agent_info::Capability;
 use mesos_api::v1::agent_info::capability::Type as CapabilityType;
 use mesos_api::v1::{self, AgentInfo, TaskState, TaskStatus, value};
@@ -28,6 +27,8 @@ use tokio::sync::Notify;
 use crate::outbox::Outbox;
 
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+/// What is asked of the kernel at once.
+const CHUNK: usize = 32 * 1024;
 const RUNNING: u8 = 1;
 const FINISHED: u8 = 2;
 
@@ -66,14 +67,27 @@ impl Progress {
 /// Agents that share an address.
 #[derive(Debug)]
 pub(crate) struct Group {
-    master: Upid,
     address: SocketAddrV4,
     hostname: String,
-    count: usize,
+    agents: Vec<Agent>,
     outbox: Outbox,
     progress: Arc<Progress>,
-    /// Ids by agent's process name; held for a look-up.
-    ids: Mutex<HashMap<String, v1::AgentId>>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    pid: String,
+    to_master: Route,
+    id: OnceLock<v1::AgentId>,
+}
+
+impl Agent {
+    /// The agent `slave(number)` of an address.
+    fn new(number: usize, address: SocketAddrV4, master: SocketAddrV4) -> Self {
+        let upid = Upid::new(format!("slave({number})"), address);
+        let to_master = Route::new(&upid, master);
+        Self { pid: upid.to_string(), to_master, id: OnceLock::new() }
+    }
 }
 
 impl Group {
@@ -93,13 +107,11 @@ impl Group {
             .with_context(|| format!("connect to the master at {master}"))?;
         stream.set_nodelay(true)?;
         let group = Arc::new(Self {
-            master: Upid::new("master", master),
             address,
             hostname: format!("agent-{}-{}", address.ip(), address.port()),
-            count,
+            agents: (1..=count).map(|number| Agent::new(number, address, master)).collect(),
             outbox: Outbox::default(),
             progress,
-            ids: Mutex::default(),
         });
         let (answers, writer) = stream.into_split();
         let sending = Arc::clone(&group);
@@ -115,8 +127,7 @@ impl Group {
 
     /// Sends every agent's registration.
     pub(crate) fn register(&self) {
-        for number in 1..=self.count {
-            let upid = self.upid(&format!("slave({number})"));
+        for agent in &self.agents {
             let message = RegisterSlaveMessage {
                 agent: AgentInfo {
                     hostname: self.hostname.clone(),
@@ -130,7 +141,7 @@ impl Group {
                 resource_version_uuid: Some(uuid()),
                 ..Default::default()
             };
-            self.send(&upid, &self.master, "RegisterSlaveMessage", &message);
+            self.send(agent, "RegisterSlaveMessage", &message);
         }
     }
 
@@ -149,7 +160,11 @@ impl Group {
         stream.set_nodelay(true)?;
         let mut decoder = Decoder::new(MESSAGE_MAX);
         let mut answers = Vec::new();
-        while stream.read_buf(decoder.buffer()).await? > 0 {
+        loop {
+            decoder.buffer().reserve(CHUNK);
+            if stream.read_buf(decoder.buffer()).await? == 0 {
+                return Ok(());
+            }
             while let Some(request) = decoder.next_request()? {
                 self.receive(&request)?;
                 answers.extend_from_slice(libprocess::ACCEPTED);
@@ -157,31 +172,29 @@ impl Group {
             stream.write_all(&answers).await?;
             answers.clear();
         }
-        Ok(())
     }
 
     fn receive(&self, request: &Request) -> Result<()> {
+        let agent = self.agent(&request.to).context("a message for an agent that is not here")?;
         let body = request.body.clone();
         match request.name.strip_prefix("mesos.internal.").unwrap_or(&request.name) {
             "SlaveRegisteredMessage" => {
-                let id = SlaveRegisteredMessage::decode(body)?.agent_id;
-                self.registered(&request.to, id);
+                self.registered(agent, SlaveRegisteredMessage::decode(body)?.agent_id);
             }
             "PingSlaveMessage" => {
                 PingSlaveMessage::decode(body)?;
-                let from = self.upid(&request.to);
-                self.send(&from, &request.from, "PongSlaveMessage", &PongSlaveMessage {});
+                self.send(agent, "PongSlaveMessage", &PongSlaveMessage {});
             }
             "RunTaskMessage" => {
                 let run = RunTaskMessage::decode(body)?;
                 let framework_id = run.framework.id.context("a framework without id")?;
-                self.update(&request.to, framework_id, run.task.task_id, RUNNING);
+                self.update(agent, framework_id, run.task.task_id, RUNNING);
             }
             "StatusUpdateAcknowledgementMessage" => {
                 let acknowledged = StatusUpdateAcknowledgementMessage::decode(body)?;
                 if acknowledged.uuid.first() == Some(&RUNNING) {
                     let (framework, task) = (acknowledged.framework_id, acknowledged.task_id);
-                    self.update(&request.to, framework, task, FINISHED);
+                    self.update(agent, framework, task, FINISHED);
                 } else {
                     self.progress.count(&self.progress.finished);
                 }
@@ -192,29 +205,31 @@ impl Group {
         Ok(())
     }
 
-    fn registered(&self, agent: &str, id: v1::AgentId) {
+    /// The agent of a process name, `slave(1)`.
+    fn agent(&self, name: &str) -> Option<&Agent> {
+        let number: usize = name.strip_prefix("slave(")?.strip_suffix(')')?.parse().ok()?;
+        self.agents.get(number.checked_sub(1)?)
+    }
+
+    fn registered(&self, agent: &Agent, id: v1::AgentId) {
         let message = UpdateSlaveMessage {
             agent_id: id.clone(),
             update_oversubscribed_resources: Some(false),
             resource_version_uuid: Some(uuid()),
             ..Default::default()
         };
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.insert(agent.to_owned(), id).is_none() {
-            self.send(&self.upid(agent), &self.master, "UpdateSlaveMessage", &message);
+        if agent.id.set(id).is_ok() {
+            self.send(agent, "UpdateSlaveMessage", &message);
             self.progress.count(&self.progress.registered);
         }
     }
 
-    fn update(&self, agent: &str, framework_id: v1::FrameworkId, task_id: v1::TaskId, kind: u8) {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let agent_id = ids.get(agent).cloned();
-        drop(ids);
+    fn update(&self, agent: &Agent, framework_id: v1::FrameworkId, task_id: v1::TaskId, kind: u8) {
+        let agent_id = agent.id.get().cloned();
         // The first byte tells the acknowledgement apart, so that nothing is remembered per task.
         let uuid = Some(random_uuid(Some(kind)));
         let state = if kind == RUNNING { TaskState::TaskRunning } else { TaskState::TaskFinished };
         let timestamp = now();
-        let upid = self.upid(agent);
         let update = StatusUpdate {
             framework_id,
             executor_id: Some(v1::ExecutorId::from(task_id.value.as_str())),
@@ -232,18 +247,14 @@ impl Group {
             uuid,
             latest_state: Some(state.into()),
         };
-        let message = StatusUpdateMessage { update, pid: Some(upid.to_string()) };
-        self.send(&upid, &self.master, "StatusUpdateMessage", &message);
+        let message = StatusUpdateMessage { update, pid: Some(agent.pid.clone()) };
+        self.send(agent, "StatusUpdateMessage", &message);
     }
 
-    fn upid(&self, agent: &str) -> Upid {
-        Upid::new(agent, self.address)
-    }
-
-    fn send(&self, from: &Upid, to: &Upid, name: &str, message: &impl Message) {
+    fn send(&self, agent: &Agent, name: &str, message: &impl Message) {
         let body = message.encode_to_vec();
         let name = format!("mesos.internal.{name}");
-        self.outbox.append(|bytes| libprocess::encode(bytes, from, to, &name, &body));
+        self.outbox.append(|bytes| agent.to_master.encode(bytes, "master", &name, &body));
     }
 }
 

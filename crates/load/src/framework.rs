@@ -16,6 +16,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mesos_api::recordio::Decoder;
 use mesos_api::v1;
+use mesos_api::v1::container_info;
 use mesos_api::v1::framework_info::Capability;
 use mesos_api::v1::framework_info::capability::Type as CapabilityType;
 use mesos_api::v1::offer::{Operation, operation};
@@ -29,14 +30,18 @@ use crate::outbox::Outbox;
 
 const RECORD_MAX: usize = 512 * 1024 * 1024;
 const FOREVER_SECS: f64 = 1e7;
+/// What is asked of the kernel at once.
+const CHUNK: usize = 64 * 1024;
 
 /// How much is asked of the cluster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) tasks: usize,
     pub(crate) tasks_per_offer: usize,
     /// Tasks that are launched and not ended yet, at most.
     pub(crate) in_flight: usize,
+    /// What the tasks' containers are made of, if they are to be containers.
+    pub(crate) image: Option<String>,
 }
 
 /// When things happened, from the first ACCEPT on.
@@ -68,9 +73,8 @@ impl Framework {
     /// the last ones may still be under way.
     pub(crate) async fn run(master: SocketAddrV4, plan: Plan) -> Result<Self> {
         let subscribed_at = Instant::now();
-        let (mut body, stream_id) = subscribe(master).await?;
+        let (mut body, stream_id) = subscribe(master, plan.image.is_some()).await?;
         let mut this = Self {
-            plan,
             head: format!(
                 "POST /api/v1/scheduler HTTP/1.1\r\nHost: {master}\r\nContent-Type: application/x-protobuf\r\n\
                  Accept: application/x-protobuf\r\nMesos-Stream-Id: {stream_id}\r\nContent-Length: "
@@ -81,9 +85,10 @@ impl Framework {
             ended: 0,
             kept: VecDeque::new(),
             seen: Seen::default(),
+            plan,
         };
         let mut decoder = Decoder::new(RECORD_MAX);
-        while this.ended < plan.tasks {
+        while this.ended < this.plan.tasks {
             let frame = body.frame().await.context("the master closed the stream of events")??;
             let Some(data) = frame.data_ref() else { continue };
             decoder.feed(data);
@@ -154,7 +159,8 @@ impl Framework {
 
     fn accept(&mut self, offer: v1::Offer, count: usize) {
         let first = self.accepted_at.len();
-        let task_infos = (first..first + count).map(|number| task(number, &offer)).collect();
+        let image = self.plan.image.as_deref();
+        let task_infos = (first..first + count).map(|number| task(number, &offer, image)).collect();
         let operation = Operation {
             r#type: Some(operation::Type::Launch.into()),
             launch: Some(operation::Launch { task_infos }),
@@ -182,6 +188,7 @@ impl Framework {
                 self.ended += 1;
                 self.launch();
             }
+            TaskState::TaskStarting => {}
             other => {
                 let message = status.message.clone().unwrap_or_default();
                 self.seen.wrong.push(format!("{} {message}", other.as_str_name()));
@@ -210,7 +217,10 @@ impl Framework {
     }
 }
 
-async fn subscribe(master: SocketAddrV4) -> Result<(hyper::body::Incoming, String)> {
+async fn subscribe(
+    master: SocketAddrV4,
+    checkpoint: bool,
+) -> Result<(hyper::body::Incoming, String)> {
     let stream = TcpStream::connect(master).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -218,6 +228,7 @@ async fn subscribe(master: SocketAddrV4) -> Result<(hyper::body::Incoming, Strin
     let framework_info = v1::FrameworkInfo {
         user: "root".to_owned(),
         name: "load".to_owned(),
+        checkpoint: Some(checkpoint),
         roles: vec!["*".to_owned()],
         capabilities: [CapabilityType::PartitionAware, CapabilityType::MultiRole]
             .map(|kind| Capability { r#type: Some(kind.into()) })
@@ -261,7 +272,11 @@ async fn connect_calls(master: SocketAddrV4) -> Result<Arc<Outbox>> {
 /// Reads the answers to calls: each must be a 202 without content.
 async fn judge(mut answers: tokio::net::tcp::OwnedReadHalf) -> Result<()> {
     let mut bytes = BytesMut::new();
-    while answers.read_buf(&mut bytes).await? > 0 {
+    loop {
+        bytes.reserve(CHUNK);
+        if answers.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
         while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             if !bytes.starts_with(b"HTTP/1.1 202") {
                 bail!("a call was answered by {:?}", String::from_utf8_lossy(&bytes));
@@ -269,10 +284,9 @@ async fn judge(mut answers: tokio::net::tcp::OwnedReadHalf) -> Result<()> {
             bytes.advance(end + 4);
         }
     }
-    Ok(())
 }
 
-fn task(number: usize, offer: &v1::Offer) -> v1::TaskInfo {
+fn task(number: usize, offer: &v1::Offer, image: Option<&str>) -> v1::TaskInfo {
     let take = |name: &str, amount| v1::Resource {
         name: name.to_owned(),
         r#type: value::Type::Scalar.into(),
@@ -286,6 +300,14 @@ fn task(number: usize, offer: &v1::Offer) -> v1::TaskInfo {
         agent_id: offer.agent_id.clone(),
         resources: vec![take("cpus", 0.1), take("mem", 32.0)],
         command: Some(v1::CommandInfo { value: Some("true".to_owned()), ..Default::default() }),
+        container: image.map(|image| v1::ContainerInfo {
+            r#type: container_info::Type::Docker.into(),
+            docker: Some(container_info::DockerInfo {
+                image: image.to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }

@@ -26,9 +26,12 @@ struct Options {
     /// The master's address.
     #[arg(long)]
     master: SocketAddrV4,
-    /// Simulated agents.
+    /// Simulated agents; none to use those that the master has.
     #[arg(long, default_value_t = 1000)]
     agents: usize,
+    /// Image of the tasks' containers, for agents that run something.
+    #[arg(long)]
+    image: Option<String>,
     /// Agents that share a socket.
     #[arg(long, default_value_t = 10)]
     agents_per_socket: usize,
@@ -51,8 +54,8 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    if options.agents == 0 || options.agents_per_socket == 0 || options.tasks_per_offer == 0 {
-        bail!("--agents, --agents-per-socket and --tasks-per-offer are at least 1");
+    if options.agents_per_socket == 0 || options.tasks_per_offer == 0 {
+        bail!("--agents-per-socket and --tasks-per-offer are at least 1");
     }
     allow_files(options.agents / options.agents_per_socket * 3 + 1000)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -93,6 +96,7 @@ async fn run_tasks(options: &Options, progress: &Progress) -> Result<()> {
         tasks: options.tasks,
         tasks_per_offer: options.tasks_per_offer,
         in_flight: options.in_flight.unwrap_or(options.tasks),
+        image: options.image.clone(),
     };
     if plan.in_flight < plan.tasks_per_offer {
         bail!("--in-flight is at least --tasks-per-offer");
@@ -100,7 +104,9 @@ async fn run_tasks(options: &Options, progress: &Progress) -> Result<()> {
     let watched = state::Watched::default();
     let watching = tokio::spawn(watched.clone().watch(options.master));
     let framework = options.within("running tasks", Framework::run(options.master, plan)).await??;
-    options.within("acknowledging", progress.until_finished(options.tasks)).await?;
+    if options.agents > 0 {
+        options.within("acknowledging", progress.until_finished(options.tasks)).await?;
+    }
     let started = framework.seen.first_accept.context("no offer came")?;
     let elapsed = started.elapsed();
     watching.abort();
@@ -116,7 +122,7 @@ async fn run_tasks(options: &Options, progress: &Progress) -> Result<()> {
     times.sort_unstable();
     report("first_offers_ms", millis(framework.seen.first_offers));
     #[expect(clippy::cast_precision_loss, reason = "a number of tasks is small")]
-    report("tasks_per_second", (plan.tasks as f64 / elapsed.as_secs_f64()).round());
+    report("tasks_per_second", (options.tasks as f64 / elapsed.as_secs_f64()).round());
     report("running_ms_p50", millis(percentile(&times, 50)));
     report("running_ms_p99", millis(percentile(&times, 99)));
     report("state_loaded_count", loaded.times.len());

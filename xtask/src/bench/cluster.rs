@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{output, root, run};
+use crate::output;
 
 /// Agents, tasks.
 const SIZES: &[(usize, usize)] = &[(1_000, 10_000), (5_000, 20_000), (10_000, 20_000)];
@@ -45,7 +45,7 @@ struct Options {
 /// Measures and prints.
 pub(super) fn measure(words: &[&str]) -> Result<()> {
     let options = parse(words)?;
-    run("cargo", &["build", "--release", "--locked", "--bin", "teu", "--bin", "cluster-load"])?;
+    let programs = super::programs(&["teu", "cluster-load"])?;
     let titles: Vec<&str> = COLUMNS.iter().map(|(_, title)| *title).collect();
     println!("| agents / tasks | {} |", titles.join(" | "));
     println!("|{}", "---|".repeat(titles.len() + 1));
@@ -53,10 +53,11 @@ pub(super) fn measure(words: &[&str]) -> Result<()> {
         let mut rows = Vec::new();
         for _ in 0..options.runs {
             rows.push(match options.master {
-                Some(master) => load(*size, master, options.pid, &options.more)?,
+                Some(master) => load(&programs, *size, master, options.pid, &options.more)?,
                 None => {
-                    let master = Master::start()?;
-                    load(*size, master.address, Some(master.child.id()), &options.more)?
+                    let master = Master::start(&programs)?;
+                    let pid = Some(master.child.id());
+                    load(&programs, *size, master.address, pid, &options.more)?
                 }
             });
         }
@@ -93,13 +94,14 @@ fn parse(words: &[&str]) -> Result<Options> {
 }
 
 /// One run: what `cluster-load` reports, and what the kernel says of the master.
-fn load(
+pub(super) fn load(
+    programs: &Path,
     (agents, tasks): (usize, usize),
     master: SocketAddr,
     pid: Option<u32>,
     more: &[String],
 ) -> Result<BTreeMap<String, f64>> {
-    let program = root().join("target/release/cluster-load");
+    let program = programs.join("cluster-load");
     let (master, agents, tasks) = (master.to_string(), agents.to_string(), tasks.to_string());
     let mut words = vec!["--master", &master, "--agents", &agents, "--tasks", &tasks];
     words.extend(more.iter().map(String::as_str));
@@ -117,7 +119,7 @@ fn load(
     Ok(row)
 }
 
-fn median(rows: &[BTreeMap<String, f64>], name: &str) -> String {
+pub(super) fn median(rows: &[BTreeMap<String, f64>], name: &str) -> String {
     let mut values: Vec<f64> = rows.iter().filter_map(|row| row.get(name).copied()).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
@@ -141,18 +143,18 @@ fn peak_rss_mb(pid: u32) -> Result<f64> {
 }
 
 /// A master with a directory and a port of its own.
-struct Master {
-    address: SocketAddr,
+pub(super) struct Master {
+    pub(super) address: SocketAddr,
     child: Child,
     work_dir: PathBuf,
 }
 
 impl Master {
-    fn start() -> Result<Self> {
+    pub(super) fn start(programs: &Path) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let work_dir = std::env::temp_dir().join(format!("teu-bench-{}", address.port()));
         std::fs::create_dir_all(&work_dir)?;
-        let child = Command::new(root().join("target/release/teu"))
+        let child = Command::new(programs.join("teu"))
             .arg("master")
             .args([format!("--ip={}", address.ip()), format!("--port={}", address.port())])
             .arg(format!("--work_dir={}", work_dir.display()))

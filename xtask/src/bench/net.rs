@@ -1,16 +1,19 @@
 //! Networks: throughput, requests through a published port, many ports, connect and disconnect,
 //! names.
 //!
-//! "Outside" is a network namespace with a link of its own to the host. Both ends of everything
-//! run on this machine's cores, so figures are for comparison, not for a data sheet.
+//! Each engine is the host of a network namespace of its own, so that no packet passes another's
+//! rules; "outside" is one more, with a link to that host. Both ends of everything run on this
+//! machine's cores, so figures are for comparison, not for a data sheet.
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use super::peer::{IMAGE, Peer};
-use super::{Table, names};
+use super::place::Place;
+use super::rates::{Rates, print_plain};
+use super::{Table, names, until};
 use crate::output;
 
 /// iperf3, nginx and what they link to, in one layer.
@@ -28,20 +31,26 @@ server { listen 80; location / { return 200 hello; } } }\\n' > $d/etc/nginx.conf
     tar -C $d -cf - .";
 
 const NETWORK: &str = "bench-net";
+/// Ours alone has it: packets of TCP beyond 64 KiB.
+const LARGE: &str = "bench-net-large";
 const HOST_IP: &str = "198.18.0.1";
 const OUTSIDE_IP: &str = "198.18.0.2";
-/// For iperf3 on the host itself.
+/// For iperf3 on an engine's host itself.
 const HOST_PORT: &str = "5299";
 const SECONDS: &str = "3";
 
-pub(super) fn measure(peers: &[Peer], runs: usize) -> Result<()> {
-    let outside = Outside::new()?;
-    println!("host loopback                      {:>9.2} Gbit/s", loopback()?);
+/// What there is to measure, in this order.
+pub(super) const PARTS: [&str; 4] = ["rates", "connect", "names", "ports"];
+
+pub(super) fn measure(peers: &[Peer], runs: usize, parts: &[&str]) -> Result<()> {
     for peer in peers {
         peer.import(TOOLS, TOOLS_SCRIPT)?;
         peer.run(&["network", "create", NETWORK])?;
     }
-    let result = all(peers, runs, &outside);
+    let result = PARTS
+        .iter()
+        .filter(|part| parts.contains(part))
+        .try_for_each(|part| measure_part(peers, runs, part));
     for peer in peers {
         peer.remove_containers()?;
         peer.run(&["network", "rm", NETWORK])?;
@@ -49,81 +58,217 @@ pub(super) fn measure(peers: &[Peer], runs: usize) -> Result<()> {
     result
 }
 
-fn all(peers: &[Peer], runs: usize, outside: &Outside) -> Result<()> {
-    for (index, peer) in peers.iter().enumerate() {
-        let port = 20_000 + index;
-        throughput(peer, port, outside)?;
-        requests(peer, port, outside)?;
-        peer.remove_containers()?;
-    }
-    connect(peers, runs)?;
-    for peer in peers {
-        resolve(peer)?;
-        peer.remove_containers()?;
-    }
-    for count in [1000, 10_000] {
-        for peer in peers {
-            ports(peer, count)?;
+fn measure_part(peers: &[Peer], runs: usize, part: &str) -> Result<()> {
+    match part {
+        "rates" => rates(peers, runs),
+        "connect" => connect(peers, runs),
+        "names" => peers.iter().try_for_each(resolve),
+        _ => {
+            for count in [1000, 10_000] {
+                peers.iter().try_for_each(|peer| ports(peer, count))?;
+            }
+            shifted_ports(&peers[0])
         }
     }
-    Ok(())
 }
 
-fn throughput(peer: &Peer, port: usize, outside: &Outside) -> Result<()> {
-    let publish = format!("{port}:5201");
-    let server = ["run", "-d", "--name", "server", "--network", NETWORK, "-p", &publish, TOOLS];
-    peer.run(&[&server[..], &["iperf3", "-s"]].concat())?;
-    let client = ["run", "--rm", "--network", NETWORK, TOOLS, "iperf3"];
-    let measured = |arguments: &[&str]| {
-        let arguments = [&client[..], arguments, &["-J", "-t", SECONDS]].concat();
-        until(|| peer.run(&arguments)).and_then(|json| rate(&json))
-    };
-    report(peer, "container to container", measured(&["-c", &address(peer, "server")?])?, "Gbit/s");
-    let mut host = Command::new("iperf3")
-        .args(["-s", "-p", HOST_PORT])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let to_host = measured(&["-c", &gateway(peer, "server")?, "-p", HOST_PORT]);
-    host.kill()?;
-    host.wait()?;
-    report(peer, "container to host", to_host?, "Gbit/s");
-    let port = port.to_string();
-    let published =
-        until(|| outside.run("iperf3", &["-c", HOST_IP, "-p", &port, "-J", "-t", SECONDS]))?;
-    report(peer, "outside to published port", rate(&published)?, "Gbit/s");
-    Ok(())
-}
-
-fn requests(peer: &Peer, port: usize, outside: &Outside) -> Result<()> {
-    let (port, publish) = (port + 100, format!("{}:80", port + 100));
-    let server = ["run", "-d", "--name", "web", "--network", NETWORK, "-p", &publish, TOOLS];
-    peer.run(&[&server[..], &["nginx", "-c", "/etc/nginx.conf"]].concat())?;
-    for (what, url, from_outside) in [
-        ("requests from outside", format!("http://{HOST_IP}:{port}/"), true),
-        ("requests from 127.0.0.1", format!("http://127.0.0.1:{port}/"), false),
-    ] {
-        let arguments = ["-t", "1", "-c", "32", "-d", "3s", &url];
-        let text = until(|| {
-            let run = |arguments: &[&str]| match from_outside {
-                true => outside.run("wrk", arguments),
-                false => output("wrk", arguments),
-            };
-            run(&arguments).and_then(|text| {
-                if text.contains("Requests/sec:") && !text.contains("Socket errors: connect 32") {
-                    return Ok(text);
-                }
-                bail!("wrk: {text}")
-            })
-        })?;
-        let rate = text
-            .lines()
-            .find_map(|line| line.strip_prefix("Requests/sec:"))
-            .and_then(|rate| rate.trim().parse().ok())
-            .with_context(|| format!("read {text}"))?;
-        report(peer, what, rate, "/s");
+/// Everything once in each round, the engines in turns and each first as often as the others.
+fn rates(peers: &[Peer], runs: usize) -> Result<()> {
+    let wire = Wire::new()?;
+    let stands = peers.iter().map(Stand::new).collect::<Result<Vec<_>>>()?;
+    let mut tables = Kind::ALL.map(|kind| Rates::new(kind.title(), kind.unit(), peers.len()));
+    let large = Large::new(&peers[0])?;
+    let (mut loopback, mut bare, mut larger) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..runs {
+        loopback.push(iperf3(&wire.there, &["-c", "127.0.0.1"])?);
+        bare.push(iperf3(&wire.here, &["-c", HOST_IP])?);
+        for (kind, table) in Kind::ALL.into_iter().zip(&mut tables) {
+            for turn in 0..stands.len() {
+                let index = (turn + round) % stands.len();
+                table.push(index, kind.measure(&stands[index])?);
+            }
+        }
+        if let Some(large) = &large {
+            larger.push(client(&peers[0], LARGE, &["-c", &large.server])?);
+        }
     }
-    Ok(())
+    print_plain("host loopback", "Gbit/s", &loopback, &[]);
+    print_plain("bare veth", "Gbit/s", &bare, &loopback);
+    for (kind, table) in Kind::ALL.into_iter().zip(tables) {
+        table.print(peers, if kind.is_throughput() { &loopback } else { &[] });
+    }
+    if let Some(large) = large {
+        print_plain("teu, packets of 192 KiB", "Gbit/s", &larger, &loopback);
+        large.remove()?;
+    }
+    peers.iter().try_for_each(Peer::remove_containers)
+}
+
+/// What is measured of each engine in turns.
+#[derive(Clone, Copy)]
+enum Kind {
+    BetweenContainers,
+    ToHost,
+    ToPublishedPort,
+    RequestsFromOutside,
+    RequestsFromHost,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::BetweenContainers,
+        Self::ToHost,
+        Self::ToPublishedPort,
+        Self::RequestsFromOutside,
+        Self::RequestsFromHost,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::BetweenContainers => "container to container",
+            Self::ToHost => "container to host",
+            Self::ToPublishedPort => "outside to published port",
+            Self::RequestsFromOutside => "requests from outside",
+            Self::RequestsFromHost => "requests from 127.0.0.1",
+        }
+    }
+
+    fn is_throughput(self) -> bool {
+        matches!(self, Self::BetweenContainers | Self::ToHost | Self::ToPublishedPort)
+    }
+
+    fn unit(self) -> &'static str {
+        if self.is_throughput() { "Gbit/s" } else { "/s" }
+    }
+
+    fn measure(self, stand: &Stand<'_>) -> Result<f64> {
+        match self {
+            Self::BetweenContainers => stand.client(&["-c", &stand.server]),
+            Self::ToHost => stand.client(&["-c", &stand.gateway, "-p", HOST_PORT]),
+            Self::ToPublishedPort => iperf3(&stand.outside, &["-c", HOST_IP, "-p", "20000"]),
+            Self::RequestsFromOutside => requests(&stand.outside, HOST_IP),
+            Self::RequestsFromHost => requests(stand.peer.place()?, "127.0.0.1"),
+        }
+    }
+}
+
+/// An engine with iperf3 and nginx in containers, iperf3 on its host, and a neighbour outside.
+struct Stand<'a> {
+    peer: &'a Peer,
+    outside: Place,
+    server: String,
+    gateway: String,
+    _host: Server,
+}
+
+impl<'a> Stand<'a> {
+    fn new(peer: &'a Peer) -> Result<Self> {
+        let outside = Place::new()?;
+        outside.wire(OUTSIDE_IP, peer.place()?, "wan0", HOST_IP)?;
+        let run = ["run", "-d", "--network", NETWORK, "--name"];
+        peer.run(&[&run[..], &["server", "-p", "20000:5201", TOOLS, "iperf3", "-s"]].concat())?;
+        let web = ["web", "-p", "20080:80", TOOLS, "nginx", "-c", "/etc/nginx.conf"];
+        peer.run(&[&run[..], &web].concat())?;
+        Ok(Self {
+            outside,
+            server: address(peer, "server")?,
+            gateway: gateway(peer, "server")?,
+            _host: Server::start(peer.place()?, HOST_PORT)?,
+            peer,
+        })
+    }
+
+    fn client(&self, arguments: &[&str]) -> Result<f64> {
+        client(self.peer, NETWORK, arguments)
+    }
+}
+
+/// iperf3 in a container of its own.
+fn client(peer: &Peer, network: &str, arguments: &[&str]) -> Result<f64> {
+    let client = ["run", "--rm", "--network", network, TOOLS, "iperf3", "-J", "-t", SECONDS];
+    until(|| peer.run(&[&client[..], arguments].concat())).and_then(|json| rate(&json))
+}
+
+/// A network of ours whose packets may be larger, and iperf3 in it.
+struct Large<'a> {
+    peer: &'a Peer,
+    server: String,
+}
+
+impl<'a> Large<'a> {
+    /// `None`, with the reason printed, where the kernel has no such packets.
+    fn new(peer: &'a Peer) -> Result<Option<Self>> {
+        let option = "teu.bridge.gso_max_size=196608";
+        if let Err(error) = peer.run(&["network", "create", "-o", option, LARGE]) {
+            println!("not measured: {error}");
+            return Ok(None);
+        }
+        peer.run(&["run", "-d", "--network", LARGE, "--name", "large", TOOLS, "iperf3", "-s"])?;
+        let format = format!("{{{{(index .NetworkSettings.Networks \"{LARGE}\").IPAddress}}}}");
+        let server = peer.run(&["inspect", "-f", &format, "large"])?.trim().to_owned();
+        Ok(Some(Self { peer, server }))
+    }
+
+    fn remove(&self) -> Result<()> {
+        self.peer.run(&["rm", "-f", "large"])?;
+        self.peer.run(&["network", "rm", LARGE]).map(drop)
+    }
+}
+
+/// Two networks and a wire between them, without any rules: what this kernel can.
+struct Wire {
+    here: Place,
+    there: Place,
+    _server: Server,
+}
+
+impl Wire {
+    fn new() -> Result<Self> {
+        let (here, there) = (Place::new()?, Place::new()?);
+        here.wire(OUTSIDE_IP, &there, "wan0", HOST_IP)?;
+        let server = Server::start(&there, "5201")?;
+        Ok(Self { here, there, _server: server })
+    }
+}
+
+/// iperf3, waiting for clients until it is dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(place: &Place, port: &str) -> Result<Self> {
+        let mut command = place.command("iperf3");
+        command.args(["-s", "-p", port]).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self(command.spawn().context("start iperf3 (package iperf3)")?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Either fails only if it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn iperf3(from: &Place, arguments: &[&str]) -> Result<f64> {
+    let arguments = [arguments, &["-J", "-t", SECONDS]].concat();
+    until(|| from.run("iperf3", &arguments)).and_then(|json| rate(&json))
+}
+
+/// Requests per second through the published port.
+fn requests(from: &Place, host: &str) -> Result<f64> {
+    let url = format!("http://{host}:20080/");
+    let text = until(|| {
+        let text = from.run("wrk", &["-t", "1", "-c", "32", "-d", "3s", &url])?;
+        match text.contains("Requests/sec:") && !text.contains("Socket errors: connect 32") {
+            true => Ok(text),
+            false => bail!("wrk: {text}"),
+        }
+    })?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("Requests/sec:"))
+        .and_then(|rate| rate.trim().parse().ok())
+        .with_context(|| format!("read {text}"))
 }
 
 fn connect(peers: &[Peer], runs: usize) -> Result<()> {
@@ -175,7 +320,7 @@ fn resolve(peer: &Peer) -> Result<()> {
             figures.lost
         );
     }
-    Ok(())
+    peer.remove_containers()
 }
 
 /// One container with many published ports: how long its start takes and what it costs.
@@ -185,12 +330,20 @@ fn ports(peer: &Peer, count: usize) -> Result<()> {
         println!("{what:<34} {:>8}      not tried: two processes for each", peer.name());
         return Ok(());
     }
+    publish(peer, &what, &format!("30000-{0}:30000-{0}", 30_000 + count - 1))
+}
+
+/// As many, each with another number inside: ours alone, the others do it as they do all.
+fn shifted_ports(peer: &Peer) -> Result<()> {
+    publish(peer, "10000 ports, other numbers inside", "30000-39999:10000-19999")
+}
+
+fn publish(peer: &Peer, what: &str, range: &str) -> Result<()> {
     let (before, empty) = (super::start::helpers(peer)?, Instant::now());
     peer.run(&["run", "-d", "--name", "plain", IMAGE, "sleep", "3600"])?;
     let (plain, with_plain) = (empty.elapsed(), super::start::helpers(peer)?);
-    let range = format!("30000-{0}:30000-{0}", 30_000 + count - 1);
     let start = Instant::now();
-    let started = peer.run(&["run", "-d", "--name", "ports", "-p", &range, IMAGE, "sleep", "3600"]);
+    let started = peer.run(&["run", "-d", "--name", "ports", "-p", range, IMAGE, "sleep", "3600"]);
     let elapsed = start.elapsed();
     match started {
         Ok(_) => {
@@ -211,30 +364,12 @@ fn ports(peer: &Peer, count: usize) -> Result<()> {
     peer.remove_containers()
 }
 
-fn loopback() -> Result<f64> {
-    let mut server = Command::new("iperf3")
-        .args(["-s", "-p", HOST_PORT])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("start iperf3 (package iperf3)")?;
-    let arguments = ["-c", "127.0.0.1", "-p", HOST_PORT, "-J", "-t", SECONDS];
-    let measured = until(|| output("iperf3", &arguments)).and_then(|json| rate(&json));
-    server.kill()?;
-    server.wait()?;
-    measured
-}
-
 /// The receiver's rate in Gbit/s, out of iperf3's JSON.
 fn rate(json: &str) -> Result<f64> {
     let received = json.split("\"sum_received\"").nth(1).context("iperf3 gave no sum")?;
     let rest = received.split("\"bits_per_second\":").nth(1).context("iperf3 gave no rate")?;
     let number = rest.split([',', '}']).next().unwrap_or_default().trim();
     Ok(number.parse::<f64>().with_context(|| format!("read {number}"))? / 1e9)
-}
-
-fn report(peer: &Peer, what: &str, value: f64, unit: &str) {
-    println!("{what:<34} {:>8} {value:>9.2} {unit}", peer.name());
 }
 
 fn address(peer: &Peer, container: &str) -> Result<String> {
@@ -248,63 +383,4 @@ fn gateway(peer: &Peer, container: &str) -> Result<String> {
 fn of_network(peer: &Peer, container: &str, field: &str) -> Result<String> {
     let format = format!("{{{{(index .NetworkSettings.Networks \"{NETWORK}\").{field}}}}}");
     Ok(peer.run(&["inspect", "-f", &format, container])?.trim().to_owned())
-}
-
-/// Tries until a server that was just started answers.
-fn until<T>(action: impl Fn() -> Result<T>) -> Result<T> {
-    let start = Instant::now();
-    loop {
-        match action() {
-            Err(_) if start.elapsed() < Duration::from_secs(20) => {
-                std::thread::park_timeout(Duration::from_millis(100));
-            }
-            done => return done,
-        }
-    }
-}
-
-/// A neighbour on a wire of its own.
-struct Outside {
-    holder: Child,
-}
-
-impl Outside {
-    fn new() -> Result<Self> {
-        let mut holder = Command::new("unshare")
-            .args(["-n", "cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let pid = holder.id();
-        let own = std::fs::read_link("/proc/self/ns/net")?;
-        let entered = || match std::fs::read_link(format!("/proc/{pid}/ns/net"))? == own {
-            true => bail!("unshare has not made a network"),
-            false => Ok(()),
-        };
-        let script = format!(
-            "ip link add benchout0 type veth peer name eth0 netns {pid} && \
-             ip addr add {HOST_IP}/30 dev benchout0 && ip link set benchout0 up && \
-             nsenter -t {pid} -n sh -c 'ip link set lo up && ip addr add {OUTSIDE_IP}/30 dev eth0 && \
-             ip link set eth0 up && ip route add default via {HOST_IP}'"
-        );
-        if let Err(error) = until(entered).and_then(|()| output("sh", &["-c", &script])) {
-            holder.kill()?;
-            holder.wait()?;
-            return Err(error);
-        }
-        Ok(Self { holder })
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let pid = self.holder.id().to_string();
-        output("nsenter", &[&["-t", &pid, "-n", program], arguments].concat())
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        // Its end of the wire goes with it, and that takes ours along.
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
 }

@@ -1,17 +1,18 @@
 //! One engine under measurement, with roots and socket of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::place::Place;
 use crate::{output, root};
 
 /// The image every measurement uses, made from the host's static busybox.
 pub(super) const IMAGE: &str = "bench:1";
 
-const BUSYBOX: &str = "d=$(mktemp -d) && mkdir -p $d/bin $d/tmp $d/proc $d/dev $d/sys $d/etc && cp /bin/busybox $d/bin/ && \
+pub(super) const BUSYBOX: &str = "d=$(mktemp -d) && mkdir -p $d/bin $d/tmp $d/proc $d/dev $d/sys $d/etc && cp /bin/busybox $d/bin/ && \
     for a in sh true sleep cat dd; do ln -s busybox $d/bin/$a; done && tar -C $d -cf - . && rm -rf $d";
 
 /// An engine and the way to its command line.
@@ -20,29 +21,23 @@ pub(super) struct Peer {
     client: Vec<String>,
     daemon: Option<Child>,
     dir: PathBuf,
+    /// The network it plays the host of; `None`: this one.
+    place: Option<Place>,
 }
 
 impl Peer {
-    /// Ours first, then docker and podman where they are installed.
+    /// Those of [`Peer::installed`] that can run containers here.
     pub(super) fn all() -> Result<Vec<Self>> {
-        crate::run(
-            "cargo",
-            &["build", "--release", "--locked", "--quiet", "--bin", "teu", "--bin", "teu-shim"],
-        )?;
-        let mut peers = vec![Self::teu()?];
-        if let Some(docker) = Self::docker()? {
-            peers.push(docker);
-        } else {
-            println!("dockerd is not installed (apt-get install docker.io): not compared");
-        }
-        if let Some(podman) = Self::podman()? {
-            peers.push(podman);
-        } else {
-            println!("podman is not installed (apt-get install podman): not compared");
-        }
-        for peer in &peers {
-            peer.import(IMAGE, BUSYBOX)?;
-        }
+        Self::able(Self::installed()?)
+    }
+
+    /// As [`Peer::all`], each as the host of a network of its own: no packet passes the rules of
+    /// two engines.
+    pub(super) fn all_apart() -> Result<Vec<Self>> {
+        Self::able(Self::installed_in(|| Place::new().map(Some))?)
+    }
+
+    fn able(peers: Vec<Self>) -> Result<Vec<Self>> {
         let (able, unable): (Vec<_>, Vec<_>) = peers
             .into_iter()
             .map(|peer| (peer.run(&["run", "--rm", IMAGE, "true"]).err(), peer))
@@ -54,51 +49,67 @@ impl Peer {
         Ok(able.into_iter().map(|(_, peer)| peer).collect())
     }
 
-    fn teu() -> Result<Self> {
+    /// Ours first, then docker and podman where they are installed.
+    pub(super) fn installed() -> Result<Vec<Self>> {
+        Self::installed_in(|| Ok(None))
+    }
+
+    fn installed_in(place: impl Fn() -> Result<Option<Place>>) -> Result<Vec<Self>> {
+        let programs = super::programs(&["teu", "teu-shim"])?;
+        let mut peers = vec![Self::teu_in(&programs, place()?)?];
+        if let Some(docker) = Self::docker_in(place()?)? {
+            peers.push(docker);
+        } else {
+            println!("dockerd is not installed (apt-get install docker.io): not compared");
+        }
+        if let Some(podman) = Self::podman_in(place()?)? {
+            peers.push(podman);
+        } else {
+            println!("podman is not installed (apt-get install podman): not compared");
+        }
+        for peer in &peers {
+            peer.import(IMAGE, BUSYBOX)?;
+        }
+        Ok(peers)
+    }
+
+    /// Ours, out of that directory.
+    pub(super) fn teu(programs: &Path) -> Result<Self> {
+        Self::teu_in(programs, None)
+    }
+
+    fn teu_in(programs: &Path, place: Option<Place>) -> Result<Self> {
         let dir = scratch("teu")?;
-        let teu = root().join("target/release/teu").display().to_string();
+        let teu = programs.join("teu").display().to_string();
         let socket = format!("unix://{}", dir.join("sock").display());
-        let daemon = Command::new(&teu)
-            .args(["daemon", "--bridge", "teubench0", "-H", &socket, "--data-root"])
-            .arg(dir.join("data"))
-            .arg("--exec-root")
-            .arg(dir.join("run"))
-            .arg("--pidfile")
-            .arg(dir.join("pid"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(dir.join("log"))?)
-            .spawn()?;
-        let peer =
-            Self { name: "teu", client: vec![teu, "-H".into(), socket], daemon: Some(daemon), dir };
+        let mut command = command_in(place.as_ref(), &teu);
+        command.args(["daemon", "--bridge", "teubench0"]);
+        let daemon = start_daemon(command, &socket, &dir)?;
+        let client = vec![teu, "-H".into(), socket];
+        let peer = Self { name: "teu", client, daemon: Some(daemon), dir, place };
         peer.wait()?;
         Ok(peer)
     }
 
-    fn docker() -> Result<Option<Self>> {
+    /// A dockerd of its own; `None` where none is installed.
+    pub(super) fn docker() -> Result<Option<Self>> {
+        Self::docker_in(None)
+    }
+
+    fn docker_in(place: Option<Place>) -> Result<Option<Self>> {
         if output("sh", &["-c", "command -v dockerd"]).is_err() {
             return Ok(None);
         }
         let dir = scratch("docker")?;
         let socket = format!("unix://{}", dir.join("sock").display());
-        let daemon = Command::new("dockerd")
-            .args(["-H", &socket, "--data-root"])
-            .arg(dir.join("data"))
-            .arg("--exec-root")
-            .arg(dir.join("run"))
-            .arg("--pidfile")
-            .arg(dir.join("pid"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(dir.join("log"))?)
-            .spawn()?;
+        let daemon = start_daemon(command_in(place.as_ref(), "dockerd"), &socket, &dir)?;
         let client = vec!["docker".into(), "-H".into(), socket];
-        let peer = Self { name: "docker", client, daemon: Some(daemon), dir };
+        let peer = Self { name: "docker", client, daemon: Some(daemon), dir, place };
         peer.wait()?;
         Ok(Some(peer))
     }
 
-    fn podman() -> Result<Option<Self>> {
+    fn podman_in(place: Option<Place>) -> Result<Option<Self>> {
         if output("sh", &["-c", "command -v podman"]).is_err() {
             return Ok(None);
         }
@@ -106,7 +117,7 @@ impl Peer {
         let mut client: Vec<String> = vec!["podman".into(), "--cgroup-manager=cgroupfs".into()];
         client.push(format!("--root={}", dir.join("data").display()));
         client.push(format!("--runroot={}", dir.join("run").display()));
-        Ok(Some(Self { name: "podman", client, daemon: None, dir }))
+        Ok(Some(Self { name: "podman", client, daemon: None, dir, place }))
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -116,6 +127,16 @@ impl Peer {
     /// The daemon's process, if there is one.
     pub(super) fn daemon_pid(&self) -> Option<u32> {
         self.daemon.as_ref().map(Child::id)
+    }
+
+    /// Where its daemon listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.dir.join("sock")
+    }
+
+    /// The network it plays the host of, where it has one of its own.
+    pub(super) fn place(&self) -> Result<&Place> {
+        self.place.as_ref().context("this peer is on the host")
     }
 
     /// A folder of this peer's own.
@@ -140,7 +161,7 @@ impl Peer {
     /// Its command line, not started.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let (program, fixed) = self.client.split_first().expect("a client has a program");
-        let mut command = Command::new(program);
+        let mut command = command_in(self.place.as_ref(), program);
         command.args(fixed).args(arguments).stdin(Stdio::null());
         command
     }
@@ -161,14 +182,17 @@ impl Peer {
             crate::run("kill", &["-TERM", &pid])?;
             daemon.wait()?;
         }
-        if self.name == "teu" {
+        if self.name == "teu" && self.place.is_none() {
             let remove = "ip link del teubench0; nft delete table inet teu-teubench0";
             crate::run("sh", &["-c", &format!("({remove}) 2>/dev/null || true")])?;
         }
-        crate::run(
-            "sh",
-            &["-c", &format!("umount -R '{0}'/* 2>/dev/null; rm -rf '{0}'", self.dir.display())],
-        )
+        // dockerd leaves mounts at any depth, such as its network namespaces.
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| Path::new(place).starts_with(&self.dir)) {
+            crate::run("umount", &["-l", place])?;
+        }
+        std::fs::remove_dir_all(&self.dir).with_context(|| format!("remove {}", self.dir.display()))
     }
 
     fn wait(&self) -> Result<()> {
@@ -197,8 +221,39 @@ impl Peer {
     }
 }
 
+/// One that was not stopped: what is measured with it has failed.
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // Either fails only if it has ended.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+fn command_in(place: Option<&Place>, program: &str) -> Command {
+    place.map_or_else(|| Command::new(program), |place| place.command(program))
+}
+
 fn scratch(name: &str) -> Result<PathBuf> {
     let dir = root().join("target/bench").join(format!("{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
+}
+
+/// Both daemons have these options.
+fn start_daemon(mut daemon: Command, socket: &str, dir: &Path) -> Result<Child> {
+    let started = daemon
+        .args(["-H", socket, "--data-root"])
+        .arg(dir.join("data"))
+        .arg("--exec-root")
+        .arg(dir.join("run"))
+        .arg("--pidfile")
+        .arg(dir.join("pid"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(dir.join("log"))?)
+        .spawn()?;
+    Ok(started)
 }
