@@ -19,6 +19,11 @@ pub struct ClusterOptions {
     pub master_flags: Vec<String>,
     /// More flags for `teu agent`.
     pub agent_flags: Vec<String>,
+    /// Socket of an engine that is not ours, for the agent's containers.
+    pub engine: Option<PathBuf>,
+    /// Size of a memory file system for the agent's files, as tmpfs takes it. It is in the mount
+    /// namespace of that agent process only: engines do not see it.
+    pub agent_disk: Option<String>,
 }
 
 /// A running cluster. Dropping it stops agent and master, then the daemon with its containers.
@@ -35,6 +40,8 @@ struct Role {
     name: &'static str,
     address: SocketAddr,
     flags: Vec<String>,
+    work_dir: PathBuf,
+    disk: Option<String>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -52,7 +59,9 @@ impl Cluster {
         let master = Role::new("master", &dir, options.master_flags)?;
         let mut agent = Role::new("agent", &dir, options.agent_flags)?;
         agent.flags.push(format!("--master={}", master.address));
-        agent.flags.push(format!("--docker_socket={}", host.socket().display()));
+        let engine = options.engine.unwrap_or_else(|| host.socket());
+        agent.flags.push(format!("--docker_socket={}", engine.display()));
+        agent.disk = options.agent_disk;
         agent.flags.push("--containerizers=docker,mesos".to_owned());
         let mut cluster = Self { master, agent, host };
         cluster.start_master()?;
@@ -92,9 +101,56 @@ impl Cluster {
         self.agent.kill()
     }
 
+    /// Flags of the agent that is started next, in the place of those of the same names.
+    pub fn set_agent_flags(&mut self, flags: &[&str]) {
+        for flag in flags {
+            let name = flag.split_inclusive('=').next().unwrap_or(flag);
+            self.agent.flags.retain(|known| !known.starts_with(name));
+            self.agent.flags.push((*flag).to_owned());
+        }
+    }
+
+    /// Starts an agent that is expected to refuse; returns what it said.
+    pub fn failing_agent(&mut self) -> Result<String> {
+        self.agent.start()?;
+        let mut child = self.agent.child.take().context("no child")?;
+        let status = eventually("the agent ends", || child.try_wait()?.context("still running"))?;
+        ensure!(!status.success(), "the agent ended with {status}");
+        Ok(self.agent.logged())
+    }
+
+    /// The agent's process.
+    pub fn agent_pid(&self) -> Result<Pid> {
+        self.agent.child.as_ref().map(Pid::from_child).context("no agent runs")
+    }
+
+    /// Waits until the agent has ended by itself, and well.
+    pub fn agent_ends(&mut self) -> Result<()> {
+        let mut child = self.agent.child.take().context("no agent runs")?;
+        let status = eventually("the agent ends", || child.try_wait()?.context("still running"))?;
+        ensure!(status.success(), "the agent ended with {status}: {}", self.agent.logged());
+        Ok(())
+    }
+
+    /// Starts an agent that ends by itself.
+    pub fn passing_agent(&mut self) -> Result<()> {
+        self.agent.start()?;
+        self.agent_ends()
+    }
+
+    /// What the agent has logged.
+    pub fn agent_log(&self) -> String {
+        self.agent.logged()
+    }
+
     /// The daemon that runs the containers.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// The same, to stop and start it.
+    pub fn host_mut(&mut self) -> &mut Host {
+        &mut self.host
     }
 
     /// The master's address.
@@ -109,7 +165,13 @@ impl Cluster {
 
     /// Where the agent keeps what it needs to recover, and the sandboxes.
     pub fn agent_work_dir(&self) -> PathBuf {
-        self.host.scratch().join(self.agent.name)
+        match (&self.agent.disk, &self.agent.child) {
+            (Some(_), Some(child)) => {
+                let inside = self.agent.work_dir.strip_prefix("/").unwrap_or(&self.agent.work_dir);
+                Path::new("/proc").join(child.id().to_string()).join("root").join(inside)
+            }
+            _ => self.agent.work_dir.clone(),
+        }
     }
 
     /// Reads an endpoint of the master.
@@ -161,12 +223,19 @@ impl Role {
         flags.push(format!("--ip={}", address.ip()));
         flags.push(format!("--port={port}"));
         flags.push(format!("--work_dir={}", work_dir.display()));
-        Ok(Self { name, address, flags, log: dir.join(format!("{name}.log")), child: None })
+        let log = dir.join(format!("{name}.log"));
+        Ok(Self { name, address, flags, work_dir, disk: None, log, child: None })
     }
 
     fn start(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(bin_dir().join("teu"));
+        if let Some(size) = &self.disk {
+            command = Command::new("unshare");
+            let mount = format!("mount -t tmpfs -o size={size} tmpfs {}", self.work_dir.display());
+            command.args(["-m", "sh", "-c", &format!("{mount} && exec \"$@\""), "sh"]);
+            command.arg(bin_dir().join("teu"));
+        }
         command.arg(self.name).args(&self.flags).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("start {command:?}"))?);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value as Json, json};
@@ -15,6 +16,7 @@ use crate::wait::{DEADLINE, stretched};
 #[derive(Debug)]
 pub struct Scheduler {
     master: SocketAddr,
+    info: Json,
     id: Json,
     stream_id: String,
     events: Receiver<Json>,
@@ -25,9 +27,22 @@ pub struct Scheduler {
 impl Scheduler {
     /// Subscribes a framework that checkpoints and knows TASK_KILLING.
     pub fn subscribe(master: SocketAddr) -> Result<Self> {
-        let (stream_id, events) = open(master, &Json::Null)?;
+        Self::subscribe_with(master, json!({}))
+    }
+
+    /// Subscribes such a framework with more, or other, fields of its FrameworkInfo.
+    pub fn subscribe_with(master: SocketAddr, fields: Json) -> Result<Self> {
+        let mut info = json!({
+            "user": "root", "name": "test", "checkpoint": true, "failover_timeout": 60.0,
+            "capabilities": [{"type": "TASK_KILLING_STATE"}],
+        });
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            info[name] = value.clone();
+        }
+        let (stream_id, events) = open(master, &Json::Null, &info)?;
         let (offers, updates) = (VecDeque::new(), VecDeque::new());
-        let mut scheduler = Self { master, id: Json::Null, stream_id, events, offers, updates };
+        let id = Json::Null;
+        let mut scheduler = Self { master, info, id, stream_id, events, offers, updates };
         while scheduler.id.is_null() {
             scheduler.hear()?;
         }
@@ -37,7 +52,7 @@ impl Scheduler {
     /// Comes back as the same framework, as after a failover of the master or its own.
     pub fn subscribe_again(&mut self) -> Result<()> {
         self.offers.clear();
-        let (stream_id, events) = open(self.master, &self.id)?;
+        let (stream_id, events) = open(self.master, &self.id, &self.info)?;
         (self.stream_id, self.events) = (stream_id, events);
         Ok(())
     }
@@ -52,33 +67,76 @@ impl Scheduler {
         self.id["value"].as_str().unwrap_or_default()
     }
 
-    /// Launches tasks on the next offer, each given without id, name and agent; returns their ids.
+    /// Launches tasks on the next offer with room, each given without id, name and agent; returns
+    /// their ids.
     pub fn launch(&mut self, tasks: &[Json]) -> Result<Vec<String>> {
-        let offer = loop {
+        let offer = self.offer_with_room()?;
+        self.launch_on(&offer, Vec::new(), tasks)
+    }
+
+    /// The next offer.
+    pub fn offer(&mut self) -> Result<Json> {
+        // Among what has come may be that an earlier one is void: its agent went away.
+        while let Ok(event) = self.events.try_recv() {
+            self.take(&event)?;
+        }
+        loop {
             match self.offers.pop_front() {
-                Some(offer) => break offer,
+                Some(offer) => return Ok(offer),
                 None => self.hear()?,
             }
-        };
-        let mut ids = Vec::new();
-        let mut infos = Vec::new();
-        for (number, task) in tasks.iter().enumerate() {
-            let id = format!("task-{number}-{}", offer["id"]["value"].as_str().unwrap_or_default());
-            let mut info = task.clone();
-            info["name"] = json!("t");
-            info["task_id"] = json!({"value": id});
-            info["agent_id"] = offer["agent_id"].clone();
-            if info["resources"].is_null() {
-                info["resources"] = resources(0.1, 32.0);
-            }
-            infos.push(info);
-            ids.push(id);
         }
-        let launch = json!({"type": "LAUNCH", "launch": {"task_infos": infos}});
-        self.call(json!({"type": "ACCEPT", "accept": {
-            "offer_ids": [offer["id"]], "operations": [launch], "filters": {"refuse_seconds": 0.0},
-        }}))?;
+    }
+
+    /// What a task has just left may be offered by itself: that is given back.
+    fn offer_with_room(&mut self) -> Result<Json> {
+        loop {
+            let offer = self.offer()?;
+            let amount = |name: &str| {
+                let all = offer["resources"].as_array().into_iter().flatten();
+                let of_name = all.filter(|resource| resource["name"] == name);
+                of_name.filter_map(|resource| resource["scalar"]["value"].as_f64()).sum::<f64>()
+            };
+            if amount("cpus") >= 0.5 && amount("mem") >= 128.0 {
+                return Ok(offer);
+            }
+            self.accept(&offer, &[])?;
+        }
+    }
+
+    /// Carries out operations on an offer, then launches tasks on it, if there are any.
+    pub fn launch_on(
+        &mut self,
+        offer: &Json,
+        mut operations: Vec<Json>,
+        tasks: &[Json],
+    ) -> Result<Vec<String>> {
+        let (ids, infos) = named(offer, tasks);
+        if !infos.is_empty() {
+            operations.push(json!({"type": "LAUNCH", "launch": {"task_infos": infos}}));
+        }
+        self.accept(offer, &operations)?;
         Ok(ids)
+    }
+
+    /// Launches a group of tasks on the next offer with room, under a default executor of that id.
+    pub fn launch_group(&mut self, executor: &str, tasks: &[Json]) -> Result<Vec<String>> {
+        let offer = self.offer_with_room()?;
+        let (ids, infos) = named(&offer, tasks);
+        let executor = json!({
+            "type": "DEFAULT", "executor_id": {"value": executor}, "framework_id": self.id,
+            "resources": resources(0.1, 32.0),
+        });
+        let group = json!({"executor": executor, "task_group": {"tasks": infos}});
+        self.accept(&offer, &[json!({"type": "LAUNCH_GROUP", "launch_group": group})])?;
+        Ok(ids)
+    }
+
+    fn accept(&self, offer: &Json, operations: &[Json]) -> Result<()> {
+        self.call(json!({"type": "ACCEPT", "accept": {
+            "offer_ids": [offer["id"]], "operations": operations,
+            "filters": {"refuse_seconds": 0.0},
+        }}))
     }
 
     /// Kills a task.
@@ -88,7 +146,10 @@ impl Scheduler {
 
     /// The next update of any task, acknowledged.
     pub fn update(&mut self) -> Result<Json> {
+        let start = Instant::now();
         loop {
+            // Heartbeats keep the stream from being silent.
+            ensure!(start.elapsed() < stretched(DEADLINE), "no update within {DEADLINE:?}");
             let Some(status) = self.updates.pop_front() else {
                 self.hear()?;
                 continue;
@@ -139,6 +200,10 @@ impl Scheduler {
             Err(RecvTimeoutError::Timeout) => bail!("no event within {DEADLINE:?}"),
             Err(RecvTimeoutError::Disconnected) => bail!("the master closed the stream"),
         };
+        self.take(&event)
+    }
+
+    fn take(&mut self, event: &Json) -> Result<()> {
         match event["type"].as_str() {
             Some("SUBSCRIBED") => self.id = event["subscribed"]["framework_id"].clone(),
             Some("OFFERS") => {
@@ -157,6 +222,23 @@ impl Scheduler {
     }
 }
 
+/// Gives tasks ids, names, and what else they lack for an offer.
+fn named(offer: &Json, tasks: &[Json]) -> (Vec<String>, Vec<Json>) {
+    let offer_id = offer["id"]["value"].as_str().unwrap_or_default();
+    let named = tasks.iter().enumerate().map(|(number, task)| {
+        let id = format!("task-{number}-{offer_id}");
+        let mut info = task.clone();
+        info["name"] = json!("t");
+        info["task_id"] = json!({"value": id});
+        info["agent_id"] = offer["agent_id"].clone();
+        if info["resources"].is_null() {
+            info["resources"] = resources(0.1, 32.0);
+        }
+        (id, info)
+    });
+    named.unzip()
+}
+
 /// Resources of a task.
 pub fn resources(cpus: f64, mem: f64) -> Json {
     let scalar = |name: &str, value: f64| json!({"name": name, "type": "SCALAR", "scalar": {"value": value}});
@@ -172,11 +254,8 @@ pub fn busybox(network: &str, script: &str) -> Json {
 }
 
 /// Opens the stream of a framework, whose id is null if it is new; returns the stream's id.
-fn open(master: SocketAddr, id: &Json) -> Result<(String, Receiver<Json>)> {
-    let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": {
-        "user": "root", "name": "test", "checkpoint": true, "failover_timeout": 60.0,
-        "capabilities": [{"type": "TASK_KILLING_STATE"}],
-    }}});
+fn open(master: SocketAddr, id: &Json, info: &Json) -> Result<(String, Receiver<Json>)> {
+    let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
     if !id.is_null() {
         call["framework_id"] = id.clone();
         call["subscribe"]["framework_info"]["id"] = id.clone();

@@ -41,6 +41,12 @@ pub struct HostOptions {
     /// Size of a memory file system of its own for the data root, as tmpfs takes it. It is in the
     /// daemon's mount namespace only, and gone with it.
     pub data_size: Option<String>,
+    /// A block device with ext4 for the data root, mounted with project quotas where `data_size` is.
+    pub data_device: Option<PathBuf>,
+    /// Lines in the place of `/etc/subuid` and `/etc/subgid`, for the daemon only.
+    pub subordinate_ids: Option<String>,
+    /// Lines in the place of `/etc/ssh/ssh_known_hosts`, for the daemon only, with all of that directory.
+    pub known_hosts: Option<String>,
     /// A directory in the place of systemd's `/run/systemd/journal`, for the daemon and its shims only.
     pub journal: Option<PathBuf>,
 }
@@ -98,6 +104,23 @@ impl Host {
             let root = self.data_root().display().to_string();
             mounts.push(format!("mkdir -p {root} && mount -t tmpfs -o size={size} tmpfs {root}"));
         }
+        if let Some(device) = &self.options.data_device {
+            let (device, root) = (device.display(), self.data_root().display().to_string());
+            mounts.push(format!("mkdir -p {root} && mount -t ext4 -o prjquota {device} {root}"));
+        }
+        if let Some(lines) = &self.options.subordinate_ids {
+            let file = self.dir.path().join("subordinate-ids");
+            mounts.push(format!(
+                "printf '{lines}' >{0} && mount --bind {0} /etc/subuid && mount --bind {0} /etc/subgid",
+                file.display()
+            ));
+        }
+        if let Some(lines) = &self.options.known_hosts {
+            let place = "/etc/ssh";
+            mounts.push(format!(
+                "mount -t tmpfs tmpfs {place} && printf '%s' '{lines}' >{place}/ssh_known_hosts"
+            ));
+        }
         if let Some(journal) = &self.options.journal {
             let place = "/run/systemd";
             mounts.push(format!(
@@ -152,6 +175,11 @@ impl Host {
             bail!("the daemon ended with {status}: {}", self.daemon_log());
         }
         Ok(())
+    }
+
+    /// Gives the running daemon up: it is the caller's to end and to wait for.
+    pub fn take_daemon(&mut self) -> Result<Child> {
+        self.daemon.take().context("no daemon runs")
     }
 
     /// The daemon's pid.
@@ -239,7 +267,8 @@ impl Drop for Host {
             eprintln!("--- daemon log ---\n{}", self.daemon_log());
         }
         // Best effort: a failed test must not hide its own message behind a failing clean-up.
-        if self.daemon.is_none() {
+        // A test may also have killed it by its pid.
+        if self.daemon.as_mut().is_none_or(|daemon| !matches!(daemon.try_wait(), Ok(None))) {
             let _ = self.start_daemon();
         }
         if let Ok(ids) = self.teu().run(&["ps", "-aq"]) {
@@ -257,8 +286,11 @@ impl Drop for Host {
             }
         }
         let _ = self.stop_daemon();
-        let _ =
-            Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();
+        // Also those of networks that a daemon which could not be started again had.
+        for bridge in crate::links::of_data_root(&self.data_root()) {
+            let _ =
+                Command::new("ip").args(["link", "del", &bridge]).stderr(Stdio::null()).status();
+        }
         if let Ok(tables) = Command::new("nft").args(["list", "tables"]).output() {
             for line in String::from_utf8_lossy(&tables.stdout).lines() {
                 if line.split('-').chain(line.split(' ')).any(|word| word == self.bridge) {
@@ -270,7 +302,7 @@ impl Drop for Host {
     }
 }
 
-fn busybox_tar() -> Result<Vec<u8>> {
+pub(crate) fn busybox_tar() -> Result<Vec<u8>> {
     let root = tempfile::tempdir()?;
     let sh = r#"set -e
 mkdir -p bin etc tmp root home proc sys dev var/log

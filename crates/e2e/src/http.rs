@@ -24,12 +24,20 @@ pub fn get_path(address: SocketAddr, path: &str) -> Result<String> {
 
 /// Posts a form; anything but a 200 is an error.
 pub fn post(address: SocketAddr, path: &str, form: &str) -> Result<String> {
+    post_as(address, path, "application/x-www-form-urlencoded", form)
+}
+
+/// Posts JSON; anything but a 200 is an error.
+pub fn post_json(address: SocketAddr, path: &str, json: &serde_json::Value) -> Result<String> {
+    post_as(address, path, "application/json", &json.to_string())
+}
+
+fn post_as(address: SocketAddr, path: &str, kind: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    let length = form.len();
-    let kind = "application/x-www-form-urlencoded";
+    let length = body.len();
     let head = format!("POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {kind}\r\n");
-    exchange(&mut stream, &format!("{head}Content-Length: {length}\r\n\r\n{form}"))
+    exchange(&mut stream, &format!("{head}Content-Length: {length}\r\n\r\n{body}"))
 }
 
 /// Fetches `path` from the server behind a Unix socket; anything but a 200 is an error.

@@ -6,10 +6,12 @@
 
 mod client;
 mod cluster;
+mod dockerd;
 mod framework;
 mod framework_api;
 mod host;
 pub mod http;
+pub mod links;
 mod pty;
 mod registry;
 mod wait;
@@ -18,6 +20,7 @@ mod web;
 
 pub use client::{Client, Program, Ran};
 pub use cluster::{Cluster, ClusterOptions};
+pub use dockerd::Dockerd;
 pub use framework::{FrameworkProgram, python_with_pymesos, test_data};
 pub use framework_api::{Scheduler, busybox, resources};
 pub use host::{Host, HostOptions, bin_dir, is_root};

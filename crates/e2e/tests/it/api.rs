@@ -107,7 +107,7 @@ fn log_options_are_taken_as_docker_takes_them() -> Result<()> {
             serde_json::from_str(&world.client.run(&["inspect", "-f", format, "up"])?)?;
         ensure!(shown["Config"] == serde_json::json!({"max-file": "9"}), "{shown}");
         let unknown = world.client.try_run(&["run", "--log-driver", "asdf", "busybox", "true"])?;
-        let message = "logger: no log driver named 'asdf' is registered\n";
+        let message = "error looking up logging plugin asdf: plugin \"asdf\" not found\n";
         ensure!(unknown.stderr.contains(message), "{unknown:?}");
         Ok(())
     })

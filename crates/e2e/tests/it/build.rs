@@ -1,5 +1,11 @@
 //! Building images: with `teu build`, and with the docker command's classic builder.
 
+mod cache;
+mod checks;
+mod inputs;
+mod options;
+mod remote;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -17,10 +23,10 @@ both_clients!(
 );
 
 /// A directory with files in it.
-struct Files(PathBuf);
+pub(crate) struct Files(PathBuf);
 
 impl Files {
-    fn new(world: &World, name: &str, files: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) fn new(world: &World, name: &str, files: &[(&str, &str)]) -> Result<Self> {
         let dir = world.host.scratch().join(name);
         for (path, content) in files {
             let path = dir.join(path);
@@ -30,17 +36,17 @@ impl Files {
         Ok(Self(dir))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    fn write(&self, path: &str, content: &str) -> Result<()> {
+    pub(crate) fn write(&self, path: &str, content: &str) -> Result<()> {
         Ok(std::fs::write(self.0.join(path), content)?)
     }
 }
 
 /// Builds; both clients print what happens, one on stdout, the other on stderr.
-fn build(world: &World, files: &Files, args: &[&str]) -> Result<Ran> {
+pub(crate) fn build(world: &World, files: &Files, args: &[&str]) -> Result<Ran> {
     let mut all = vec!["build"];
     all.extend(args);
     let path = files.path().display().to_string();
@@ -48,19 +54,19 @@ fn build(world: &World, files: &Files, args: &[&str]) -> Result<Ran> {
     world.client.try_run(&all)
 }
 
-fn built(world: &World, files: &Files, args: &[&str]) -> Result<String> {
+pub(crate) fn built(world: &World, files: &Files, args: &[&str]) -> Result<String> {
     let ran = build(world, files, args)?;
     let told = format!("{}{}", ran.stdout, ran.stderr);
     ran.ok()?;
     Ok(told)
 }
 
-fn in_image(world: &World, image: &str, script: &str) -> Result<String> {
+pub(crate) fn in_image(world: &World, image: &str, script: &str) -> Result<String> {
     world.client.run(&["run", "--rm", image, "sh", "-c", script])
 }
 
 /// What a build must not leave: its files, its containers.
-fn nothing_is_left(world: &World) -> Result<()> {
+pub(crate) fn nothing_is_left(world: &World) -> Result<()> {
     let running = world.host.data_root().join("builder/running");
     let left: Vec<_> =
         std::fs::read_dir(&running).map(|dirs| dirs.flatten().collect()).unwrap_or_default();
@@ -142,7 +148,7 @@ fn unchanged_steps_are_not_done_again(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn forget_steps(world: &World) -> Result<()> {
+pub(crate) fn forget_steps(world: &World) -> Result<()> {
     let request = b"POST /build/prune?all=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
     let answer = e2e::http::raw_unix(&world.host.socket(), request)?;
     ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
@@ -192,7 +198,7 @@ fn stages_copy_from_each_other(world: &World) -> Result<()> {
 }
 
 fn a_failing_command_tells_its_code_and_leaves_nothing(world: &World) -> Result<()> {
-    let dockerfile = "FROM busybox\nRUN echo before\nRUN echo said; exit 7\n";
+    let dockerfile = "FROM busybox\nRUN echo before > /before\nRUN echo said; exit 7\n";
     let files = Files::new(world, "ctx", &[("Dockerfile", dockerfile)])?;
     let ran = build(world, &files, &["-t", "f"])?;
     let told = format!("{}{}", ran.stdout, ran.stderr);
@@ -202,8 +208,9 @@ fn a_failing_command_tells_its_code_and_leaves_nothing(world: &World) -> Result<
     }
     ensure!(world.client.run(&["images", "-q", "f"])?.is_empty());
     nothing_is_left(world)?;
-    files.write("Dockerfile", "FROM busybox\nRUN echo before\nRUN echo after > /x\n")?;
-    built(world, &files, &["-t", "f"])?;
+    files.write("Dockerfile", "FROM busybox\nRUN echo before > /before\nRUN echo after > /x\n")?;
+    let told = built(world, &files, &["-t", "f"])?;
+    ensure!(told.contains("CACHED") || told.contains("Using cache"), "{told}");
     ensure!(in_image(world, "f", "cat /x")? == "after\n");
     Ok(())
 }

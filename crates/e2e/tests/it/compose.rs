@@ -62,6 +62,8 @@ impl Compose<'_> {
             .current_dir(self.directory)
             .env("DOCKER_HOST", self.host.address())
             .env("COMPOSE_HTTP_TIMEOUT", "120")
+            // The command it would start instead knows fewer of a build's options.
+            .env("COMPOSE_DOCKER_CLI_BUILD", "0")
             .output()
             .context("start docker-compose")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -107,7 +109,10 @@ fn a_project_comes_up_scales_and_leaves_nothing() -> Result<()> {
     ensure!(shown.matches("Up").count() == 3, "{shown}");
 
     compose.run(&["down", "-v", "-t", "0"])?;
-    nothing_is_left(&host)
+    nothing_is_left(&host)?;
+    let routes = Command::new("ip").args(["route", "show", "root", "10.197.0.0/16"]).output()?;
+    ensure!(routes.stdout.is_empty(), "{}", String::from_utf8_lossy(&routes.stdout));
+    Ok(())
 }
 
 fn judge(compose: &Compose<'_>) -> Result<()> {
@@ -146,7 +151,78 @@ fn nothing_is_left(host: &Host) -> Result<()> {
     let names = host.exec_root().join("network/names");
     let names = std::fs::read_dir(&names).map_or(0, Iterator::count);
     ensure!(names == 0, "{names} files of names");
-    let routes = Command::new("ip").args(["route", "show", "root", "10.197.0.0/16"]).output()?;
-    ensure!(routes.stdout.is_empty(), "{}", String::from_utf8_lossy(&routes.stdout));
     Ok(())
+}
+
+const BUILT: &str = "version: '2.4'
+services:
+  app:
+    build:
+      context: .
+      dockerfile: sub/App.df
+      target: final
+      args: {WHAT: given}
+      labels: {made: by compose}
+      extra_hosts: ['helper:10.9.8.7']
+      network: none
+      shm_size: 32m
+    image: judged:1
+";
+
+const APP: &str = "FROM busybox AS base
+ARG WHAT=default
+RUN echo $WHAT > /made && grep -q '^10.9.8.7.helper' /etc/hosts && df -k /dev/shm | grep -q ' 32768 '
+FROM base AS final
+COPY . /src/
+CMD [\"cat\", \"/made\", \"/src/file\"]
+FROM base AS not-this
+RUN false
+";
+
+#[test]
+fn a_project_builds_its_images() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    if Command::new("docker-compose").arg("--version").output().is_err() {
+        eprintln!("skipped: needs docker-compose (package docker-compose)");
+        return Ok(());
+    }
+    let host = Host::start()?;
+    host.load_busybox()?;
+    let project = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| {
+        let path = project.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(project.path()))?;
+        std::fs::write(path, text)
+    };
+    write("docker-compose.yml", BUILT)?;
+    write("sub/App.df", APP)?;
+    write("file", "file\n")?;
+    write("left-out", "")?;
+    write(".dockerignore", "left-out\nsub\n")?;
+    let compose = Compose { host: &host, directory: project.path() };
+    let teu = host.client(Program::Teu);
+
+    let told = compose.run(&["build"])?;
+    ensure!(told.contains("Successfully tagged judged:1"), "{told}");
+    ensure!(compose.run(&["run", "--rm", "-T", "app"])? == "given\nfile\n");
+    // The client sends the Dockerfile even when it is ignored, and its directory with it.
+    let files = "cd /src && find . -type f | sort";
+    let seen = compose.run(&["run", "--rm", "-T", "app", "sh", "-c", files])?;
+    ensure!(seen == "./.dockerignore\n./docker-compose.yml\n./file\n", "{seen}");
+    let label = ["image", "inspect", "-f", "{{.Config.Labels.made}}", "judged:1"];
+    ensure!(teu.run(&label)? == "by compose\n");
+    let told = compose.run(&["build", "--build-arg", "WHAT=other"])?;
+    ensure!(!told.contains("Using cache\n ---> Using cache"), "{told}");
+    let told = compose.run(&["build"])?;
+    ensure!(told.matches("Using cache").count() >= 3, "{told}");
+    write("file", "changed\n")?;
+    compose.run(&["up", "--build", "-d"])?;
+    ensure!(compose.run(&["logs", "--no-color", "app"])?.contains("changed"));
+    write("sub/App.df", &APP.replace("COPY .", "COPY none"))?;
+    let refused = compose.run(&["build"]).unwrap_or_else(|error| error.to_string());
+    ensure!(refused.contains("none: file does not exist"), "{refused}");
+    compose.run(&["down", "-v", "-t", "0"])?;
+    nothing_is_left(&host)
 }

@@ -41,6 +41,11 @@ fn exit_codes_name_the_failure(world: &World) -> Result<()> {
         (&["run", "busybox", "/nonexistent"], 127, "no such file or directory"),
         (&["run", "busybox", "/etc/passwd"], 126, "permission denied"),
         (&["run", "busybox", "/etc"], 126, ""),
+        (
+            &["run", "--device=/dev/nothing", "busybox", "true"],
+            127,
+            "gathering device information while adding custom device \"/dev/nothing\": no such file",
+        ),
         (&["run", "--no-such-flag", "busybox"], 125, "unknown flag: --no-such-flag"),
         (&["run", "--pull=never", "no.such/image"], 125, "No such image: no.such/image:latest"),
         (&["run", "busybox", "sh", "-c", "kill -TERM $$"], 0, ""),
@@ -51,7 +56,7 @@ fn exit_codes_name_the_failure(world: &World) -> Result<()> {
     }
     let listed =
         world.client.run(&["ps", "-a", "--format", "{{.Status}}", "-f", "status=created"])?;
-    ensure!(listed.lines().count() == 4, "a failed start leaves `created`: {listed:?}");
+    ensure!(listed.lines().count() == 5, "a failed start leaves `created`: {listed:?}");
     Ok(())
 }
 
@@ -196,19 +201,19 @@ fn limits_reach_the_cgroup(world: &World) -> Result<()> {
 }
 
 /// Where a process' limits are: a folder per v1 controller, or one folder of v2.
-struct Cgroup(String);
+pub(crate) struct Cgroup(String);
 
 impl Cgroup {
-    fn of(pid: &str) -> Result<Self> {
+    pub(crate) fn of(pid: &str) -> Result<Self> {
         Ok(Self(std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?))
     }
 
-    fn unified(&self) -> bool {
+    pub(crate) fn unified(&self) -> bool {
         self.0.lines().count() == 1
     }
 
     /// Reads `controller/file` of v1 or `file` of v2.
-    fn read(&self, old: &str, new: &str) -> Result<String> {
+    pub(crate) fn read(&self, old: &str, new: &str) -> Result<String> {
         let (controller, file) = old.split_once('/').unwrap_or_default();
         let wanted = if self.unified() { "0::".to_owned() } else { format!(":{controller}:") };
         let line = self.0.lines().find(|line| line.contains(&wanted)).unwrap_or_default();

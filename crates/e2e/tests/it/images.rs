@@ -177,11 +177,25 @@ fn push_and_pull_through_a_registry(world: &World) -> Result<()> {
     let missing =
         world.client.try_run(&["pull", &format!("127.0.0.1:{}/no/such", registry.port())])?;
     ensure!(missing.code == 1 && missing.stderr.contains("not found"), "{missing:?}");
+    // All tags of a repository, there and back.
+    let repository = name.trim_end_matches(":1");
+    let second = format!("{repository}:2");
+    world.client.run(&["tag", &name, &second])?;
+    world.client.run(&["push", "-a", repository])?;
+    world.client.run(&["rmi", &name, &second])?;
+    world.client.run(&["pull", "-a", repository])?;
+    let tags = world.client.run(&["images", "--format", "{{.Tag}}", repository])?;
+    let tags: std::collections::BTreeSet<&str> = tags.lines().collect();
+    ensure!(tags == ["1", "2"].into(), "{tags:?}");
     Ok(())
 }
 
 fn df_counts(world: &World) -> Result<()> {
-    world.client.run(&["run", "-d", "-v", "vv:/v", "busybox", "sleep", "600"])?;
+    let fill = "head -c 3000000 /dev/zero > /own; head -c 2000000 /dev/zero > /v/vol; sleep 600";
+    world.client.run(&["run", "-d", "--name", "cc", "-v", "vv:/v", "busybox", "sh", "-c", fill])?;
+    e2e::eventually("the files are written", || {
+        world.client.run(&["exec", "cc", "sh", "-c", "[ $(wc -c < /v/vol) = 2000000 ]"])
+    })?;
     let df =
         world.client.run(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"])?;
     ensure!(
@@ -190,5 +204,33 @@ fn df_counts(world: &World) -> Result<()> {
             && df.contains("Local Volumes 1 1"),
         "{df}"
     );
+    let verbose = world.client.run(&["system", "df", "-v"])?;
+    let has = |size: &str, name: &str| {
+        verbose.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.contains(&size) && words.contains(&name)
+        })
+    };
+    ensure!(has("3MB", "cc") && has("2MB", "vv"), "{verbose}");
+    let get = |path: &str| -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&e2e::http::get_unix(&world.host.socket(), path)?)?)
+    };
+    let all = get("/v1.51/system/df")?;
+    let (image, container, volume) = (&all["Images"][0], &all["Containers"][0], &all["Volumes"][0]);
+    ensure!(image["Containers"] == 1 && image["Size"] == all["LayersSize"], "{image}");
+    ensure!(image["SharedSize"] == 0, "{image}");
+    ensure!(container["SizeRw"] == 3_000_000, "{container}");
+    let size = image["Size"].as_i64().unwrap_or_default() + 3_000_000;
+    ensure!(container["SizeRootFs"] == size, "{container} beside {image}");
+    let usage = serde_json::json!({"RefCount": 1, "Size": 2_000_000});
+    ensure!(volume["Name"] == "vv" && volume["UsageData"] == usage, "{volume}");
+    ensure!(all["BuildCache"].is_array(), "{all}");
+    // What was not asked for is there, and empty.
+    let volumes = get("/v1.51/system/df?type=volume")?;
+    ensure!(volumes["Volumes"] == all["Volumes"], "{volumes}");
+    for name in ["Images", "Containers", "BuildCache"] {
+        ensure!(volumes.get(name).is_some_and(serde_json::Value::is_null), "{name}: {volumes}");
+    }
+    ensure!(volumes["LayersSize"] == 0, "{volumes}");
     Ok(())
 }

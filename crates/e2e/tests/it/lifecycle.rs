@@ -17,6 +17,7 @@ both_clients!(
     prune_removes_what_is_stopped,
     top_and_stats,
     events_tell_the_story,
+    the_daemon_tells_about_itself,
 );
 
 fn state(world: &World, template: &str) -> Result<String> {
@@ -228,4 +229,26 @@ fn events_tell_the_story(world: &World) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn the_daemon_tells_about_itself(world: &World) -> Result<()> {
+    world.client.run(&["run", "-d", "--name", "cc", "busybox", "sleep", "600"])?;
+    world.client.run(&["create", "busybox"])?;
+    let version = "{{.Server.Os}} {{.Server.APIVersion}} {{.Server.Version}}";
+    let version = world.client.run(&["version", "--format", version])?;
+    ensure!(version.starts_with("linux 1.") && version.contains(char::is_numeric), "{version}");
+    let counts = "{{.Containers}} {{.ContainersRunning}} {{.ContainersStopped}} {{.Images}}";
+    let counts = world.client.run(&["info", "--format", counts])?;
+    ensure!(counts.trim() == "2 1 1 1", "{counts}");
+    let names = "{{.Driver}} {{.LoggingDriver}} {{.DefaultRuntime}} {{.DockerRootDir}} {{.NCPU}}";
+    let names = world.client.run(&["info", "--format", names])?;
+    let cpus = std::thread::available_parallelism()?;
+    let root = world.host.data_root();
+    let wanted = format!("overlay2 json-file teu {} {cpus}", root.display());
+    ensure!(names.trim() == wanted, "{names}");
+    let text = world.client.run(&["info"])?;
+    for line in ["Storage Driver: overlay2", "Cgroup Driver: cgroupfs", "Swarm: inactive"] {
+        ensure!(text.contains(line), "no {line:?} in {text}");
+    }
+    Ok(())
 }

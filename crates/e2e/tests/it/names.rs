@@ -14,6 +14,7 @@ both_clients!(
     a_network_joined_later_brings_its_names,
     other_names_go_to_the_given_server,
     internal_networks_ask_nobody,
+    servers_are_asked_while_there_is_a_way_out,
     a_shared_network_shares_its_names,
     the_external_runtime_has_names_too,
 );
@@ -161,6 +162,33 @@ fn internal_networks_ask_nobody(world: &World) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
     ensure!(ran.code != 0 && said.contains("SERVFAIL"), "{said}");
     Ok(())
+}
+
+fn servers_are_asked_while_there_is_a_way_out(world: &World) -> Result<()> {
+    let teu = &world.client;
+    teu.run(&["network", "create", "outer"])?;
+    teu.run(&["network", "create", "--internal", "inner"])?;
+    let format = "{{(index .IPAM.Config 0).Gateway}}";
+    let gateway = teu.run(&["network", "inspect", "-f", format, "outer"])?;
+    let gateway = gateway.trim().to_owned();
+    start(world, "client", "outer", &["--dns", &gateway])?;
+    let server = eventually("bind the port", || Ok(UdpSocket::bind((gateway.as_str(), 53))?))?;
+    server.set_read_timeout(Some(e2e::DEADLINE))?;
+    // Until nobody has asked for as long as the test may take.
+    std::thread::spawn(move || while answer_one(&server).is_ok() {});
+    let is_asked = |name: &str| -> Result<()> {
+        ensure!(look_up(world, "client", name)? == ["192.0.2.9"], "{name}");
+        Ok(())
+    };
+    is_asked("one.example.com")?;
+    teu.run(&["network", "connect", "inner", "client"])?;
+    is_asked("two.example.com")?;
+    teu.run(&["network", "disconnect", "outer", "client"])?;
+    let ran = teu.try_run(&["exec", "client", "nslookup", "-type=a", "three.example.com"])?;
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    ensure!(ran.code != 0 && said.contains("SERVFAIL"), "{said}");
+    teu.run(&["network", "connect", "outer", "client"])?;
+    is_asked("four.example.com")
 }
 
 fn a_shared_network_shares_its_names(world: &World) -> Result<()> {

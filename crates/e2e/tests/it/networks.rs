@@ -95,6 +95,7 @@ fn networks_are_made_listed_and_removed(world: &World) -> Result<()> {
     for (key, value) in expected {
         ensure!(shown[key] == value, "{key} of {shown}");
     }
+    ensure!(shown["IPAM"]["Options"] == serde_json::json!({}), "as the command line says: {shown}");
     let subnet = shown["IPAM"]["Config"][0]["Subnet"].as_str().context("a subnet")?;
     let gateway = shown["IPAM"]["Config"][0]["Gateway"].as_str().context("a gateway")?;
     // The next of the pools, whatever else is on this host.

@@ -1,6 +1,7 @@
 //! The known ways out of a container, and what hostile images, full disks and hostile clients do.
 //! docs/security.md lists the classes; crates test theirs nearer to the cause.
 
+mod apparmor;
 pub(crate) mod archive;
 mod clients;
 mod confinement;

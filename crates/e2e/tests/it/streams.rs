@@ -156,6 +156,8 @@ fn terminal_has_size_and_signals(world: &World) -> Result<()> {
         pty.send_line("stty size")?;
         pty.expect("50 132", Duration::from_secs(1))
     })?;
+    // What is typed before the prompt stands is shown twice, in parts.
+    pty.expect("/ # ", DEADLINE)?;
     pty.send("sleep 600\r")?;
     pty.expect("sleep 600", DEADLINE)?;
     // Ctrl-C until the shell is back: the sleep may not have started yet.

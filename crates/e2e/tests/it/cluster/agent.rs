@@ -1,19 +1,10 @@
 //! What an agent does with tasks, seen by a framework, the engine and the file system.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Cluster, Host, Scheduler, busybox, eventually, is_root, resources};
+use e2e::{Cluster, ClusterOptions, Host, busybox, eventually, is_root, resources};
 use serde_json::{Value as Json, json};
 
-/// A cluster with a busybox image and a framework.
-fn world() -> Result<Option<(Cluster, Scheduler)>> {
-    if !is_root() {
-        return Ok(None);
-    }
-    let cluster = Cluster::start()?;
-    cluster.host().load_busybox()?;
-    let scheduler = Scheduler::subscribe(cluster.master())?;
-    Ok(Some((cluster, scheduler)))
-}
+use super::framework;
 
 fn states(updates: &[Json]) -> Vec<&str> {
     updates.iter().map(|update| update["state"].as_str().unwrap_or_default()).collect()
@@ -39,7 +30,7 @@ fn gone(host: &Host) -> Result<()> {
 
 #[test]
 fn a_docker_task_runs_as_its_line_says() -> Result<()> {
-    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let mut task = busybox(
         "BRIDGE",
         "echo out; echo err >&2; echo $A:$MESOS_SANDBOX; echo hi > $MESOS_SANDBOX/file; exit 0",
@@ -69,7 +60,7 @@ fn a_docker_task_runs_as_its_line_says() -> Result<()> {
 
 #[test]
 fn exits_and_refusals_have_reasons() -> Result<()> {
-    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let mut mapped = busybox("BRIDGE", "true");
     mapped["container"]["docker"]["port_mappings"] =
         json!([{"host_port": 80, "container_port": 80}]);
@@ -77,6 +68,8 @@ fn exits_and_refusals_have_reasons() -> Result<()> {
     missing["container"]["docker"]["image"] = json!("127.0.0.1:1/none");
     let mut unfetched = busybox("HOST", "true");
     unfetched["command"]["uris"] = json!([{"value": "/does/not/exist"}]);
+    let mut nobodys = busybox("HOST", "true");
+    nobodys["command"]["user"] = json!("nobody-of-that-name");
     let mut timed = busybox("NONE", "sleep 1000");
     timed["max_completion_time"] = json!({"nanoseconds": 100_000_000});
     timed["kill_policy"] = json!({"grace_period": {"nanoseconds": 0}});
@@ -89,6 +82,7 @@ fn exits_and_refusals_have_reasons() -> Result<()> {
         (mapped, "REASON_CONTAINER_LAUNCH_FAILED", "Port [80] not included in resources"),
         (missing, "REASON_CONTAINER_LAUNCH_FAILED", "cannot pull image '127.0.0.1:1/none'"),
         (unfetched, "REASON_CONTAINER_LAUNCH_FAILED", "Failed to fetch '/does/not/exist'"),
+        (nobodys, "REASON_CONTAINER_LAUNCH_FAILED", "there is no user 'nobody-of-that-name'"),
         (timed, "REASON_MAX_COMPLETION_TIME_REACHED", "Container exited"),
     ];
     for (task, reason, text) in tasks {
@@ -103,7 +97,7 @@ fn exits_and_refusals_have_reasons() -> Result<()> {
 
 #[test]
 fn a_task_is_killed_with_grace() -> Result<()> {
-    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let script = "trap 'echo bye; exit 0' TERM; echo ready; while true; do sleep 0.1; done";
     let id = scheduler.launch(&[busybox("HOST", script)])?.remove(0);
     scheduler.until(&id, "TASK_RUNNING")?;
@@ -120,7 +114,7 @@ fn a_task_is_killed_with_grace() -> Result<()> {
 
 #[test]
 fn an_unhealthy_task_is_killed() -> Result<()> {
-    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let often = |mut check: Json| {
         for (name, seconds) in [("delay", 0.0), ("interval", 0.1), ("grace_period", 20.0)] {
             check[format!("{name}_seconds")] = json!(seconds);
@@ -167,7 +161,7 @@ fn an_unhealthy_task_is_killed() -> Result<()> {
 
 #[test]
 fn tasks_outlive_the_agent() -> Result<()> {
-    let Some((mut cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((mut cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let script = "for i in $(seq 40); do echo $i; sleep 0.05; done";
     let docker = busybox("HOST", &format!("{script}; exit 7"));
     let process = json!({"command": {"value": format!("{script}; exit 8")}});
@@ -234,7 +228,7 @@ fn tasks_outlive_the_agent() -> Result<()> {
 
 #[test]
 fn a_process_runs_in_its_cgroup() -> Result<()> {
-    let Some((_cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((_cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let script = "cat /proc/self/cgroup > $MESOS_SANDBOX/cgroup; exec sleep 1000";
     let task = json!({"command": {"value": script}, "resources": resources(0.1, 64.0)});
     let id = scheduler.launch(&[task])?.remove(0);
@@ -250,7 +244,7 @@ fn a_process_runs_in_its_cgroup() -> Result<()> {
     scheduler.kill(&id)?;
     let last = scheduler.until(&id, "TASK_KILLED")?;
     ensure!(
-        last.last().is_some_and(|u| u["message"] == "Command terminated with signal 15"),
+        last.last().is_some_and(|u| u["message"] == "Command terminated with signal Terminated"),
         "{last:?}"
     );
     ensure!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it still runs");
@@ -259,7 +253,7 @@ fn a_process_runs_in_its_cgroup() -> Result<()> {
 
 #[test]
 fn an_executor_made_with_pymesos_runs_task_after_task() -> Result<()> {
-    let Some((_cluster, mut scheduler)) = world()? else { return Ok(()) };
+    let Some((_cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let command = format!(
         "exec {} {}",
         e2e::python_with_pymesos()?.display(),
@@ -279,17 +273,15 @@ fn an_executor_made_with_pymesos_runs_task_after_task() -> Result<()> {
     }
     let pid = messages[0].strip_prefix("first ").with_context(|| format!("{messages:?}"))?;
     ensure!(messages[1] == format!("second {pid}"), "not the same executor: {messages:?}");
-    Ok(())
+    scheduler.teardown()?;
+    eventually("the executor ends with its framework", || {
+        ensure!(!std::path::Path::new(&format!("/proc/{pid}/cwd")).exists(), "{pid} runs");
+        Ok(())
+    })
 }
 
 #[test]
 fn what_the_agent_does_not_do_it_says() -> Result<()> {
-    let Some((cluster, mut scheduler)) = world()? else { return Ok(()) };
-    let mut checked = busybox("HOST", "true");
-    checked["check"] = json!({"type": "TCP", "tcp": {"port": 80}});
-    let id = scheduler.launch(&[checked])?.remove(0);
-    let updates = scheduler.until(&id, "TASK_ERROR")?;
-    ensure!(updates[0]["reason"] == "REASON_TASK_INVALID", "{updates:?}");
     let teu = |args: &[&str]| {
         let mut command = std::process::Command::new(e2e::bin_dir().join("teu"));
         let output = command.arg("agent").args(args).output()?;
@@ -298,6 +290,48 @@ fn what_the_agent_does_not_do_it_says() -> Result<()> {
     };
     ensure!(teu(&["--mastre=x"])?.contains("near it: --master"), "no guess");
     ensure!(teu(&["--hadoop_home=/x"])?.contains("hdfs URIs are not fetched"), "no reason");
-    drop(cluster);
+    Ok(())
+}
+
+#[test]
+fn an_agent_tells_of_itself_and_its_host() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let log = tempfile::NamedTempFile::new()?;
+    std::fs::write(log.path(), "one line\n")?;
+    let domain = r#"{"fault_domain":{"region":{"name":"north"},"zone":{"name":"pole"}}}"#;
+    let agent_flags = vec![
+        format!("--external_log_file={}", log.path().display()),
+        format!("--domain={domain}"),
+        "--no-hostname_lookup".to_owned(),
+    ];
+    let master_flags = vec![format!("--domain={domain}")];
+    let options = ClusterOptions { master_flags, agent_flags, ..Default::default() };
+    let cluster = Cluster::start_with(options)?;
+    let text = |path: &str| e2e::http::get_path(cluster.agent(), path);
+    let read = |path: &str| Ok::<Json, anyhow::Error>(serde_json::from_str(&text(path)?)?);
+
+    let known = &cluster.get("/slaves")?["slaves"][0];
+    ensure!(known["domain"]["fault_domain"]["region"]["name"] == "north", "{known}");
+    ensure!(known["hostname"] == "127.0.0.1", "{known}");
+
+    ensure!(read("/files/read?path=/slave/log&offset=4&length=4")?["data"] == "line");
+    ensure!(read("/files/debug")?["/slave/log"] == log.path().to_string_lossy().as_ref());
+    let call = json!({"type": "READ_FILE", "read_file": {"path": "/slave/log", "offset": 0}});
+    let answer = e2e::http::post_json(cluster.agent(), "/api/v1", &call)?;
+    ensure!(answer.contains("\"size\":9"), "{answer}");
+
+    let metrics = read("/metrics/snapshot")?;
+    let processors = &metrics["system/cpus_total"];
+    ensure!(processors.as_f64().is_some_and(|count| count >= 1.0), "{metrics}");
+    ensure!(read("/system/stats.json")?["cpus_total"].as_f64() == processors.as_f64());
+    ensure!(metrics["slave/executor_directory_max_allowed_age_secs"].is_number(), "{metrics}");
+
+    ensure!(text("/logging/toggle")? == "0\n");
+    ensure!(text("/logging/toggle?level=1&duration=1hrs")?.is_empty());
+    ensure!(text("/logging/toggle")? == "1\n");
+    let refused = text("/logging/toggle?level=1").expect_err("half a question");
+    ensure!(refused.to_string().contains("400"), "{refused}");
     Ok(())
 }

@@ -60,7 +60,7 @@ fn local(world: &World) -> Result<()> {
         "tag=x",
         "busybox",
     ])?;
-    ensure!(ran.stderr.contains("unknown log opt 'tag' for local log driver"), "{ran:?}");
+    ensure!(ran.stderr.contains("unknown log opt 'tag' for log driver local"), "{ran:?}");
     Ok(())
 }
 

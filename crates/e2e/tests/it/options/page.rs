@@ -10,8 +10,9 @@ const HEAD: &str = "# The options of `run` and `create`
 
 Made of the table that the end-to-end test `options` runs, so that none can be forgotten. Each
 container is made with `teu` and with the stock `docker` command line, looked at from inside and by
-`inspect`, and both again after a restart of the daemon. What differs from Docker is in
-[deviations.md](deviations.md). To write this page anew:
+`inspect`, and both again after a restart of the daemon. A second test groups the rows in few
+containers and looks again after stop and start, a killed daemon, and restart. What differs from
+Docker is in [deviations.md](deviations.md). To write this page anew:
 `TEU_WRITE_DOCS=1 cargo nextest run -p e2e -E 'test(options::page)'`.
 
 | Option | Effect | How it is checked |

@@ -27,6 +27,12 @@ pub(super) enum Check {
 }
 
 impl Row {
+    /// Says what its [`Check::Does`] looks at.
+    const fn seen(mut self, seen: &'static str) -> Self {
+        self.seen = seen;
+        self
+    }
+
     pub(super) fn script(&self) -> &'static str {
         let script = self.checks.iter().find_map(|check| match check {
             Check::Says(script, _) => Some(*script),
@@ -51,7 +57,7 @@ pub(super) const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW",
 pub(super) const DEVICES: &str = r#"{"cdiVersion": "0.6.0", "kind": "example.com/sail",
   "devices": [{"name": "main", "containerEdits": {"env": ["SAIL=main"],
     "deviceNodes": [{"path": "/dev/sail", "hostPath": "/dev/full", "permissions": "r"}],
-    "mounts": [{"hostPath": "/etc/hostname", "containerPath": "/etc/sail"}]}}]}"#;
+    "mounts": [{"hostPath": "/etc/hosts", "containerPath": "/etc/sail"}]}}]}"#;
 
 /// Reads a limit where v1 has it, else where v2 has it.
 macro_rules! limit {

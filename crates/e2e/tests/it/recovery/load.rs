@@ -13,6 +13,9 @@ use super::traces::{Traces, no_container_left_anything};
 use super::{becomes, host, inspect, signal};
 
 const KILLS: u32 = 16;
+/// Where addresses have to be given out by hand to be kept.
+const SUBNET: &str = "10.213.77.0/24";
+const ADDRESS: &str = "10.213.77.77";
 /// Longest time between a daemon's start and its kill.
 const LONGEST_MS: u64 = 700;
 
@@ -89,7 +92,12 @@ fn start_lasting(teu: &Client) -> Result<()> {
         let args = [&["run", "-d", "--name", name], options, &["busybox", "sh", "-c", command]];
         teu.run(&args.concat())
     };
-    start("server", &["-p", "80"], "echo page > /index.html; httpd -f -h /")?;
+    teu.run(&["network", "create", "--subnet", SUBNET, "lasting"])?;
+    let network = ["-p", "80", "--network", "lasting", "--ip", ADDRESS];
+    start("server", &network, "echo page > /index.html; httpd -f -h /")?;
+    let ask = "while :; do nslookup -type=a server >/dev/null && echo x >> /found || \
+               echo x >> /lost; usleep 20000; done";
+    start("asker", &["--network", "lasting"], ask)?;
     let count = "i=0; while :; do echo $i; echo $i > /last; i=$((i+1)); usleep 5000; done";
     start("logger", &[], count)?;
     start("always", &["--restart", "always"], "sleep 600")?;
@@ -120,18 +128,23 @@ fn ask(address: SocketAddr, stop: &AtomicBool) -> Result<u32> {
 /// What a killed daemon answers does not matter; what it leaves is judged later.
 fn work(teu: &Client, worker: u32) {
     let short = ["run", "--rm", "-p", "9", "-v", "/v", "-v", "/etc", "busybox", "true"];
-    let label = format!("w={worker}");
-    let long = ["run", "-d", "-p", "9", "-v", "/v", "-l", &label, "busybox", "sleep", "600"];
+    let (label, network) = (format!("w={worker}"), format!("net{worker}"));
+    let _ = teu.try_run(&["network", "create", &network]);
+    let options = ["-p", "9", "-v", "/v", "-l", &label, "--network", &network];
+    let long = [&["run", "-d"], &options[..], &["busybox", "sleep", "600"]].concat();
     let _ = teu.try_run(&short);
     let Ok(ran) = teu.try_run(&long) else { return };
     let id = ran.stdout.trim();
     if id.len() == 64 {
         let _ = teu.try_run(&["exec", id, "true"]);
+        let _ = teu.try_run(&["network", "connect", "lasting", id]);
+        let _ = teu.try_run(&["network", "disconnect", &network, id]);
         let image = format!("committed:{worker}");
         let _ = teu.try_run(&["commit", id, &image]);
         let _ = teu.try_run(&["rm", "-f", "-v", id]);
         let _ = teu.try_run(&["rmi", &image]);
     }
+    let _ = teu.try_run(&["network", "rm", &network]);
 }
 
 fn move_images(teu: &Client, image: &str) {
@@ -166,10 +179,18 @@ fn kill_repeatedly(host: &mut Host) -> Result<()> {
 }
 
 fn lasting_went_on(teu: &Client) -> Result<()> {
-    for name in ["server", "logger", "healthy"] {
+    for name in ["server", "asker", "logger", "healthy"] {
         let told = inspect(teu, name, "{{.State.Status}} {{.RestartCount}}")?;
         ensure!(told == "running 0", "{name}: {told}");
     }
+    let found = teu.run(&["exec", "asker", "sh", "-c", "wc -c < /found; cat /lost || true"])?;
+    let found: usize = found.trim().parse().context(format!("no name was lost: {found:?}"))?;
+    eprintln!("a name was found {} times", found / 2);
+    ensure!(found > 20, "names resolve while no daemon runs");
+    // Its address is its own, whoever else comes while it is down.
+    let address = "{{.NetworkSettings.Networks.lasting.IPAddress}}";
+    teu.run(&["restart", "-t", "0", "server"])?;
+    ensure!(inspect(teu, "server", address)? == ADDRESS);
     becomes(teu, "healthy", "{{.State.Health.Status}}", "healthy")?;
     let checks = || -> Result<usize> { Ok(teu.run(&["exec", "healthy", "cat", "/checks"])?.len()) };
     let now = checks()?;
@@ -195,6 +216,8 @@ fn lasting_went_on(teu: &Client) -> Result<()> {
 fn remove_everything(teu: &Client) -> Result<()> {
     let ids = teu.run(&["ps", "-aq"])?;
     teu.run(&[vec!["rm", "-f", "-v"], ids.split_whitespace().collect()].concat())?;
+    let networks = teu.run(&["network", "ls", "-q", "-f", "type=custom"])?;
+    teu.run(&[vec!["network", "rm"], networks.split_whitespace().collect()].concat())?;
     let images = teu.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
     for image in
         images.lines().filter(|image| !image.starts_with("busybox:") && !image.starts_with('<'))

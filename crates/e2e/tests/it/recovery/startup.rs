@@ -89,6 +89,40 @@ fn stale_files_of_a_dead_daemon_do_not_matter() -> Result<()> {
 }
 
 #[test]
+fn the_next_daemon_may_start_when_the_pid_file_is_gone() -> Result<()> {
+    if !e2e::is_root() {
+        return Ok(());
+    }
+    let mut host = host()?;
+    let pidfile = host.scratch().join("teu.pid");
+    let teu = host.teu();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let (busy, stop_busy) = (teu.clone(), &stop);
+        scope.spawn(move || {
+            while !stop_busy.load(Ordering::Relaxed) {
+                // Keeps the stores of images and containers busy, whatever a daemon that ends answers.
+                let _ = busy.try_run(&["run", "--rm", "busybox", "true"]);
+            }
+        });
+        let restarted = (0..8).try_for_each(|_| -> Result<()> {
+            let mut old = host.take_daemon()?;
+            kill_process(Pid::from_child(&old), Signal::TERM)?;
+            let deadline = std::time::Instant::now() + e2e::DEADLINE;
+            while pidfile.exists() {
+                ensure!(std::time::Instant::now() < deadline, "the pid file stays");
+                std::thread::yield_now();
+            }
+            let started = host.start_daemon();
+            ensure!(old.wait()?.success(), "{}", host.daemon_log());
+            started
+        });
+        stop.store(true, Ordering::Relaxed);
+        restarted
+    })
+}
+
+#[test]
 fn a_refused_second_daemon_takes_nothing_away() -> Result<()> {
     if !e2e::is_root() {
         return Ok(());

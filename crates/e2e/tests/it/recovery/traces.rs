@@ -14,6 +14,8 @@ use super::leftovers;
 pub(super) struct Traces {
     mounts: BTreeSet<String>,
     links: BTreeSet<String>,
+    /// Bridges and the like, of every network.
+    bridges: BTreeSet<String>,
     processes: BTreeSet<String>,
     rules: String,
     addresses: String,
@@ -51,6 +53,7 @@ impl Traces {
         Ok(Self {
             mounts,
             links,
+            bridges: e2e::links::of_data_root(&host.data_root()).into_iter().collect(),
             processes: processes(host),
             rules: rules(host)?,
             addresses: teu.run(&["network", "inspect", "-f", "{{json .Containers}}", "bridge"])?,
@@ -101,6 +104,8 @@ fn files(host: &Host) -> BTreeSet<String> {
     let places = [
         host.exec_root().join("containers"),
         host.exec_root().join("netns"),
+        host.exec_root().join("network"),
+        host.exec_root().join("network/names"),
         data.join("containers"),
         data.join("rw"),
         data.join("layers"),
@@ -109,7 +114,11 @@ fn files(host: &Host) -> BTreeSet<String> {
         data.join("content/blobs/sha256"),
         data.join("tmp"),
     ];
-    places.into_iter().flat_map(entries).map(|path| path.display().to_string()).collect()
+    let mut files: BTreeSet<String> =
+        places.into_iter().flat_map(entries).map(|path| path.display().to_string()).collect();
+    // Made with the first network of a user, for all.
+    files.remove(&host.exec_root().join("network/names").display().to_string());
+    files
 }
 
 fn entries(directory: PathBuf) -> Vec<PathBuf> {

@@ -1,5 +1,6 @@
 //! A newer daemon takes over what an older one started.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -19,7 +20,14 @@ fn containers_go_on_under_a_daemon_from_elsewhere() -> Result<()> {
     teu.run(&["run", "-d", "-it", "--name", "shell", "busybox", "sh"])?;
     let stops = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
     teu.run(&["run", "-d", "--name", "stops", "busybox", "sh", "-c", stops])?;
-    let names = ["cat", "shell", "stops"];
+    teu.run(&["network", "create", "kept"])?;
+    let serve = "echo page > /index.html; httpd -f -h /";
+    let publish = ["-p", "127.0.0.1::80", "--network", "kept"];
+    let web = [&["run", "-d", "--name", "web"], &publish[..], &["busybox", "sh", "-c", serve]];
+    teu.run(&web.concat())?;
+    let port = teu.run(&["port", "web", "80"])?;
+    let port: SocketAddr = port.trim().parse()?;
+    let names = ["cat", "shell", "stops", "web"];
     let before = names.map(|name| inspect(&teu, name, "{{.State.Pid}} {{.State.StartedAt}}"));
     let shims = names.map(|name| shim_of(&teu, name));
     host.stop_daemon()?;
@@ -35,6 +43,12 @@ fn containers_go_on_under_a_daemon_from_elsewhere() -> Result<()> {
         ensure!(now == before?, "{name} was touched: {now}");
         ensure!(shim_of(&teu, name)? == shim?, "{name} has another shim");
     }
+    ensure!(e2e::http::get(port)? == "page\n", "its port answers");
+    // What was made before and what comes after are neighbours.
+    let args = ["run", "--rm", "--network", "kept", "busybox", "nslookup", "-type=a", "web"];
+    let address = inspect(&teu, "web", "{{.NetworkSettings.Networks.kept.IPAddress}}")?;
+    ensure!(teu.run(&args)?.contains(&address), "its name resolves");
+    ensure!(std::net::TcpListener::bind(port).is_err(), "its port stays taken");
     ensure!(teu.run(&["exec", "cat", "echo", "here"])? == "here\n");
     ensure!(teu.try_run_with_input(&["exec", "-i", "cat", "cat"], b"in")?.ok()? == "in");
     let mut pty = teu.terminal(&["attach", "shell"])?;

@@ -2,7 +2,7 @@
 
 use super::Check::{Does, Refuses, Says, Shows};
 use super::{Row, act, row};
-use crate::options::acts;
+use crate::options::{acts, acts_of_cgroups, acts_of_engine};
 
 /// What options about endpoints need.
 const USER_DEFINED: &str = "supported";
@@ -26,8 +26,12 @@ pub(super) static ROWS: &[Row] = &[
         "--annotation",
         "Handed to the OCI runtime, kept with the container",
         &["--annotation", "org.example.note=yes"],
-        &[Shows("{{index .HostConfig.Annotations \"org.example.note\"}}", "yes")],
-    ),
+        &[
+            Shows("{{index .HostConfig.Annotations \"org.example.note\"}}", "yes"),
+            Does(acts_of_engine::annotation),
+        ],
+    )
+    .seen("it is in the runtime's configuration"),
     act(
         "--attach",
         "Chooses the streams that `run` shows",
@@ -47,8 +51,9 @@ pub(super) static ROWS: &[Row] = &[
         &["--blkio-weight", "300"],
         &[
             Says(
-                limit_if_any!("blkio/blkio.bfq.weight", "io.bfq.weight"),
-                &["300", "default 300", "none"],
+                "(cd /sys/fs/cgroup; for file in blkio/blkio.bfq.weight io.bfq.weight io.weight; do \
+                 cat $file 2>/dev/null && exit; done; echo none)",
+                &["300", "default 300", "default 2930", "none"],
             ),
             Shows("{{.HostConfig.BlkioWeight}}", "300"),
             Refuses(&["--blkio-weight", "5"], "Range of blkio weight is from 10 to 1000"),
@@ -56,19 +61,23 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "--blkio-weight-device",
-        "The same for one device, where the kernel has BFQ",
+        "The same for one device, which BFQ must schedule on cgroup v1",
         &["--blkio-weight-device", "{disk}:400"],
         &[
             Shows(
                 "{{range .HostConfig.BlkioWeightDevice}}{{.Path}} {{.Weight}}{{end}}",
                 "{disk} 400",
             ),
+            Does(acts_of_cgroups::weight_of_device),
             Refuses(&["--blkio-weight-device", "{disk}:5"], "invalid weight for device: {disk}:5"),
             Refuses(
                 &["--blkio-weight-device", "/tmp/x:50"],
                 "bad format for device path: /tmp/x:50",
             ),
         ],
+    )
+    .seen(
+        "the cgroup has it for a disk of its own, also after a restart; without BFQ it is refused",
     ),
     row(
         "--cap-add",
@@ -155,16 +164,16 @@ pub(super) static ROWS: &[Row] = &[
             Refuses(&["--cpu-quota", "10"], "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
         ],
     ),
-    row(
+    act(
         "--cpu-rt-period",
         "Period of real-time scheduling, of cgroup v1 with RT_GROUP_SCHED",
-        &["--cpu-rt-period", "1000000"],
-        &[Shows("{{.HostConfig.CpuRealtimePeriod}}", "1000000")],
+        "the cgroup has it; without it the kernel's lack is told",
+        &[Does(acts_of_cgroups::realtime_period)],
     ),
     act(
         "--cpu-rt-runtime",
         "Real-time CPU per period, of cgroup v1 with RT_GROUP_SCHED",
-        "",
+        "more than the cgroup above has is refused with both named",
         &[Refuses(
             &["--cpu-rt-runtime", "950000"],
             "kernel does not support CPU real-time scheduler | cpu.rt_runtime_us",
@@ -206,7 +215,7 @@ pub(super) static ROWS: &[Row] = &[
                 &["--cpuset-cpus", "0-999"],
                 "Requested CPUs are not available - requested 0-999, available:",
             ),
-            Refuses(&["--cpuset-cpus", "x"], "Invalid value x for cpuset cpus"),
+            Refuses(&["--cpuset-cpus", "x"], "Invalid value x for cpuset cpus: invalid format: x"),
         ],
     ),
     row(
@@ -394,9 +403,11 @@ pub(super) static ROWS: &[Row] = &[
                 "{{range $port, $none := .Config.ExposedPorts}}{{$port}} {{end}}",
                 "8080/udp 8081/udp",
             ),
+            Does(acts::publish_all),
             Refuses(&["--expose", "none"], "invalid"),
         ],
-    ),
+    )
+    .seen("`-P` publishes it"),
     act(
         "--gpus",
         "Asks a device driver; there is none beside CDI",
@@ -424,12 +435,15 @@ pub(super) static ROWS: &[Row] = &[
         &["--health-cmd", "true", "--health-interval", "90s"],
         &[
             Shows("{{json .Config.Healthcheck.Interval}}", "90000000000"),
+            Shows("{{.Config.Healthcheck.Interval}}", "1m30s"),
+            Does(acts_of_engine::health_retries),
             Refuses(
                 &["--health-cmd", "true", "--health-interval", "1us"],
                 "Interval in Healthcheck cannot be less than 1ms",
             ),
         ],
-    ),
+    )
+    .seen("at 100 ms three checks are done long before the default's first"),
     act(
         "--health-on-failure",
         "Beyond Docker: what to do with an unhealthy one: none, kill, restart or stop",
@@ -442,33 +456,45 @@ pub(super) static ROWS: &[Row] = &[
         &["--health-cmd", "true", "--health-retries", "7"],
         &[
             Shows("{{.Config.Healthcheck.Retries}}", "7"),
+            Does(acts_of_engine::health_retries),
             Refuses(
                 &["--health-cmd", "true", "--health-retries", "-1"],
                 "--health-retries cannot be negative",
             ),
         ],
-    ),
+    )
+    .seen("with 3, the third failure makes it unhealthy"),
     row(
         "--health-start-interval",
         "Time between two checks in the start period",
         &["--health-cmd", "true", "--health-start-interval", "2s"],
-        &[Shows("{{json .Config.Healthcheck.StartInterval}}", "2000000000")],
-    ),
+        &[
+            Shows("{{json .Config.Healthcheck.StartInterval}}", "2000000000"),
+            Does(acts_of_engine::health_start),
+        ],
+    )
+    .seen("checks come at its pace while the interval is an hour"),
     row(
         "--health-start-period",
         "Time in which failures do not count yet",
         &["--health-cmd", "true", "--health-start-period", "1m"],
         &[
             Shows("{{json .Config.Healthcheck.StartPeriod}}", "60000000000"),
+            Does(acts_of_engine::health_start),
             Refuses(&["--health-cmd", "true", "--health-start-period", "-1s"], "negative"),
         ],
-    ),
+    )
+    .seen("failures leave it starting, with none counted"),
     row(
         "--health-timeout",
         "Longest time that a check may take",
         &["--health-cmd", "true", "--health-timeout", "3s"],
-        &[Shows("{{json .Config.Healthcheck.Timeout}}", "3000000000")],
-    ),
+        &[
+            Shows("{{json .Config.Healthcheck.Timeout}}", "3000000000"),
+            Does(acts_of_engine::health_timeout),
+        ],
+    )
+    .seen("a check that takes longer is ended, and its log says so"),
     act(
         "--help",
         "Lists the options",
@@ -530,14 +556,18 @@ pub(super) static ROWS: &[Row] = &[
     act(
         "--ip",
         "The address on a user-defined network",
-        "",
-        &[Refuses(&["--ip", "172.30.1.1"], USER_DEFINED), Refuses(&["--ip", "x"], "invalid")],
+        "the process has it; one outside of the subnet is refused by its name",
+        &[
+            Does(acts_of_engine::addresses),
+            Refuses(&["--ip", "172.30.1.1"], USER_DEFINED),
+            Refuses(&["--ip", "x"], "invalid IPv4 address: x"),
+        ],
     ),
     act(
         "--ip6",
         "The IPv6 address on a user-defined network",
-        "",
-        &[Refuses(&["--ip6", "fd00::1"], USER_DEFINED)],
+        "the process has it",
+        &[Does(acts_of_engine::addresses), Refuses(&["--ip6", "fd00::1"], USER_DEFINED)],
     ),
     row(
         "--ipc",
@@ -555,7 +585,10 @@ pub(super) static ROWS: &[Row] = &[
         &["--isolation", "default"],
         &[
             Shows("{{.HostConfig.Isolation}}", "default"),
-            Refuses(&["--isolation", "hyperv"], "invalid isolation"),
+            Refuses(
+                &["--isolation", "hyperv"],
+                "invalid isolation (hyperv): linux only supports 'default'",
+            ),
         ],
     ),
     row(

@@ -2,7 +2,7 @@
 
 use super::Check::{Does, Refuses, Says, Shows};
 use super::{Row, act, row};
-use crate::options::{acts, logs};
+use crate::options::{acts, acts_of_engine, logs};
 
 pub(super) static ROWS: &[Row] = &[
     row(
@@ -11,23 +11,39 @@ pub(super) static ROWS: &[Row] = &[
         &["--label", "tier=front", "--label", "bare"],
         &[
             Shows("{{index .Config.Labels \"tier\"}}", "front"),
+            Does(acts_of_engine::labels),
             Refuses(&["--label", "a b=c"], "label 'a b' contains whitespaces"),
         ],
-    ),
+    )
+    .seen("`ps --filter` finds it"),
     row(
         "--label-file",
         "Labels of a file",
         &["--label-file", "{scratch}/labels"],
-        &[Shows("{{index .Config.Labels \"from.file\"}}", "yes")],
-    ),
-    act(
+        &[
+            Shows("{{index .Config.Labels \"from.file\"}}", "yes"),
+            Does(acts_of_engine::labels_of_a_file),
+            Refuses(&["--label-file", "{scratch}/spaced"], "'a b' contains whitespaces"),
+        ],
+    )
+    .seen("`ps --filter` finds it"),
+    row(
         "--link",
-        "Another container under an alias",
-        "",
-        &[Refuses(
-            &["--net", "host", "--link", "donor:db"],
-            "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
-        )],
+        "Another container of the default network under an alias",
+        &["--link", "donor:db"],
+        &[
+            Says("env | grep -c ^DB_NAME=/; grep -c '\tdb .* donor$' /etc/hosts", &["1\n1"]),
+            Shows("{{len .HostConfig.Links}}", "1"),
+            Refuses(
+                &["--net", "host", "--link", "donor:db"],
+                "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+            ),
+            Refuses(
+                &["--link", "no-such:db"],
+                "could not get container for no-such: No such container: no-such",
+            ),
+            Refuses(&["--link", "donor:a:b"], "bad format for links"),
+        ],
     ),
     row(
         "--link-local-ip",
@@ -46,7 +62,7 @@ pub(super) static ROWS: &[Row] = &[
             Does(logs::drivers),
             Refuses(
                 &["--log-driver", "pigeon"],
-                "logger: no log driver named 'pigeon' is registered",
+                "error looking up logging plugin pigeon: plugin \"pigeon\" not found",
             ),
         ],
     },
@@ -81,6 +97,10 @@ pub(super) static ROWS: &[Row] = &[
                 &["--log-opt", "max-buffer-size=4m"],
                 "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
             ),
+            Refuses(
+                &["--log-driver", "syslog", "--log-opt", "syslog-tls-cert=/x"],
+                "send to a relay on this host that speaks TLS",
+            ),
         ],
     },
     row(
@@ -90,6 +110,10 @@ pub(super) static ROWS: &[Row] = &[
         &[
             Says("cat /sys/class/net/eth0/address", &["92:d0:c6:0a:29:33"]),
             Refuses(&["--mac-address", "x"], "x is not a valid mac address"),
+            Refuses(
+                &["--net", "host", "--mac-address", "92:d0:c6:0a:29:33"],
+                "conflicting options: mac-address and the network mode",
+            ),
         ],
     ),
     row(
@@ -179,11 +203,14 @@ pub(super) static ROWS: &[Row] = &[
     act(
         "--net-alias",
         "Another name of `--network-alias`",
-        "",
-        &[Refuses(
-            &["--net", "bridge", "--net-alias", "db"],
-            "network-scoped aliases are only supported for user-defined networks",
-        )],
+        "others find it by that name",
+        &[
+            Does(acts_of_engine::aliases),
+            Refuses(
+                &["--net", "bridge", "--net-alias", "db"],
+                "network-scoped aliases are only supported for user-defined networks",
+            ),
+        ],
     ),
     row(
         "--network",
@@ -218,11 +245,14 @@ pub(super) static ROWS: &[Row] = &[
     act(
         "--network-alias",
         "A further name on a user-defined network",
-        "",
-        &[Refuses(
-            &["--net", "bridge", "--network-alias", "db"],
-            "network-scoped aliases are only supported for user-defined networks",
-        )],
+        "others find it by that name",
+        &[
+            Does(acts_of_engine::aliases),
+            Refuses(
+                &["--net", "bridge", "--network-alias", "db"],
+                "network-scoped aliases are only supported for user-defined networks",
+            ),
+        ],
     ),
     row(
         "--no-healthcheck",
@@ -230,12 +260,14 @@ pub(super) static ROWS: &[Row] = &[
         &["--no-healthcheck"],
         &[
             Shows("{{json .Config.Healthcheck.Test}}", "[\"NONE\"]"),
+            Does(acts_of_engine::no_healthcheck),
             Refuses(
                 &["--no-healthcheck", "--health-cmd", "true"],
                 "--no-healthcheck conflicts with --health-* options",
             ),
         ],
-    ),
+    )
+    .seen("a container of an image with a check has no health"),
     row(
         "--oom-kill-disable",
         "The OOM killer leaves it alone, of cgroup v1: `memory.oom_control`",
@@ -421,9 +453,10 @@ pub(super) static ROWS: &[Row] = &[
     ),
     act(
         "--storage-opt",
-        "Options of the storage driver; overlay has `size=`, which Teu refuses as Docker does without \
-         quotas",
-        "a limit that nothing would keep is refused",
+        "Options of the storage driver: `size=` limits what the container's own layer may hold, where \
+         the file system of the data root counts by project (ext4 or xfs with `prjquota`)",
+        "written to the limit and not beyond on ext4 with quotas (`layer_quotas`); without them a \
+         limit that nothing would keep is refused",
         &[
             Does(acts::storage_opt),
             Refuses(&["--storage-opt", "size=1g"], "pquota"),
@@ -492,7 +525,9 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "--userns",
-        "The user namespace; `host` is the daemon's",
+        "The user namespace: `host` is the host's, nothing the daemon's default (`--userns-remap`). \
+         Beyond Docker, `auto[:size=N,…]` takes a range of ids \
+         that no other container has, `map:uidmapping=C:H:N,…` those named ([security.md](security.md))",
         &["--userns", "host"],
         &[
             Says("cat /proc/self/uid_map | tr -s ' '", &["0 0 4294967295"]),
@@ -520,7 +555,8 @@ pub(super) static ROWS: &[Row] = &[
                 &["ahoy\nread-only\n1\n/anonymous", "ahoy\nread-only\n2\n/anonymous"],
             ),
             Refuses(&["--volume", "aa:/x", "--volume", "bb:/x"], "Duplicate mount point: /x"),
-            Refuses(&["--volume", "aa:relative"], "invalid"),
+            Refuses(&["--volume", "aa:relative"], "mount path must be absolute"),
+            Refuses(&["--volume", "/tmp:/x:nocopy"], "field VolumeOptions must not be specified"),
             Refuses(&["--volume", "aa:/x:sail"], "invalid mode: sail"),
         ],
     ),
@@ -529,6 +565,7 @@ pub(super) static ROWS: &[Row] = &[
         "The driver of its volumes; `local` is built in",
         &["--volume-driver", "local", "-v", "/v"],
         &[
+            Says("grep -c ' /v ' /proc/mounts; echo x >/v/x && cat /v/x", &["1\nx"]),
             Shows("{{range .Mounts}}{{.Driver}}{{end}}", "local"),
             Refuses(
                 &["--volume-driver", "sail", "-v", "x:/v"],
