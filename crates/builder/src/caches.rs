@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use images::Digest;
@@ -24,6 +24,8 @@ pub(crate) struct CacheMounts {
     root: PathBuf,
     /// Who uses which. Held for a lookup or an insertion.
     locks: Mutex<HashMap<String, Arc<RwLock<()>>>>,
+    /// Held while a directory is made: those who share one may come at the same time.
+    making: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
 }
 
 /// One of them.
@@ -45,7 +47,7 @@ pub(crate) struct CacheMount {
 
 impl CacheMounts {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, locks: Mutex::default() }
+        Self { root, locks: Mutex::default(), making: Mutex::default() }
     }
 
     fn lock_of(&self, id: &str) -> Arc<RwLock<()>> {
@@ -80,10 +82,35 @@ impl CacheMounts {
 
     fn directory(&self, id: &str) -> Result<PathBuf> {
         let dir = self.root.join(Digest::of(id.as_bytes()).hex());
-        fs::create_dir_all(&dir)
-            .and_then(|()| fs::write(dir.join("id"), id))
-            .map_err(Error::io("create", dir.display()))?;
-        Ok(dir.join("data"))
+        let directory = dir.join("data");
+        let making = self.making_of(&directory);
+        let _one = making.lock().unwrap_or_else(PoisonError::into_inner);
+        mark(&dir, id).map_err(Error::io("create", dir.display()))?;
+        Ok(directory)
+    }
+
+    fn making_of(&self, directory: &Path) -> Arc<Mutex<()>> {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(making.entry(directory.to_owned()).or_default())
+    }
+
+    /// Makes the directory that [`Self::shared`] or [`Self::alone`] gave where it is not there yet:
+    /// `fill` gets an empty one, which nobody sees before it is whole. Blocks.
+    pub(crate) fn fill(
+        &self,
+        directory: &Path,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let making = self.making_of(directory);
+        let _one = making.lock().unwrap_or_else(PoisonError::into_inner);
+        if directory.exists() {
+            return Ok(());
+        }
+        let fresh = directory.with_extension("fresh");
+        let _ = fs::remove_dir_all(&fresh); // Left by a kill, if at all.
+        fs::create_dir_all(&fresh).map_err(Error::io("create", fresh.display()))?;
+        fill(&fresh)?;
+        fs::rename(&fresh, directory).map_err(Error::io("rename", fresh.display()))
     }
 
     /// Lists them.
@@ -116,5 +143,72 @@ impl CacheMounts {
         let dir = self.root.join(&mount.key);
         fs::remove_dir_all(&dir).map_err(Error::io("remove", dir.display()))?;
         Ok(mount.size)
+    }
+}
+
+/// Writes down whose the directory is and that it is used now. A list made meanwhile reads a whole
+/// id: by part of one it would take a directory that is in use for one that is not.
+fn mark(dir: &Path, id: &str) -> std::io::Result<()> {
+    let file = dir.join("id");
+    if fs::read(&file).is_ok_and(|there| there == id.as_bytes()) {
+        return fs::File::options()
+            .write(true)
+            .open(&file)?
+            .set_modified(std::time::SystemTime::now());
+    }
+    fs::create_dir_all(dir)?;
+    let fresh = dir.join("id.fresh");
+    fs::write(&fresh, id)?;
+    fs::rename(&fresh, &file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn those_who_come_at_once_share_what_one_has_filled() {
+        let root = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let caches = CacheMounts::new(root.path().to_owned());
+            let (together, filled) = (Barrier::new(4), AtomicU32::new(0));
+            let comer = || {
+                let directory = caches.directory(&round.to_string()).unwrap();
+                together.wait();
+                let filling = caches.fill(&directory, |fresh| {
+                    filled.fetch_add(1, Ordering::Relaxed);
+                    fs::write(fresh.join("file"), "whole").map_err(Error::io("write", "file"))
+                });
+                filling.unwrap();
+                assert_eq!(fs::read(directory.join("file")).unwrap(), b"whole");
+            };
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(comer);
+                }
+            });
+            assert_eq!(filled.into_inner(), 1);
+        }
+    }
+
+    #[test]
+    fn a_list_made_while_one_is_taken_has_whole_ids() {
+        let root = tempfile::tempdir().unwrap();
+        let (caches, done) = (CacheMounts::new(root.path().to_owned()), AtomicBool::new(false));
+        let id = "a-long-id".repeat(1000);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(caches.list().iter().all(|mount| mount.id == id));
+                }
+            });
+            for _ in 0..2000 {
+                caches.directory(&id).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     }
 }

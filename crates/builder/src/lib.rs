@@ -60,7 +60,7 @@ pub struct Builder {
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
-    pub(crate) caches: caches::CacheMounts,
+    pub(crate) caches: Arc<caches::CacheMounts>,
     pub(crate) inputs: inputs::Inputs,
     pub(crate) policy: GcPolicy,
     /// Holds collections back while builds use what they would remove.
@@ -86,7 +86,8 @@ impl Builder {
     /// Makes the builder of an engine, and removes what builds left that were killed with a daemon.
     pub async fn open(engine: Engine, registry: Registry, policy: GcPolicy) -> Self {
         scratch::sweep(&engine).await;
-        let caches = caches::CacheMounts::new(engine.config().data_root.join("builder/mounts"));
+        let mounts = engine.config().data_root.join("builder/mounts");
+        let caches = Arc::new(caches::CacheMounts::new(mounts));
         let inputs = inputs::Inputs::open(engine.config().data_root.join("builder/inputs"));
         let building = tokio::sync::RwLock::default();
         Self {

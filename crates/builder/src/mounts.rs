@@ -68,7 +68,7 @@ pub(crate) struct Origin {
 /// What makes mounts ready.
 pub(crate) struct Maker<'a> {
     pub(crate) scratch: &'a Scratch,
-    pub(crate) caches: &'a CacheMounts,
+    pub(crate) caches: &'a Arc<CacheMounts>,
     pub(crate) secrets: &'a BTreeMap<String, crate::request::Secret>,
     pub(crate) ssh: &'a BTreeMap<String, PathBuf>,
 }
@@ -184,20 +184,14 @@ impl Maker<'_> {
             }
         };
         let (uid, gid, mode) = (*uid, *gid, *mode);
-        let (data, source) = (directory.clone(), source.clone());
+        let (caches, data, source) = (Arc::clone(self.caches), directory.clone(), source.clone());
         crate::blocking(move || {
-            if data.exists() {
-                return Ok(());
-            }
-            // Seen by nobody before it is whole.
-            let fresh = data.with_extension("fresh");
-            let _ = fs::remove_dir_all(&fresh); // Left by a kill, if at all.
-            fs::create_dir_all(&fresh).map_err(Error::io("create", fresh.display()))?;
-            if let Some(origin) = origin {
-                materialize(&origin.tree, &source, &fresh)?;
-            }
-            dress(&fresh, uid, gid, mode)?;
-            fs::rename(&fresh, &data).map_err(Error::io("rename", fresh.display()))
+            caches.fill(&data, |fresh| {
+                if let Some(origin) = origin {
+                    materialize(&origin.tree, &source, fresh)?;
+                }
+                dress(fresh, uid, gid, mode)
+            })
         })
         .await?;
         prepared.mounts.push(bind(&directory, &mount.target, mount.read_only));
