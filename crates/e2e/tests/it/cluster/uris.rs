@@ -183,9 +183,13 @@ fn what_never_comes_keeps_no_task_waiting() -> Result<()> {
     let ids = scheduler.launch(&[fetches, process.clone()])?;
     asked(before + 1)?;
     // The second may still be on its way; one that never came there would be lost.
-    eventually("the agent has both tasks", || {
-        let state = e2e::http::get_path(cluster.agent(), "/state")?;
-        ensure!(ids.iter().all(|id| state.contains(id.as_str())), "{state}");
+    eventually("the agent has written both tasks down", || {
+        for id in &ids {
+            let record = format!("*/tasks/{id}/task.info");
+            let meta = cluster.agent_work_dir().join("meta");
+            let found = Command::new("find").arg(meta).args(["-path", &record]).output()?;
+            ensure!(!found.stdout.is_empty(), "no {record}");
+        }
         Ok(())
     })?;
     cluster.kill_agent()?;
