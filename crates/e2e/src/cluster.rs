@@ -208,10 +208,54 @@ impl Drop for Cluster {
             eprintln!("--- master log ---\n{}", self.master.logged());
             eprintln!("--- agent log ---\n{}", self.agent.logged());
         }
-        // The agent would take containers that vanish for tasks that failed.
-        self.agent.stop();
-        self.master.stop();
+        let left = self.clean_up();
+        if left.is_empty() {
+            return;
+        }
+        let told = format!("a test's cluster was not taken down:\n{}", left.join("\n"));
+        // A test that has failed keeps its own message.
+        assert!(std::thread::panicking(), "{told}\n{}", self.agent.logged());
+        eprintln!("{told}");
     }
+}
+
+impl Cluster {
+    /// Ends everything that runs, and both roles: with the agent, as it takes containers that vanish
+    /// for tasks that failed, and as nobody else knows its processes.
+    fn clean_up(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        let mut tried =
+            |what: Result<()>| left.extend(what.err().map(|error| format!("{error:#}")));
+        if self.agent.runs() {
+            self.host.expect_gone(runs(&self.agent_work_dir()));
+            tried(self.agent.stop(Signal::USR1));
+        } else {
+            self.host.expect_gone(runs(&self.agent.work_dir));
+            self.set_agent_flags(&["--recover=cleanup"]);
+            tried(self.passing_agent());
+        }
+        if self.master.runs() {
+            tried(self.master.stop(Signal::TERM));
+        }
+        left
+    }
+}
+
+/// The ids of containers that an agent has, or had.
+fn runs(work_dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![work_dir.join("slaves")];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if directory.ends_with("runs") {
+                found.push(entry.file_name().to_string_lossy().into_owned());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    found.retain(|name| name != "latest");
+    found
 }
 
 impl Role {
@@ -257,16 +301,23 @@ impl Role {
         Ok(())
     }
 
-    /// SIGTERM, and SIGKILL where that does not help.
-    fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        // Either fails only if the process has ended.
-        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
-        let ended = eventually("it ends", || child.try_wait()?.context("still running"));
+    fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// A signal, and SIGKILL where that does not help.
+    fn stop(&mut self, signal: Signal) -> Result<()> {
+        let mut child = self.child.take().with_context(|| format!("no {} runs", self.name))?;
+        kill_process(Pid::from_child(&child), signal)?;
+        let what = format!("the {} ends after {signal:?}", self.name);
+        let ended = eventually(&what, || child.try_wait()?.context("still running"));
         if ended.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
+            child.kill()?;
+            child.wait()?;
         }
+        let status = ended?;
+        ensure!(status.success(), "the {} ended with {status}", self.name);
+        Ok(())
     }
 
     fn logged(&self) -> String {

@@ -1,14 +1,16 @@
 //! One daemon with roots, socket and bridge of its own, gone without trace when dropped.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{Client, Program};
+use crate::leftovers::Marks;
 use crate::wait::eventually;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -51,7 +53,8 @@ pub struct HostOptions {
     pub journal: Option<PathBuf>,
 }
 
-/// A running daemon. Dropping it removes its containers, stops it and deletes its roots.
+/// A running daemon. Dropping it removes its containers, stops it and deletes its roots; it panics, and
+/// so fails the test, where anything is left on the machine then.
 #[derive(Debug)]
 pub struct Host {
     dir: tempfile::TempDir,
@@ -59,6 +62,10 @@ pub struct Host {
     options: HostOptions,
     daemon: Option<Child>,
     programs: PathBuf,
+    /// Of containers that its daemon does not know.
+    foreign_ids: BTreeSet<String>,
+    /// What its rules were about when there were no containers yet.
+    first_elements: Vec<String>,
 }
 
 impl Host {
@@ -73,8 +80,17 @@ impl Host {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let bridge = format!("te{:x}n{number}", std::process::id());
         std::fs::create_dir(dir.path().join("config"))?;
-        let mut host = Self { dir, bridge, options, daemon: None, programs: bin_dir() };
+        let mut host = Self {
+            dir,
+            bridge,
+            options,
+            daemon: None,
+            programs: bin_dir(),
+            foreign_ids: BTreeSet::new(),
+            first_elements: Vec::new(),
+        };
         host.start_daemon()?;
+        host.first_elements = crate::leftovers::elements(&host.bridge);
         Ok(host)
     }
 
@@ -263,43 +279,111 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let failed = std::thread::panicking();
+        if failed {
             eprintln!("--- daemon log ---\n{}", self.daemon_log());
         }
-        // Best effort: a failed test must not hide its own message behind a failing clean-up.
+        let left = self.clean_up();
+        if left.is_empty() {
+            return;
+        }
+        let told = format!("a test has left on this machine:\n{}", left.join("\n"));
+        // A test that has failed keeps its own message.
+        assert!(failed, "{told}\n--- daemon log ---\n{}", self.daemon_log());
+        eprintln!("{told}");
+    }
+}
+
+/// Taking everything away again, and looking whether it is gone.
+impl Host {
+    /// Removes what a test may leave to its daemon; returns what went wrong or is there all the same.
+    fn clean_up(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        let mut tried =
+            |what: Result<()>| left.extend(what.err().map(|error| format!("{error:#}")));
         // A test may also have killed it by its pid.
         if self.daemon.as_mut().is_none_or(|daemon| !matches!(daemon.try_wait(), Ok(None))) {
-            let _ = self.start_daemon();
+            tried(self.start_daemon());
         }
-        if let Ok(ids) = self.teu().run(&["ps", "-aq"]) {
-            let mut args = vec!["rm", "-f", "-v"];
-            args.extend(ids.split_whitespace());
-            if args.len() > 3 {
-                let _ = self.teu().try_run(&args);
+        let ids = self.ids_of_containers();
+        tried(self.remove_all());
+        let directory = self.dir.path().to_owned();
+        let marks = Marks { directory: &directory, ids: &ids };
+        let of_daemon = self.daemon_pid();
+        tried(eventually("nothing is left but the daemon", || {
+            let processes = marks.processes();
+            let others = processes.iter().filter(|process| Some(process.id()) != of_daemon);
+            let mut left: Vec<String> = others.map(ToString::to_string).collect();
+            left.extend(marks.mounts_and_cgroups());
+            left.extend(crate::links::of_containers(&self.bridge));
+            let mut elements = crate::leftovers::elements(&self.bridge);
+            for first in &self.first_elements {
+                elements.iter().position(|own| own == first).map(|at| elements.swap_remove(at));
             }
-        }
-        if let Ok(ids) = self.teu().run(&["network", "ls", "-q", "-f", "type=custom"]) {
-            let mut args = vec!["network", "rm"];
-            args.extend(ids.split_whitespace());
-            if args.len() > 2 {
-                let _ = self.teu().try_run(&args);
-            }
-        }
-        let _ = self.stop_daemon();
-        // Also those of networks that a daemon which could not be started again had.
+            left.extend(elements);
+            let bridges = crate::links::of_data_root(&self.data_root());
+            let others = bridges.iter().filter(|name| **name != self.bridge);
+            left.extend(others.map(|name| format!("bridge {name}")));
+            ensure!(left.is_empty(), "{}", left.join("\n"));
+            Ok(())
+        }));
+        tried(self.stop_daemon());
+        // A daemon leaves its bridge and its rules to the next one, for the containers that go on.
         for bridge in crate::links::of_data_root(&self.data_root()) {
-            let _ =
-                Command::new("ip").args(["link", "del", &bridge]).stderr(Stdio::null()).status();
+            tried(done(Command::new("ip").args(["link", "del", &bridge])));
         }
-        if let Ok(tables) = Command::new("nft").args(["list", "tables"]).output() {
-            for line in String::from_utf8_lossy(&tables.stdout).lines() {
-                if line.split('-').chain(line.split(' ')).any(|word| word == self.bridge) {
-                    let words: Vec<&str> = line.split(' ').skip(1).collect();
-                    let _ = Command::new("nft").args(["delete", "table"]).args(words).status();
-                }
-            }
+        for table in crate::leftovers::tables(&self.bridge) {
+            tried(done(Command::new("nft").args(["delete", "table"]).args(table.split(' '))));
         }
+        for process in marks.processes() {
+            tried(Err(anyhow!("{process}")));
+        }
+        tried(std::fs::remove_dir_all(&directory).context("remove the test's directory"));
+        left
     }
+
+    /// Names containers of which nothing may be left either.
+    pub(crate) fn expect_gone(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.foreign_ids.extend(ids);
+    }
+
+    /// All that there ever were.
+    fn ids_of_containers(&self) -> BTreeSet<String> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let until = now.map(|now| now.as_secs() + 1).unwrap_or_default().to_string();
+        let events = ["events", "--since", "1", "--until", &until, "--filter", "type=container"];
+        let told = self.teu().run(&[&events[..], &["--format", "{{.Actor.ID}}"]].concat());
+        // A daemon that does not answer is told of where its containers are removed.
+        let told = told.unwrap_or_default();
+        // Pruning is an event of no container.
+        let ids = told.lines().filter(|id| id.len() == 64);
+        ids.chain(self.foreign_ids.iter().map(String::as_str)).map(str::to_owned).collect()
+    }
+
+    fn remove_all(&self) -> Result<()> {
+        for (list, remove) in [
+            (&["ps", "-aq"][..], &["rm", "-f", "-v"][..]),
+            (&["network", "ls", "-q", "-f", "type=custom"], &["network", "rm"]),
+        ] {
+            eventually("the daemon removes all", || {
+                let ids = self.teu().run(list)?;
+                let ids: Vec<&str> = ids.split_whitespace().collect();
+                if ids.is_empty() {
+                    return Ok(());
+                }
+                let ran = self.teu().try_run(&[remove, &ids].concat())?;
+                bail!("{ids:?} were there: {ran:?}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn done(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {said}");
+    Ok(())
 }
 
 pub(crate) fn busybox_tar() -> Result<Vec<u8>> {

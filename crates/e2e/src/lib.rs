@@ -11,6 +11,7 @@ mod framework;
 mod framework_api;
 mod host;
 pub mod http;
+pub mod leftovers;
 pub mod links;
 mod pty;
 mod registry;

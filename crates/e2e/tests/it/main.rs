@@ -24,6 +24,7 @@ mod files;
 mod firewalls;
 mod images;
 mod layer_quotas;
+mod leftovers;
 mod lifecycle;
 mod links;
 mod names;
@@ -62,5 +63,11 @@ fn with(program: Program, test: fn(&World) -> Result<()>) -> Result<()> {
     if !is_root() {
         return Ok(());
     }
-    test(&World::new(program)?)
+    let world = World::new(program)?;
+    let tested = test(&world);
+    if let Err(error) = &tested {
+        // Told before the clean-up, which fails the test by itself where something is left.
+        eprintln!("{error:?}");
+    }
+    tested
 }

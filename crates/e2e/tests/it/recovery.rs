@@ -56,17 +56,6 @@ fn signal(pid: u32, signal: rustix::process::Signal) -> Result<()> {
     Ok(rustix::process::kill_process(pid.context("a pid")?, signal)?)
 }
 
-/// What the kernel has of a container by its id: cgroup directories of every hierarchy, mounts.
-fn leftovers(id: &str) -> Result<Vec<String>> {
-    let found =
-        Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{id}*")]).output()?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let mounts = mounts.lines().filter(|line| line.contains(id)).map(str::to_owned);
-    let cgroups = String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect();
-    Ok([cgroups, mounts.collect(), shims(id).iter().map(u32::to_string).collect::<Vec<_>>()]
-        .concat())
-}
-
 #[test]
 fn containers_outlive_the_daemon() -> Result<()> {
     if !is_root() {

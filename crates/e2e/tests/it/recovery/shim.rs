@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use e2e::{Host, eventually};
 use rustix::process::Signal;
 
-use super::{becomes, host, inspect, leftovers, shim_of, signal};
+use super::{becomes, host, inspect, shim_of, signal};
 
 /// A container that runs without and one with restart=always, each with all that can be left.
 fn start_two(host: &Host) -> Result<()> {
@@ -32,7 +32,7 @@ fn are_judged(host: &Host, before: &str, code: i32, error: &str) -> Result<()> {
     teu.run(&["exec", "always", "true"])?;
     let id = inspect(&teu, "plain", "{{.Id}}")?;
     eventually("nothing of it is left", || {
-        let left = leftovers(&id)?;
+        let left = e2e::leftovers::of_container(&id);
         ensure!(left.is_empty(), "{left:?}");
         ensure!(!host.exec_root().join("containers").join(&id).exists(), "the bundle is left");
         ensure!(links(host)? == 1, "{} links", links(host)?);
@@ -144,7 +144,8 @@ fn a_reboot_ends_containers_and_starts_those_that_always_run() -> Result<()> {
     }
     for id in ids {
         eventually("cgroups are removed", || {
-            for cgroup in leftovers(&id)?.iter().filter(|path| path.starts_with('/')) {
+            let left = e2e::leftovers::of_container(&id);
+            for cgroup in left.iter().filter_map(|what| what.strip_prefix("cgroup ")) {
                 std::fs::remove_dir(cgroup)?;
             }
             Ok(())

@@ -7,8 +7,6 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use e2e::{Host, eventually};
 
-use super::leftovers;
-
 /// Everything of one daemon on this host but the daemon itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Traces {
@@ -135,7 +133,7 @@ pub(super) fn no_container_left_anything(host: &Host) -> Result<usize> {
     let ids: BTreeSet<&str> = told.lines().collect();
     for id in &ids {
         eventually("nothing of it is left", || {
-            let left = leftovers(id)?;
+            let left = e2e::leftovers::of_container(id);
             ensure!(left.is_empty(), "{left:?}");
             Ok(())
         })?;
