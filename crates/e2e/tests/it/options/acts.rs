@@ -113,7 +113,7 @@ pub(super) fn health_on_failure(world: &World) -> Result<()> {
         ];
         teu.run(&args)?;
         ensure!(shows(world, "cc", "{{.Config.Healthcheck.OnFailure}}")? == action);
-        teu.run(&["exec", "cc", "touch", "/ill"]).map(drop)
+        teu.run(&["exec", "-d", "cc", "touch", "/ill"]).map(drop)
     };
     let becomes = |wanted: &str| {
         eventually(wanted, || {

@@ -186,6 +186,6 @@ fn a_silent_shim_keeps_its_container() -> Result<()> {
     restarted?;
     let found = found?;
     ensure!(found == before, "{before} became {found}");
-    teu.run(&["exec", "cc", "touch", "/go"])?;
+    teu.run(&["exec", "-d", "cc", "touch", "/go"])?;
     becomes(&teu, "cc", "{{.State.Status}} {{.State.ExitCode}}", "exited 6")
 }
