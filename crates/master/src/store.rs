@@ -17,6 +17,10 @@ const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 const VERSION: u32 = 1;
 const FILE: &str = "registry.redb";
 
+/// What the database may keep of its pages. They are read at the start and to be changed, and the
+/// kernel keeps them too; without a limit the whole registry would be held here once more.
+const CACHE_BYTES: usize = 4 << 20;
+
 /// Why the registry cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -73,7 +77,7 @@ impl Store {
         std::fs::create_dir_all(work_dir)
             .map_err(|source| StoreError::Directory { path: work_dir.to_owned(), source })?;
         let path = work_dir.join(FILE);
-        let database = match Database::create(&path) {
+        let database = match Database::builder().set_cache_size(CACHE_BYTES).create(&path) {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
                 return Err(StoreError::InUse { path });
