@@ -12,9 +12,9 @@ use super::agent::Agent;
 use super::snapshot::AgentSnapshot;
 use crate::id::AgentId;
 
-/// See the module.
+/// See the module. Entries are big, and a tree has room for about half as many again as are in it.
 #[derive(Debug, Default)]
-pub(super) struct Agents(BTreeMap<AgentId, Entry>);
+pub(super) struct Agents(BTreeMap<AgentId, Box<Entry>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -43,7 +43,7 @@ impl Agents {
     }
 
     pub(super) fn insert(&mut self, id: AgentId, agent: Agent) {
-        self.0.insert(id, Entry { agent, picture: OnceCell::new() });
+        self.0.insert(id, Box::new(Entry { agent, picture: OnceCell::new() }));
     }
 
     pub(super) fn remove(&mut self, id: &AgentId) -> Option<Agent> {
