@@ -21,7 +21,7 @@ const OLDEST_MAJOR_VERSION: u32 = 1;
 /// What a registration says, whichever of the two messages it came in.
 pub(super) struct Arrival {
     pub(super) pid: Arc<str>,
-    pub(super) info: v1::AgentInfo,
+    pub(super) info: Arc<v1::AgentInfo>,
     pub(super) checkpointed: Vec<v1::Resource>,
     pub(super) version: String,
     pub(super) capabilities: Vec<v1::agent_info::Capability>,
@@ -75,9 +75,9 @@ impl Master {
             self.counters.messages_dropped += 1;
             return;
         }
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             pid,
-            info: message.agent,
+            info: Arc::new(message.agent),
             checkpointed: message.checkpointed_resources,
             version: message.version.unwrap_or_default(),
             capabilities: message.agent_capabilities,
@@ -98,12 +98,12 @@ impl Master {
         }
         let id = AgentId::from(format!("{}-S{}", self.config.info.id, self.next_agent));
         self.next_agent += 1;
-        let mut info = arrival.info.clone();
-        info.id = Some((&id).into());
-        let agent = AdmittedAgent { info: Arc::new(info), deactivated: false, drain: None };
-        self.persist(Op::Admit { id: id.clone(), agent: agent.clone() });
+        Arc::make_mut(&mut arrival.info).id = Some((&id).into());
+        let info = arrival.info.clone();
+        let agent = AdmittedAgent { info, deactivated: false, drain: None };
+        self.persist(Op::Admit { id: id.clone(), agent });
         self.counters.agent_registrations += 1;
-        self.insert_agent(&id, agent.info, arrival, total);
+        self.insert_agent(&id, arrival, total);
         self.send_registered(&id);
         self.allocator_add(&id);
         self.publish(Change::AgentAdded(id));
@@ -142,17 +142,11 @@ impl Master {
     }
 
     /// Enters an agent into the books and starts to watch over it.
-    pub(super) fn insert_agent(
-        &mut self,
-        id: &AgentId,
-        info: Arc<v1::AgentInfo>,
-        arrival: Arrival,
-        total: Resources,
-    ) {
+    pub(super) fn insert_agent(&mut self, id: &AgentId, arrival: Arrival, total: Resources) {
         let agent = Agent {
             id: id.clone(),
-            info,
             machine: arrival.machine(),
+            info: arrival.info,
             pid: arrival.pid.clone(),
             version: arrival.version,
             capabilities: AgentCapabilities::of(&arrival.capabilities),

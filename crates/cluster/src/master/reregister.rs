@@ -44,7 +44,7 @@ impl Master {
         };
         let mut arrival = Arrival {
             pid,
-            info: message.agent,
+            info: Arc::new(message.agent),
             checkpointed: message.checkpointed_resources,
             version: message.version.unwrap_or_default(),
             capabilities: message.agent_capabilities,
@@ -90,7 +90,7 @@ impl Master {
         &mut self,
         id: &AgentId,
         was: Was,
-        arrival: Arrival,
+        mut arrival: Arrival,
         total: Resources,
         load: Load,
     ) {
@@ -105,17 +105,21 @@ impl Master {
             .get(id)
             .cloned()
             .or_else(|| self.registry.unreachable.get(id).and_then(|lost| lost.agent.clone()));
-        let info = Arc::new(arrival.info.clone());
+        if let Some(before) = before.as_ref().filter(|before| before.info == arrival.info) {
+            // What was read from the registry is not kept twice.
+            arrival.info = before.info.clone();
+        }
+        let info = arrival.info.clone();
         let agent = match before.clone() {
-            Some(before) => AdmittedAgent { info: info.clone(), ..before },
-            None => AdmittedAgent { info: info.clone(), deactivated: false, drain: None },
+            Some(before) => AdmittedAgent { info, ..before },
+            None => AdmittedAgent { info, deactivated: false, drain: None },
         };
         if was == Was::Unreachable {
             self.persist(Op::MarkReachable { id: id.clone(), agent });
         } else if before.as_ref() != Some(&agent) {
             self.persist(Op::Admit { id: id.clone(), agent });
         }
-        self.insert_agent(id, info, arrival, total);
+        self.insert_agent(id, arrival, total);
         if let Some(agent) = self.agents.get_mut(id) {
             agent.reregistered = Some(self.now);
         }
@@ -150,8 +154,10 @@ impl Master {
         agent.capabilities = AgentCapabilities::of(&arrival.capabilities);
         agent.capabilities_wire = arrival.capabilities;
         agent.resource_version = arrival.resource_version;
-        let changed = *agent.info != arrival.info;
-        agent.info = Arc::new(arrival.info);
+        let changed = agent.info != arrival.info;
+        if changed {
+            agent.info = arrival.info;
+        }
         let revocable = agent.total.revocable();
         agent.total = total.non_revocable().plus(&revocable);
         let (info, capabilities, total) =
