@@ -354,8 +354,8 @@ impl Allocator {
         }
         self.release(framework, agent, resources);
         let Some(refuse) = refuse.filter(|refuse| !refuse.is_zero()) else { return };
-        let (Some(state), true) =
-            (self.frameworks.get_mut(framework), self.agents.contains_key(agent))
+        let (Some(state), Some(Agent { total, .. })) =
+            (self.frameworks.get_mut(framework), self.agents.get(agent))
         else {
             return;
         };
@@ -366,7 +366,10 @@ impl Allocator {
                 let filters = state.filters.entry(role).or_default();
                 let filters = filters.entry(agent.clone()).or_default();
                 filters.retain(|filter| filter.until > now);
-                filters.push(Filter { refused: resources.unallocated(), until });
+                // Most refuse all that an agent has, which then is not kept twice.
+                let refused = resources.unallocated();
+                let refused = if refused == *total { total.clone() } else { refused };
+                filters.push(Filter { refused, until });
             }
         }
     }
