@@ -70,7 +70,8 @@ async fn connection(mut stream: TcpStream, server: Arc<Server>) {
     };
     match speaks {
         Dialect::Libprocess => inbound::serve(stream, first, server.handle()).await,
-        Dialect::Http => http(Prefixed { first, stream }, server).await,
+        // In a box: agents' connections, which stay, need not have room for it.
+        Dialect::Http => Box::pin(http(Prefixed { first, stream }, server)).await,
     }
 }
 
