@@ -22,6 +22,9 @@ use super::route::{self, Get};
 use super::{Server, Whole, files};
 use crate::{facts, metrics, view};
 
+/// `/state` of a large cluster is tens of megabytes, kept in pieces of this size.
+const STATE_PIECE: usize = 256 * 1024;
+
 /// Answers a request that only reads.
 pub(super) async fn answer(server: &Server, get: Get, request: Whole) -> Response {
     if !matches!(request.head.method, Method::GET | Method::HEAD) {
@@ -88,7 +91,7 @@ async fn from_snapshot(server: &Server, get: Get, query: Fields) -> Response {
         Get::MaintenanceStatus => {
             reply::jsonp(json::to_string(&snapshot.maintenance), query.get("jsonp"))
         }
-        _ => reply::jsonp(state(&facts, &snapshot), query.get("jsonp")),
+        _ => reply::jsonp_in_pieces(state(&facts, &snapshot), query.get("jsonp")),
     })
     .await;
     written.unwrap_or_else(|cause| {
@@ -164,8 +167,8 @@ fn help() -> Response {
 }
 
 /// `/state`
-fn state(facts: &facts::Facts, snapshot: &Snapshot) -> String {
-    let mut to = Writer::with_capacity(1 << 16);
+fn state(facts: &facts::Facts, snapshot: &Snapshot) -> Vec<String> {
+    let mut to = Writer::in_pieces(STATE_PIECE);
     to.begin_object();
     let version = facts::version();
     member(&mut to, "version", &version.version);
@@ -201,7 +204,7 @@ fn state(facts: &facts::Facts, snapshot: &Snapshot) -> String {
     to.array("orphan_tasks", |_| {});
     to.array("unregistered_frameworks", |_| {});
     to.end_object();
-    to.into_string()
+    to.into_pieces()
 }
 
 fn leader(facts: &facts::Facts, to: &mut Writer) {

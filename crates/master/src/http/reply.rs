@@ -1,5 +1,6 @@
 //! Answers, in the words of Mesos.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -23,8 +24,8 @@ const PIECE: usize = 1 << 20;
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// What is left of it.
-    Whole(Bytes),
+    /// What is left of it; no piece is empty.
+    Whole(VecDeque<Bytes>),
     Events(Box<EventStream>),
     Operator(Box<OperatorStream>),
 }
@@ -38,11 +39,7 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Whole(left) if left.is_empty() => Poll::Ready(None),
-            Self::Whole(left) => {
-                let piece = left.split_to(left.len().min(PIECE));
-                Poll::Ready(Some(Ok(Frame::data(piece))))
-            }
+            Self::Whole(left) => Poll::Ready(next_piece(left).map(|b| Ok(Frame::data(b)))),
             Self::Events(stream) => {
                 stream.poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
             }
@@ -61,14 +58,31 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
-            Self::Whole(left) => hyper::body::SizeHint::with_exact(left.len() as u64),
+            Self::Whole(left) => {
+                let left = left.iter().map(|piece| piece.len() as u64).sum();
+                hyper::body::SizeHint::with_exact(left)
+            }
             Self::Events(_) | Self::Operator(_) => hyper::body::SizeHint::default(),
         }
     }
 }
 
+fn next_piece(left: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = left.front_mut()?;
+    if first.len() > PIECE { Some(first.split_to(PIECE)) } else { left.pop_front() }
+}
+
 fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response {
-    let mut response = hyper::Response::new(Body::Whole(body));
+    respond_in_pieces(status, content_type, [body])
+}
+
+fn respond_in_pieces(
+    status: StatusCode,
+    content_type: Option<&'static str>,
+    pieces: impl IntoIterator<Item = Bytes>,
+) -> Response {
+    let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+    let mut response = hyper::Response::new(Body::Whole(pieces));
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -126,10 +140,18 @@ pub(crate) fn json(text: String) -> Response {
 
 /// 200 with JSON, or with a script that calls `jsonp` with it.
 pub(crate) fn jsonp(text: String, jsonp: Option<&str>) -> Response {
+    jsonp_in_pieces(vec![text], jsonp)
+}
+
+/// The same of a long text, which is let go of piece by piece.
+pub(crate) fn jsonp_in_pieces(text: Vec<String>, jsonp: Option<&str>) -> Response {
+    let text = text.into_iter().map(Bytes::from);
     match jsonp {
-        None => json(text),
+        None => respond_in_pieces(StatusCode::OK, Some(JSON), text),
         Some(function) => {
-            respond(StatusCode::OK, Some("text/javascript"), format!("{function}({text})").into())
+            let call = std::iter::once(Bytes::from(format!("{function}(")));
+            let pieces = call.chain(text).chain([Bytes::from_static(b")")]);
+            respond_in_pieces(StatusCode::OK, Some("text/javascript"), pieces)
         }
     }
 }

@@ -259,3 +259,31 @@ fn of_many_equal_keys_the_last_counts() {
     assert_eq!(value.get("k3"), Some(&Value::Signed(83)));
     assert!(matches!(value, Value::Object(members) if members.len() == 40));
 }
+
+#[test]
+fn text_in_pieces_is_the_same_text() {
+    let write = |to: &mut Writer| {
+        to.begin_object();
+        to.array("numbers", |to| (0..1000).for_each(|number| to.u64(number)));
+        to.object("more", |to| {
+            to.name("text");
+            to.string(&"long ".repeat(100));
+            to.name("there");
+            to.bool(true);
+        });
+        to.end_object();
+    };
+    let mut whole = Writer::new();
+    write(&mut whole);
+    let whole = whole.into_string();
+    for bytes in [1, 10, 1000, 10_000] {
+        let mut to = Writer::in_pieces(bytes);
+        write(&mut to);
+        let pieces = to.into_pieces();
+        assert_eq!(pieces.concat(), whole);
+        assert_eq!(pieces.len() > 1, whole.len() > bytes);
+        let mut to = Writer::in_pieces(bytes);
+        write(&mut to);
+        assert_eq!(to.into_string(), whole);
+    }
+}

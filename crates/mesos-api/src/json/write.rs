@@ -13,7 +13,14 @@ use super::Json;
 pub struct Writer {
     text: String,
     comma: bool,
+    /// What came before the text, if it is kept in pieces.
+    pieces: Vec<String>,
+    /// From which length on a text is a piece.
+    piece: Option<usize>,
 }
+
+/// Room in a piece for the value that ends it.
+const LAST_VALUE: usize = 8 * 1024;
 
 impl Writer {
     /// An empty text.
@@ -23,17 +30,30 @@ impl Writer {
 
     /// An empty text with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), comma: false }
+        Self { text: String::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// An empty text that is kept in pieces of about so many bytes. A long one is never copied to
+    /// where there is more room, and its reader can let go of each piece that it is done with.
+    pub fn in_pieces(bytes: usize) -> Self {
+        let text = String::with_capacity(bytes + LAST_VALUE);
+        Self { text, piece: Some(bytes), ..Self::default() }
     }
 
     /// What was written.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.text.into_bytes()
+        self.into_string().into_bytes()
     }
 
     /// What was written.
     pub fn into_string(self) -> String {
-        self.text
+        if self.pieces.is_empty() { self.text } else { self.into_pieces().concat() }
+    }
+
+    /// What was written, as it is kept.
+    pub fn into_pieces(mut self) -> Vec<String> {
+        self.pieces.push(self.text);
+        self.pieces
     }
 
     /// Opens an object.
@@ -155,6 +175,10 @@ impl Writer {
     fn separate(&mut self) {
         if self.comma {
             self.text.push(',');
+        }
+        if let Some(bytes) = self.piece.filter(|bytes| self.text.len() >= *bytes) {
+            let next = String::with_capacity(bytes + LAST_VALUE);
+            self.pieces.push(std::mem::replace(&mut self.text, next));
         }
     }
 }
