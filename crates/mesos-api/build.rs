@@ -31,12 +31,22 @@ const FILES: &[&str] = &[
 const BOXED: &[&str] = &[
     ".mesos.v1.Resource.disk",
     ".mesos.v1.Resource.reservation",
+    ".mesos.v1.ExecutorInfo.container",
+    ".mesos.v1.ExecutorInfo.discovery",
     ".mesos.v1.Task.container",
     ".mesos.v1.Task.discovery",
     ".mesos.v1.Task.health_check",
+    ".mesos.v1.TaskInfo.check",
+    ".mesos.v1.TaskInfo.container",
+    ".mesos.v1.TaskInfo.discovery",
+    ".mesos.v1.TaskInfo.executor",
+    ".mesos.v1.TaskInfo.health_check",
     ".mesos.v1.TaskStatus.check_status",
     ".mesos.v1.TaskStatus.container_status",
     ".mesos.v1.TaskStatus.limitation",
+    ".mesos.v1.scheduler.Event.message",
+    ".mesos.v1.scheduler.Event.subscribed",
+    ".mesos.v1.scheduler.Event.update_operation_status",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

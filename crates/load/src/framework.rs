@@ -300,13 +300,15 @@ fn task(number: usize, offer: &v1::Offer, image: Option<&str>) -> v1::TaskInfo {
         agent_id: offer.agent_id.clone(),
         resources: vec![take("cpus", 0.1), take("mem", 32.0)],
         command: Some(v1::CommandInfo { value: Some("true".to_owned()), ..Default::default() }),
-        container: image.map(|image| v1::ContainerInfo {
-            r#type: container_info::Type::Docker.into(),
-            docker: Some(container_info::DockerInfo {
-                image: image.to_owned(),
+        container: image.map(|image| {
+            Box::new(v1::ContainerInfo {
+                r#type: container_info::Type::Docker.into(),
+                docker: Some(container_info::DockerInfo {
+                    image: image.to_owned(),
+                    ..Default::default()
+                }),
                 ..Default::default()
-            }),
-            ..Default::default()
+            })
         }),
         ..Default::default()
     }

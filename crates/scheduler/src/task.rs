@@ -348,8 +348,8 @@ impl Task {
             agent_id,
             resources,
             command: Some(self.command()),
-            container: self.docker.as_ref().map(|docker| self.container(docker, ports)),
-            health_check: self.health_check.clone(),
+            container: self.docker.as_ref().map(|docker| self.container(docker, ports).into()),
+            health_check: self.health_check.clone().map(Box::new),
             kill_policy: self
                 .kill_grace
                 .map(|grace| v1::KillPolicy { grace_period: Some(duration(grace)) }),

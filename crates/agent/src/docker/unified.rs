@@ -19,8 +19,8 @@ use crate::sandbox;
 /// The container that is to run: the task's, or the executor's.
 pub(crate) fn container_of(launch: &Launch) -> Option<&ContainerInfo> {
     match &launch.task {
-        Some(task) => task.container.as_ref(),
-        None => launch.executor.container.as_ref(),
+        Some(task) => task.container.as_deref(),
+        None => launch.executor.container.as_deref(),
     }
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn has_image(container: &ContainerInfo) -> bool {
 /// What of a task's group this agent cannot give.
 pub(crate) fn group_refusal(launch: &Launch) -> Option<String> {
     launch.group.as_ref()?;
-    let container = launch.executor.container.as_ref()?;
+    let container = launch.executor.container.as_deref()?;
     let mut bare = ContainerInfo { linux_info: None, ..ContainerInfo::default() };
     bare.set_type(container.r#type());
     let linux = container.linux_info.clone().unwrap_or_default();

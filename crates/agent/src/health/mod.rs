@@ -21,13 +21,13 @@ pub(crate) use probe::Target;
 /// Probes as a task's checks say until the container ends; the future is dropped then.
 pub(crate) async fn run(task: Option<&TaskInfo>, target: Target<'_>, reporter: &Reporter) {
     let health = async {
-        match task.and_then(|task| task.health_check.as_ref()) {
+        match task.and_then(|task| task.health_check.as_deref()) {
             Some(check) => watch_health(check, &target, reporter).await,
             None => std::future::pending().await,
         }
     };
     let check = async {
-        match task.and_then(|task| task.check.as_ref()) {
+        match task.and_then(|task| task.check.as_deref()) {
             Some(check) => tell_checks(check, &target, reporter).await,
             None => std::future::pending().await,
         }
@@ -76,8 +76,8 @@ async fn tell_checks(check: &CheckInfo, target: &Target<'_>, reporter: &Reporter
 
 /// Says what of a task's checks this agent cannot do.
 pub(crate) fn unsupported(task: &TaskInfo) -> Option<String> {
-    let health = task.health_check.as_ref().and_then(|check| of_health(check).err());
-    health.or_else(|| task.check.as_ref().and_then(|check| of_check(check).err()))
+    let health = task.health_check.as_deref().and_then(|check| of_health(check).err());
+    health.or_else(|| task.check.as_deref().and_then(|check| of_check(check).err()))
 }
 
 /// How to probe for a health check. Frameworks from before its type was there set only what it has.

@@ -144,8 +144,8 @@ impl Processes {
             return Err(refused(why));
         }
         let container = match &job.launch.task {
-            Some(task) => task.container.as_ref(),
-            None => job.launch.executor.container.as_ref(),
+            Some(task) => task.container.as_deref(),
+            None => job.launch.executor.container.as_deref(),
         };
         if let Some(why) = unsupported(&job.launch, container) {
             return Err(refused(why));
@@ -480,7 +480,7 @@ fn command(launch: &Launch) -> Option<&CommandInfo> {
 
 /// Whether a task of several wants more than a part of what they may use together.
 fn has_own_limits(task: &TaskInfo) -> bool {
-    let linux = task.container.as_ref().and_then(|container| container.linux_info.as_ref());
+    let linux = task.container.as_deref().and_then(|container| container.linux_info.as_ref());
     !task.limits.is_empty() || linux.is_some_and(|linux| !linux.share_cgroups())
 }
 
@@ -523,7 +523,7 @@ fn unsupported(launch: &Launch, container: Option<&ContainerInfo>) -> Option<Str
 
 /// Persistent volumes, and directories that are shared with others, appear in the sandbox as links.
 fn link_volumes(job: &Job) -> anyhow::Result<()> {
-    let container = job.launch.task.as_ref().and_then(|task| task.container.as_ref());
+    let container = job.launch.task.as_ref().and_then(|task| task.container.as_deref());
     let mut all = job.persistent.clone();
     for volume in container.map(|it| it.volumes.as_slice()).unwrap_or_default() {
         let directory = sandbox_path(job, volume).map_err(anyhow::Error::msg)?;

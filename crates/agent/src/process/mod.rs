@@ -23,8 +23,8 @@ pub(crate) use life::Processes;
 /// Whether a container is this containerizer's to run; one with an image is not.
 pub(crate) fn supports(launch: &Launch) -> bool {
     let container = match &launch.task {
-        Some(task) => task.container.as_ref(),
-        None => launch.executor.container.as_ref(),
+        Some(task) => task.container.as_deref(),
+        None => launch.executor.container.as_deref(),
     };
     container.is_none_or(|c| {
         c.r#type() == container_info::Type::Mesos

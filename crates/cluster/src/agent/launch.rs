@@ -42,7 +42,7 @@ impl Agent {
                 }
                 (None, None) => self.run_command(&id, task),
                 (None, Some(info)) => {
-                    self.run_with_executor(&id, task, info, message.launch_executor);
+                    self.run_with_executor(&id, task, *info, message.launch_executor);
                 }
             }
         }
@@ -431,9 +431,9 @@ pub(super) fn new_task(framework: &FrameworkId, executor: &Executor, info: &Task
         agent_id: info.agent_id.clone(),
         resources: info.resources.clone(),
         labels: info.labels.clone(),
-        discovery: info.discovery.clone().map(Box::new),
-        container: info.container.clone().map(Box::new),
-        health_check: info.health_check.clone().map(Box::new),
+        discovery: info.discovery.clone(),
+        container: info.container.clone(),
+        health_check: info.health_check.clone(),
         kill_policy: info.kill_policy,
         user: info.command.as_ref().and_then(|c| c.user.clone()),
         limits: info.limits.clone(),

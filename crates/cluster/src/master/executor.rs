@@ -25,11 +25,11 @@ impl Master {
             return;
         }
         let mut event = event_of(event::Type::Message);
-        event.message = Some(event::Message {
+        event.message = Some(Box::new(event::Message {
             agent_id: message.agent_id,
             executor_id: message.executor_id,
             data: message.data,
-        });
+        }));
         self.tell(&framework, event);
     }
 

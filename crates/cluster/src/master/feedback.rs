@@ -210,7 +210,7 @@ impl Master {
 
     fn tell_operation(&mut self, framework: &FrameworkId, status: v1::OperationStatus) {
         let mut event = event_of(event::Type::UpdateOperationStatus);
-        event.update_operation_status = Some(event::UpdateOperationStatus { status });
+        event.update_operation_status = Some(Box::new(event::UpdateOperationStatus { status }));
         self.tell(framework, event);
     }
 

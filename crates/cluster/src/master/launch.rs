@@ -36,7 +36,7 @@ impl Master {
                 return self.task_refused(&framework, &info, cause);
             }
         };
-        let launch_executor = self.use_executor(accepted, info.executor.as_ref());
+        let launch_executor = self.use_executor(accepted, info.executor.as_deref());
         accepted.remaining.subtract_all(&holds.non_shared());
         self.add_task(accepted, &info, holds);
         self.send_run_task(accepted, info, launch_executor);
@@ -149,7 +149,7 @@ impl Master {
         let launch_executor = self.use_executor(accepted, Some(&executor));
         for (task, holds) in task_group.tasks.iter_mut().zip(holds) {
             accepted.remaining.subtract_all(&holds.non_shared());
-            task.executor = Some(executor.clone());
+            task.executor = Some(Box::new(executor.clone()));
             self.add_task(accepted, task, holds);
             task.executor = None;
         }

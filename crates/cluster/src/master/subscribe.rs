@@ -224,11 +224,11 @@ impl Master {
 
     fn send_subscribed(&mut self, id: &FrameworkId) {
         let mut event = event_of(event::Type::Subscribed);
-        event.subscribed = Some(event::Subscribed {
+        event.subscribed = Some(Box::new(event::Subscribed {
             framework_id: id.into(),
             heartbeat_interval_seconds: Some(self.config.heartbeat_interval.as_secs_f64()),
             master_info: Some(self.config.info.clone()),
-        });
+        }));
         self.tell(id, event);
     }
 

@@ -62,9 +62,9 @@ pub(super) fn staged(
         agent_id: info.agent_id.clone(),
         resources: info.resources.clone(),
         labels: info.labels.clone(),
-        discovery: info.discovery.clone().map(Box::new),
-        container: info.container.clone().map(Box::new),
-        health_check: info.health_check.clone().map(Box::new),
+        discovery: info.discovery.clone(),
+        container: info.container.clone(),
+        health_check: info.health_check.clone(),
         kill_policy: info.kill_policy,
         user: info
             .command

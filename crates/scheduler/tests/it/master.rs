@@ -74,7 +74,8 @@ impl Request {
             heartbeat_interval_seconds: Some(15.0),
             master_info: None,
         };
-        self.event(event::Type::Subscribed, |event| event.subscribed = Some(subscribed)).await;
+        self.event(event::Type::Subscribed, |event| event.subscribed = Some(subscribed.into()))
+            .await;
     }
 
     pub(crate) async fn event(&mut self, kind: event::Type, fill: impl FnOnce(&mut Event)) {

@@ -39,8 +39,11 @@ fn shell(value: &str) -> CommandInfo {
 }
 
 fn launch(container: ContainerInfo, command: CommandInfo) -> Launch {
-    let task =
-        TaskInfo { container: Some(container), command: Some(command), ..TaskInfo::default() };
+    let task = TaskInfo {
+        container: Some(container.into()),
+        command: Some(command),
+        ..TaskInfo::default()
+    };
     Launch {
         framework_id: "f".into(),
         executor_id: "e".into(),
@@ -311,7 +314,7 @@ fn what_a_unified_container_asks_for_is_given_or_refused() {
     let mut outer = ContainerInfo::default();
     outer.set_type(container_info::Type::Mesos);
     outer.network_infos = vec![NetworkInfo::default()];
-    grouped.executor.container = Some(outer);
+    grouped.executor.container = Some(outer.into());
     assert!(refused(&grouped).contains("on the host's network"));
 }
 

@@ -259,7 +259,7 @@ pub(super) fn command(id: &str) -> TaskInfo {
 
 pub(super) fn with_executor(id: &str) -> TaskInfo {
     let info = ExecutorInfo { executor_id: "E".into(), ..ExecutorInfo::default() };
-    TaskInfo { command: None, executor: Some(info), ..command(id) }
+    TaskInfo { command: None, executor: Some(Box::new(info)), ..command(id) }
 }
 
 pub(super) fn subscribe() -> executor::Call {

@@ -109,7 +109,7 @@ fn a_check_is_told_when_it_changes_also_after_a_restart() {
     let mut check = mesos_api::v1::CheckInfo::default();
     check.set_type(check_info::Type::Command);
     let mut rig = Rig::registered();
-    rig.run(TaskInfo { check: Some(check), ..command("t") });
+    rig.run(TaskInfo { check: Some(Box::new(check)), ..command("t") });
     rig.launched("t");
     rig.event("t", ContainerEvent::Checked(seen(Some(1))));
     rig.event("t", ContainerEvent::Checked(seen(Some(1))));

@@ -20,7 +20,7 @@ fn executor(id: &str) -> v1::ExecutorInfo {
 }
 
 fn on_executor(task_id: &str, executor_id: &str, agent: &Agent) -> v1::TaskInfo {
-    let executor = Some(executor(executor_id));
+    let executor = Some(executor(executor_id).into());
     v1::TaskInfo { command: None, executor, ..task(task_id, agent, "cpus:1;mem:64") }
 }
 

@@ -102,7 +102,7 @@ fn task_needs_one_of_command_and_executor() {
     assert_eq!(error_of(none), expected);
     let executor = v1::ExecutorInfo { executor_id: "e".into(), ..v1::ExecutorInfo::default() };
     let both = |agent: &Agent| {
-        vec![v1::TaskInfo { executor: Some(executor.clone()), ..task("t", agent, "cpus:1") }]
+        vec![v1::TaskInfo { executor: Some(executor.clone().into()), ..task("t", agent, "cpus:1") }]
     };
     assert_eq!(error_of(both), expected);
 }
@@ -112,7 +112,7 @@ fn task_missing_docker_info() {
     let mut container = v1::ContainerInfo::default();
     container.set_type(v1::container_info::Type::Docker);
     let missing = |agent: &Agent| {
-        let container = Some(container.clone());
+        let container = Some(container.clone().into());
         vec![v1::TaskInfo { container, ..task("t", agent, "cpus:1") }]
     };
     assert_eq!(
@@ -262,7 +262,11 @@ fn an_executor_is_started_once() {
             ..v1::ExecutorInfo::default()
         };
         let _ = world;
-        v1::TaskInfo { command: None, executor: Some(executor), ..task(id, agent, "cpus:1;mem:64") }
+        v1::TaskInfo {
+            command: None,
+            executor: Some(executor.into()),
+            ..task(id, agent, "cpus:1;mem:64")
+        }
     };
     let offers = world.offers(&framework);
     let tasks = vec![with_executor("a", &world, &agent), with_executor("b", &world, &agent)];

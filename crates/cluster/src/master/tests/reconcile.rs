@@ -120,7 +120,7 @@ fn slave_reregister_terminated_executor() {
     };
     let with = v1::TaskInfo {
         command: None,
-        executor: Some(executor),
+        executor: Some(executor.into()),
         ..task("t", &agent, "cpus:1;mem:64")
     };
     world.launch(&framework, &offers, vec![with]);

@@ -79,7 +79,7 @@ pub(in crate::master) fn check_group(
     let docker = |container: Option<&v1::ContainerInfo>| {
         container.is_some_and(|container| container.r#type() == v1::container_info::Type::Docker)
     };
-    if docker(executor.container.as_ref()) {
+    if docker(executor.container.as_deref()) {
         return Err(all("Docker ContainerInfo is not supported on the executor of a task group"));
     }
     let ids = group.tasks.iter().map(|task| &task.task_id.value);
@@ -94,7 +94,7 @@ pub(in crate::master) fn check_group(
         if task.command.is_none() {
             return Err(bad("CommandInfo must be set for a task of a task group"));
         }
-        if docker(task.container.as_ref()) {
+        if docker(task.container.as_deref()) {
             return Err(bad("Docker ContainerInfo is not supported on a task of a task group"));
         }
     }
