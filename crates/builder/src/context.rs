@@ -12,7 +12,7 @@ use crate::build::MAX_DOCKERFILE_BYTES;
 use crate::request::{ContextSource, NamedContext};
 use crate::scratch::Scratch;
 use crate::tree::FileTree;
-use crate::{Builder, Error, Result, fetch};
+use crate::{Builder, Error, Result, fetch, held};
 
 /// A tree of files with its directory on the host.
 #[derive(Debug, Clone)]
@@ -72,12 +72,14 @@ impl Opener<'_> {
         match source {
             ContextSource::Archive(stream) => {
                 let (reader, target) = (StreamReader::new(stream), directory.clone());
-                let unpacked = on_own_thread(move || engine::archive::unpack_into(reader, &target));
-                let known = tokio::select! {
-                    unpacked = unpacked => unpacked?,
+                let place = directory.with_extension("tar");
+                // What is wrong is of the builder's kinds, not the engine's.
+                let received = on_own_thread(move || Ok(held::receive(reader, &target, &place)));
+                let received = tokio::select! {
+                    received = received => received??,
                     () = self.cancel.cancelled() => return Err(Error::Cancelled),
                 };
-                let tree = Arc::new(FileTree::unpacked(&directory, known)?);
+                let tree = Arc::new(FileTree::received(&directory, received)?);
                 Ok(Context { tree, directory, is_fetched: false, is_dockerfile: false })
             }
             ContextSource::Remote(url) => {
@@ -106,8 +108,8 @@ pub(crate) fn remove_ignored(context: &Context, dockerfile: &str) {
     for name in [dockerfile, ".dockerignore", own.as_str()] {
         let clean = crate::tree::cleaned(name);
         if patterns.excludes(&clean) {
-            // One that is not there, or a link: nothing to take away.
-            let _ = std::fs::remove_file(context.directory.join(Path::new(&clean)));
+            // One that is not there, or behind a link: nothing to take away.
+            let _ = context.tree.remove(clean.as_bytes());
         }
     }
     if context.is_fetched {

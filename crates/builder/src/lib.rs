@@ -19,6 +19,7 @@ mod error;
 pub mod expand;
 mod fetch;
 mod gc;
+mod held;
 mod inputs;
 mod layer;
 mod lint;

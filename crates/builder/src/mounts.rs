@@ -137,6 +137,8 @@ impl Maker<'_> {
         }
         match &origin.directory {
             Some(directory) => {
+                let tree = Arc::clone(&origin.tree);
+                crate::blocking(move || tree.unpack()).await?;
                 let inner = shown(&node.path);
                 let path = directory.join(inner.strip_prefix("/").unwrap_or(&inner));
                 prepared.mounts.push(bind(&path, &mount.target, true));

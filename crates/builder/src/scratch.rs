@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data-root>/builder/running/<build>/containers   names, each written before its container is made
-//!                                    /context/     the unpacked context
+//!                                    /context-N/   the context, unpacked when a step wants a file
 //!                                    /…            what ADD fetched, named contexts
 //! <exec-root>/build-<build>/                       secrets and agent sockets, on memory where /run is
 //! ```

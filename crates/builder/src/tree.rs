@@ -20,6 +20,7 @@ use linux::mount::Overlay;
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 
+use crate::held::{Held, Received};
 use crate::{Error, Result};
 
 /// As the kernel has it.
@@ -37,6 +38,8 @@ pub(crate) struct FileTree {
     digests: Mutex<HashMap<Vec<u8>, Digest>>,
     /// What unpacking told, for a build's own directory. Nothing writes there any more.
     known: Option<Unpacked>,
+    /// What the directory is to have, while nobody has wanted a file of it.
+    held: Option<Box<Held>>,
 }
 
 /// Something in a tree, and where it is. Paths are relative to the root, without links in them.
@@ -72,12 +75,29 @@ impl FileTree {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let root = Root::open(path).map_err(Error::io("open", path.display()))?;
         let (given, digests) = (Mutex::default(), Mutex::default());
-        Ok(Self { root, is_own: true, given, digests, known: None })
+        Ok(Self { root, is_own: true, given, digests, known: None, held: None })
     }
 
-    /// Opens a directory of the build's own that an archive has just been unpacked into.
-    pub(crate) fn unpacked(path: &Path, known: Unpacked) -> Result<Self> {
-        Ok(Self { known: Some(known), ..Self::open(path)? })
+    /// Opens a directory of the build's own that an archive has just been received for.
+    pub(crate) fn received(path: &Path, received: Received) -> Result<Self> {
+        let tree = Self::open(path)?;
+        Ok(match received {
+            Received::Held(held) => Self { held: Some(held), ..tree },
+            Received::Unpacked(known) => Self { known: Some(known), ..tree },
+        })
+    }
+
+    /// Sees to it that the files are in the directory.
+    pub(crate) fn unpack(&self) -> Result<()> {
+        self.held.as_ref().map_or(Ok(()), |held| held.unpack())
+    }
+
+    /// Takes a file away that is at a path without links in it.
+    pub(crate) fn remove(&self, path: &[u8]) -> io::Result<()> {
+        match &self.held {
+            Some(held) => held.remove(path),
+            None => remove(&self.root, path),
+        }
     }
 
     /// Puts layers together, lowest first; `empty` is a directory with nothing in it. The caller holds
@@ -103,6 +123,7 @@ impl FileTree {
             given: Mutex::default(),
             digests: Mutex::default(),
             known: None,
+            held: None,
         })
     }
 
@@ -166,20 +187,12 @@ impl FileTree {
         }
     }
 
-    fn parent(&self, path: &[u8]) -> io::Result<(OwnedFd, Vec<u8>)> {
-        let slash = path.iter().rposition(|byte| *byte == b'/');
-        let (dir, name) = match slash {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (b".".as_slice(), path),
-        };
-        let name = if name.is_empty() { b".".to_vec() } else { name.to_vec() };
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        Ok((self.root.open_no_symlinks(OsStr::from_bytes(dir), flags, Mode::empty())?, name))
-    }
-
     /// Looks at a path that has no links in front of its last name.
     fn stat(&self, path: &[u8]) -> io::Result<Option<Stat>> {
-        let (parent, name) = match self.parent(path) {
+        if let Some(held) = self.held.as_ref().filter(|_| !path.is_empty()) {
+            return held.stat(path);
+        }
+        let (parent, name) = match parent(&self.root, path) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -192,7 +205,10 @@ impl FileTree {
     }
 
     fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
-        let (parent, name) = self.parent(path)?;
+        if let Some(held) = &self.held {
+            return held.read_link(path);
+        }
+        let (parent, name) = parent(&self.root, path)?;
         Ok(rustix::fs::readlinkat(&parent, name, Vec::new())?.into_bytes())
     }
 
@@ -206,6 +222,9 @@ impl FileTree {
 
     /// Lists a directory by name, sorted.
     pub(crate) fn list(&self, path: &[u8]) -> io::Result<Vec<Node>> {
+        if let Some(held) = &self.held {
+            return held.list(path);
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let shown = if path.is_empty() { b".".as_slice() } else { path };
         let dir = self.root.open_no_symlinks(OsStr::from_bytes(shown), flags, Mode::empty())?;
@@ -234,6 +253,7 @@ impl FileTree {
 
     /// Opens a regular file.
     pub(crate) fn open_file(&self, path: &[u8]) -> io::Result<File> {
+        self.unpack().map_err(io::Error::other)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = self.root.open_no_symlinks(OsStr::from_bytes(path), flags, Mode::empty())?;
         Ok(file.into())
@@ -241,6 +261,7 @@ impl FileTree {
 
     /// Opens anything, to be mounted.
     pub(crate) fn open_path(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.unpack().map_err(io::Error::other)?;
         let shown = if path.is_empty() { b".".as_slice() } else { path };
         self.root.open_no_symlinks(OsStr::from_bytes(shown), OFlags::PATH, Mode::empty())
     }
@@ -248,6 +269,9 @@ impl FileTree {
     /// Reads a small file whole.
     pub(crate) fn read(&self, path: &[u8], limit: u64) -> io::Result<Vec<u8>> {
         use io::Read as _;
+        if let Some(held) = &self.held {
+            return held.read(path, limit);
+        }
         let mut bytes = Vec::new();
         self.open_file(path)?.take(limit + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
@@ -258,7 +282,8 @@ impl FileTree {
 
     /// Reads the extended attributes that belong into layers, sorted.
     pub(crate) fn xattrs(&self, node: &Node) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let has_none = self.known.as_ref().is_some_and(|known| !known.has_attributes);
+        let has_none =
+            self.held.is_some() || self.known.as_ref().is_some_and(|known| !known.has_attributes);
         if has_none || !matches!(node.kind(), FileType::RegularFile | FileType::Directory) {
             return Ok(Vec::new());
         }
@@ -290,7 +315,10 @@ impl FileTree {
 
     /// Hashes the content of files, several at a time; each file once in the tree's life.
     pub(crate) fn digests(&self, nodes: &[&Node]) -> Result<Vec<Digest>> {
-        let learnt = |node: &Node| self.known.as_ref()?.digests.get(&node.stat.st_ino).copied();
+        let learnt = |node: &Node| match &self.held {
+            Some(held) => held.digest(&node.path),
+            None => self.known.as_ref()?.digests.get(&node.stat.st_ino).copied(),
+        };
         let pending: Vec<&[u8]> = nodes
             .iter()
             .filter(|node| learnt(node).is_none())
@@ -334,6 +362,24 @@ impl FileTree {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Digest>> {
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens the directory of a path that has no links in front of its last name; tells that name.
+fn parent(root: &Root, path: &[u8]) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let (dir, name) = match slash {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b".".as_slice(), path),
+    };
+    let name = if name.is_empty() { b".".to_vec() } else { name.to_vec() };
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    Ok((root.open_no_symlinks(OsStr::from_bytes(dir), flags, Mode::empty())?, name))
+}
+
+/// Takes a file away that is at a path without links in it.
+pub(crate) fn remove(root: &Root, path: &[u8]) -> io::Result<()> {
+    let (parent, name) = parent(root, path)?;
+    Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?)
 }
 
 fn hash(mut file: File) -> io::Result<Digest> {
@@ -442,7 +488,7 @@ mod tests {
         link.set_entry_type(tar::EntryType::Link);
         archive.append_link(&mut link, "hard", "small").unwrap();
         let known = engine::archive::unpack_into(&*archive.into_inner().unwrap(), dir.path());
-        let tree = FileTree::unpacked(dir.path(), known.unwrap()).unwrap();
+        let tree = FileTree::received(dir.path(), Received::Unpacked(known.unwrap())).unwrap();
         for (name, content) in
             [("replaced", &b"new"[..]), ("small", b"small"), ("hard", b"small"), ("large", &large)]
         {
