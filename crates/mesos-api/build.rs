@@ -23,6 +23,7 @@ const FILES: &[&str] = &[
     "quota",
     "master",
     "agent",
+    "authentication",
     "internal",
 ];
 

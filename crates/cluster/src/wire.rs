@@ -1,4 +1,5 @@
-//! Messages between master and agent as closed enums, and their names and bytes on the wire.
+//! Messages between master and agent, and of those who prove who they are, as closed enums, and
+//! their names and bytes on the wire.
 //!
 //! On the wire each is one libprocess message `mesos.internal.<Name>`; who sends and frames it is
 //! the drivers' business.
@@ -100,6 +101,26 @@ messages! {
         FrameworkToExecutor(FrameworkToExecutorMessage),
         Drain(DrainSlaveMessage),
         Shutdown(ShutdownMessage),
+    }
+}
+
+messages! {
+    /// What somebody who has to prove who it is tells the one that asks.
+    FromAuthenticatee {
+        Authenticate(AuthenticateMessage),
+        Start(AuthenticationStartMessage),
+        Step(AuthenticationStepMessage),
+    }
+}
+
+messages! {
+    /// What the one that asks answers.
+    FromAuthenticator {
+        Mechanisms(AuthenticationMechanismsMessage),
+        Step(AuthenticationStepMessage),
+        Completed(AuthenticationCompletedMessage),
+        Failed(AuthenticationFailedMessage),
+        Error(AuthenticationErrorMessage),
     }
 }
 

@@ -10,7 +10,7 @@ mod upid;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, Dialect, FrameError, Request, dialect};
+pub use decode::{Decoder, Dialect, FrameError, Request, dialect, sender_of};
 pub use upid::{Upid, UpidError};
 
 use std::io::Write as _;

@@ -210,6 +210,16 @@ impl Decoder {
     }
 }
 
+/// Who sends a request, by its headers; none if they do not say.
+pub fn sender_of<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Upid> {
+    named(header)?.trim().parse().ok()
+}
+
+fn named<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<&'a str> {
+    header("Libprocess-From")
+        .or_else(|| header("User-Agent").and_then(|agent| agent.strip_prefix("libprocess/")))
+}
+
 /// Reads who sends, unless that is who sent the last time.
 fn sender(
     headers: &[httparse::Header<'_>],
@@ -221,9 +231,7 @@ fn sender(
             .find(|header| header.name.eq_ignore_ascii_case(name))
             .and_then(|header| std::str::from_utf8(header.value).ok())
     };
-    let from = text("Libprocess-From")
-        .or_else(|| text("User-Agent").and_then(|agent| agent.strip_prefix("libprocess/")))
-        .ok_or(FrameError::Sender)?;
+    let from = named(text).ok_or(FrameError::Sender)?;
     match last {
         Some((text, upid)) if **text == *from => Ok(Arc::clone(upid)),
         _ => {
