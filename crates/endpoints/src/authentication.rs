@@ -1,5 +1,5 @@
-//! Who may speak to a process over HTTP: principals with their secrets (HTTP Basic, as with Mesos),
-//! and which endpoints ask for them.
+//! Principals with their secrets, and who may speak to a process over HTTP by them (HTTP Basic, as
+//! with Mesos): which endpoints ask for them.
 //!
 //! Without TLS a secret can be read on its way: it keeps out mistakes, and whoever cannot listen.
 
@@ -62,12 +62,20 @@ impl Credentials {
     /// # Errors
     /// As [`Self::parse`], and when the file cannot be read.
     pub fn given(value: &str) -> Result<Self, String> {
-        if !value.starts_with('/') {
-            return Self::parse(value);
-        }
-        let text = std::fs::read_to_string(value)
-            .map_err(|error| format!("cannot read {value}: {error}"))?;
-        Self::parse(&text).map_err(|message| format!("{value}: {message}"))
+        given(value, Self::parse)
+    }
+
+    /// The same for a flag that may be absent.
+    ///
+    /// # Errors
+    /// Names the flag and what is wrong with it.
+    pub fn of_flag(values: &Values, name: &str) -> Result<Option<Self>, Error> {
+        values.read(name, Self::given)
+    }
+
+    /// A principal with its secret.
+    pub(crate) fn find(&self, principal: &str) -> Option<(&Arc<str>, &str)> {
+        self.0.get_key_value(principal).map(|(principal, secret)| (principal, &**secret))
     }
 
     /// The principal of an `Authorization` header, if the secret is right.
@@ -78,9 +86,56 @@ impl Credentials {
         }
         let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
         let (principal, secret) = decoded.split_once(':')?;
-        let (known, right) = self.0.get_key_value(principal)?;
+        let (known, right) = self.find(principal)?;
         same(secret, right).then(|| Arc::clone(known))
     }
+}
+
+/// Who a process is to others, and the secret that proves it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub principal: String,
+    pub secret: String,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the secret.
+        f.debug_tuple("Credential").field(&self.principal).finish()
+    }
+}
+
+impl Credential {
+    /// Reads it from the file of that path, or as it is there: JSON with `principal` and `secret`, or
+    /// the two with a blank between.
+    ///
+    /// # Errors
+    /// Says what is wrong, without telling the secret.
+    pub fn given(value: &str) -> Result<Self, String> {
+        given(value, |text| {
+            if text.trim_start().starts_with('{') {
+                let one = json::parse(text.as_bytes())?;
+                return pair(&one).ok_or_else(|| {
+                    "its JSON has no 'principal' and 'secret', which are texts".to_owned()
+                });
+            }
+            let mut words = text.split_whitespace().map(str::to_owned);
+            match (words.next(), words.next(), words.next()) {
+                (Some(principal), Some(secret), None) => Ok(Self { principal, secret }),
+                _ => Err("it is neither JSON nor one principal and its secret".to_owned()),
+            }
+        })
+    }
+}
+
+/// Parses what a flag says, or what the file has that it names.
+fn given<T>(value: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    if !value.starts_with('/') {
+        return parse(value);
+    }
+    let text =
+        std::fs::read_to_string(value).map_err(|error| format!("cannot read {value}: {error}"))?;
+    parse(&text).map_err(|message| format!("{value}: {message}"))
 }
 
 /// Compares without telling by the time it takes how much is right.
@@ -96,14 +151,21 @@ fn of_json(text: &str) -> Result<BTreeMap<Arc<str>, String>, String> {
     };
     let mut read = BTreeMap::new();
     for one in list {
-        let (Some(Value::String(principal)), Some(Value::String(secret))) =
-            (one.get("principal"), one.get("secret"))
-        else {
+        let Some(one) = pair(one) else {
             return Err("each of 'credentials' has a 'principal' and a 'secret'".to_owned());
         };
-        read.insert(Arc::from(&**principal), secret.to_string());
+        read.insert(Arc::from(one.principal), one.secret);
     }
     Ok(read)
+}
+
+fn pair(json: &Value<'_>) -> Option<Credential> {
+    match (json.get("principal"), json.get("secret")) {
+        (Some(Value::String(principal)), Some(Value::String(secret))) => {
+            Some(Credential { principal: principal.to_string(), secret: secret.to_string() })
+        }
+        _ => None,
+    }
 }
 
 fn of_lines(text: &str) -> Result<BTreeMap<Arc<str>, String>, String> {
@@ -143,7 +205,7 @@ impl Authentication {
         switches: &[(&str, Realm)],
     ) -> Result<Self, Error> {
         let invalid = |message: String| Error::Invalid { name: credentials.to_owned(), message };
-        let given = values.get(credentials).map(Credentials::given).transpose().map_err(invalid)?;
+        let given = Credentials::of_flag(values, credentials)?;
         let on = switches.iter().filter(|(switch, _)| values.on(switch));
         let asking: BTreeSet<Realm> = on.map(|(_, realm)| *realm).collect();
         match (given, asking.is_empty()) {

@@ -46,3 +46,21 @@ fn only_the_right_secret_opens_a_realm() {
     assert_eq!(admit(Some(Realm::ReadWrite), None), Ok(None), "nobody asks there");
     assert_eq!(admit(None, None), Ok(None));
 }
+
+#[test]
+fn a_credential_is_read_in_both_forms() {
+    let expected = Credential { principal: "a".to_owned(), secret: "x".to_owned() };
+    for good in [r#"{"principal": "a", "secret": "x"}"#, "a x\n"] {
+        assert_eq!(Credential::given(good).as_ref(), Ok(&expected));
+    }
+    assert_eq!(format!("{expected:?}"), r#"Credential("a")"#, "the secret is not printed");
+    for (bad, told) in [
+        ("", "it is neither JSON nor one principal and its secret"),
+        ("a x y", "it is neither JSON nor one principal and its secret"),
+        (r#"{"principal": "a"}"#, "its JSON has no 'principal' and 'secret'"),
+        ("/nowhere/at/all", "cannot read /nowhere/at/all: "),
+    ] {
+        let error = Credential::given(bad).expect_err("bad");
+        assert!(error.starts_with(told), "{error}");
+    }
+}
