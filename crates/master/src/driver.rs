@@ -5,13 +5,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use cluster::master::{Change, Input, Master, Output, Reply, RequestId, Scheduler, Send};
+use cluster::wire::FromAuthenticatee;
 use mesos_api::v1::scheduler::Event;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use crate::authenticator::{Act, Authenticator, Verdict};
 use crate::clock::Clock;
 use crate::explain;
 use crate::handle::{Events, Job, Queues, Read};
@@ -32,6 +35,7 @@ pub(crate) struct Driver {
     pub(crate) core: Master,
     /// None keeps nothing: `--registry=in_memory`.
     pub(crate) store: Option<Arc<Store>>,
+    pub(crate) authenticator: Authenticator,
     pub(crate) links: Links,
     pub(crate) subscribers: Subscribers,
     pub(crate) clock: Clock,
@@ -60,7 +64,8 @@ impl Driver {
     /// If the registry cannot be written: the core has moved on, so the process must end.
     pub(crate) async fn run(mut self) -> Result<(), StoreError> {
         loop {
-            let wake = self.core.next_wake().map(|at| self.clock.until(at));
+            let due = self.core.next_wake().into_iter().chain(self.authenticator.next_deadline());
+            let wake = due.min().map(|at| self.clock.until(at));
             let tick = async {
                 match wake {
                     Some(wait) => sleep(wait).await,
@@ -79,6 +84,7 @@ impl Driver {
                 }
                 () = tick => self.tick(),
             }
+            self.authenticator.expire(self.clock.now());
             self.carry_out()?;
         }
     }
@@ -136,6 +142,7 @@ impl Driver {
                 return count;
             }
             Job::Refuse { pid, why } => self.links.refuse(&pid, why),
+            Job::Authenticate { from, message } => self.authenticate(from, message),
             Job::Ask { input, request, waiting } => {
                 self.streams.waiting.insert(request, waiting);
                 self.input(input);
@@ -151,10 +158,31 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
-        if let Input::SchedulerGone(Scheduler::Stream(stream)) = &input {
-            self.close(stream);
+        match &input {
+            Input::SchedulerGone(Scheduler::Stream(stream)) => self.close(stream),
+            Input::SchedulerGone(Scheduler::Pid(pid)) | Input::AgentGone { pid } => {
+                self.authenticator.forget(pid);
+            }
+            _ => {}
         }
-        self.core.take_in(self.clock.now(), input);
+        match self.authenticator.admit(input) {
+            Verdict::Pass(input) => self.core.take_in(self.clock.now(), input),
+            Verdict::Wait | Verdict::Drop => {}
+            Verdict::Refuse { pid, why } => self.links.refuse(&pid, &why),
+        }
+    }
+
+    fn authenticate(&mut self, from: Arc<str>, message: FromAuthenticatee) {
+        if matches!(message, FromAuthenticatee::Authenticate(_)) {
+            self.timings.authentications.fetch_add(1, Ordering::Relaxed);
+        }
+        let now = self.clock.now();
+        for act in self.authenticator.take(now, from, message, rand::random()) {
+            match act {
+                Act::Tell { to, message } => self.links.authenticate(&to, message),
+                Act::Resume(input) => self.input(input),
+            }
+        }
     }
 
     fn close(&mut self, stream: &Arc<str>) {
@@ -212,7 +240,10 @@ impl Driver {
             Send::Close(Scheduler::Pid(_)) => {}
             Send::Agent { pid, message } => self.links.send(&pid, message),
             Send::Link { pid } => self.links.link(&pid),
-            Send::Unlink { pid } => self.links.unlink(&pid),
+            Send::Unlink { pid } => {
+                self.authenticator.forget(&pid);
+                self.links.unlink(&pid);
+            }
         }
     }
 }

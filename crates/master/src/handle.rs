@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cluster::master::{Input, Reply, RequestId, Scheduler, Snapshot};
+use cluster::wire::FromAuthenticatee;
 use mesos_api::v1;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +32,8 @@ pub(crate) enum Job {
     Ask { input: Input, request: RequestId, waiting: oneshot::Sender<Reply> },
     /// A driver of a framework that speaks what is not spoken here any more: it is told so.
     Refuse { pid: Arc<str>, why: &'static str },
+    /// A step of somebody who proves who it is.
+    Authenticate { from: Arc<str>, message: FromAuthenticatee },
     /// A SUBSCRIBE, with the stream that it opens.
     Subscribe {
         input: Input,
@@ -121,6 +124,15 @@ impl Handle {
     /// Has a framework's driver told that it is not served.
     pub(crate) async fn refuse(&self, pid: Arc<str>, why: &'static str) -> Result<(), Gone> {
         self.send(Job::Refuse { pid, why }).await
+    }
+
+    /// Hands on what an authenticatee says.
+    pub(crate) async fn authenticate(
+        &self,
+        from: Arc<str>,
+        message: FromAuthenticatee,
+    ) -> Result<(), Gone> {
+        self.send(Job::Authenticate { from, message }).await
     }
 
     /// Asks for something and waits for the answer.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use cluster::master::{Input, Scheduler};
-use cluster::wire::FromAgent;
+use cluster::wire::{FromAgent, FromAuthenticatee};
 use mesos_api::internal::SchedulerCall;
 use mesos_api::libprocess::{ACCEPTED, Decoder, Request, Upid};
 use mesos_api::v1;
@@ -57,6 +57,11 @@ pub(crate) async fn serve(mut stream: TcpStream, first: BytesMut, handle: Handle
         if !taken.inputs.is_empty() && handle.tell_all(taken.inputs).await.is_err() {
             return;
         }
+        for (from, message) in taken.authentications {
+            if handle.authenticate(from, message).await.is_err() {
+                return;
+            }
+        }
         for pid in taken.too_old {
             if handle.refuse(pid, TOO_OLD).await.is_err() {
                 return;
@@ -82,6 +87,8 @@ pub(crate) async fn serve(mut stream: TcpStream, first: BytesMut, handle: Handle
 #[derive(Debug, Default)]
 struct Taken {
     inputs: Vec<Input>,
+    /// Nobody registers before the end of an authentication: what came along is older.
+    authentications: Vec<(Arc<str>, FromAuthenticatee)>,
     /// Drivers that are to be told that they are not served.
     too_old: Vec<Arc<str>>,
 }
@@ -115,8 +122,9 @@ impl Taken {
 
     /// Takes a message; what its sender is answered.
     fn take(&mut self, pid: Arc<str>, request: Request) -> &'static [u8] {
-        match input(Arc::clone(&pid), request) {
-            Ok(input) => self.inputs.push(input),
+        match meaning(Arc::clone(&pid), request) {
+            Ok(Meaning::Input(input)) => self.inputs.push(input),
+            Ok(Meaning::Authentication(message)) => self.authentications.push((pid, message)),
             Err(Dropped::NoProcess(_)) => return NOT_FOUND,
             Err(error) => {
                 tracing::warn!(%pid, %error, "message dropped");
@@ -129,19 +137,28 @@ impl Taken {
     }
 }
 
+enum Meaning {
+    Input(Input),
+    Authentication(FromAuthenticatee),
+}
+
 /// What a message means for the driver.
-fn input(pid: Arc<str>, request: Request) -> Result<Input, Dropped> {
+fn meaning(pid: Arc<str>, request: Request) -> Result<Meaning, Dropped> {
     if request.to != PROCESS {
         return Err(Dropped::NoProcess(request.to));
     }
     if request.name == "mesos.scheduler.Call" {
         let call: SchedulerCall = mesos_api::decode(&request.body).map_err(Dropped::Call)?;
-        return Ok(Input::Call {
+        return Ok(Meaning::Input(Input::Call {
             request: None,
             from: Some(Scheduler::Pid(pid)),
             principal: None,
             call: Box::new(modern(call)),
-        });
+        }));
+    }
+    if request.name.starts_with("mesos.internal.Authenticat") {
+        let message = FromAuthenticatee::decode(&request.name, &request.body)?;
+        return Ok(Meaning::Authentication(message));
     }
     if matches!(
         &*request.name,
@@ -150,7 +167,7 @@ fn input(pid: Arc<str>, request: Request) -> Result<Input, Dropped> {
         return Err(Dropped::OldDriver);
     }
     let message = Box::new(FromAgent::decode(&request.name, &request.body)?);
-    Ok(Input::Agent { pid, message })
+    Ok(Meaning::Input(Input::Agent { pid, message }))
 }
 
 /// The call of an old driver as one of API v1.

@@ -4,12 +4,14 @@
 //! flags -> options             what the command line says
 //! listen -> inbound, http      one port: messages of processes, and HTTP
 //!    handle -> driver          inputs into the one thread that owns the core
+//!    driver <-> authenticator  who agents and old drivers are
 //!    driver -> store, links, streams     what comes back: persist, send, publish
 //! view, http/*                 snapshots as the APIs show them
 //! ```
 //!
 //! Readers get snapshots of the state and never hold up the driver.
 
+mod authenticator;
 mod clock;
 mod driver;
 mod explain;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::master::{Input, Scheduler};
-use cluster::wire::ToAgent;
+use cluster::wire::{FromAuthenticator, ToAgent};
 use mesos_api::internal::FrameworkErrorMessage;
 use mesos_api::libprocess::{Route, Upid};
 use mesos_api::v1::scheduler::Event;
@@ -43,6 +43,7 @@ enum Outgoing {
     Agent(Box<ToAgent>),
     Scheduler(Box<Event>),
     Refusal(FrameworkErrorMessage),
+    Authenticator(FromAuthenticator),
 }
 
 /// All connections. Owned by the driver.
@@ -137,6 +138,12 @@ impl Links {
     pub(crate) fn refuse(&mut self, pid: &Arc<str>, why: &str) {
         let message = FrameworkErrorMessage { message: why.to_owned() };
         self.with(pid, |state, to| state.waiting.push((to, Outgoing::Refusal(message))));
+    }
+
+    /// Answers an authenticatee. It has a name of its own each time, so none is remembered.
+    pub(crate) fn authenticate(&mut self, pid: &Arc<str>, message: FromAuthenticator) {
+        self.with(pid, |state, to| state.waiting.push((to, Outgoing::Authenticator(message))));
+        self.peers.remove(pid);
     }
 
     fn with(&mut self, pid: &Arc<str>, change: impl FnOnce(&mut State, Arc<Upid>)) {
@@ -289,6 +296,10 @@ impl Batch {
                 Outgoing::Refusal(refusal) => {
                     refusal.encode(&mut self.body).expect("a vector grows");
                     "mesos.internal.FrameworkErrorMessage"
+                }
+                Outgoing::Authenticator(message) => {
+                    message.encode_into(&mut self.body);
+                    message.name()
                 }
             };
             route.encode(&mut self.bytes, &to.id, name, &self.body);

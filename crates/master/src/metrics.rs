@@ -302,9 +302,8 @@ fn counters(snapshot: &Snapshot, metrics: &mut Metrics) {
         ("master/slave_shutdowns_scheduled", counters.agents_to_be_unreachable),
         ("master/slave_shutdowns_canceled", counters.agents_spared),
         ("master/slave_shutdowns_completed", counters.agents_unreachable),
-        // Tools read these too. No answer is kept, and neither message is understood here.
+        // Tools read these too. No answer is kept, and the message is not understood here.
         ("master/http_cache_hits", 0),
-        ("master/messages_authenticate", 0),
         ("master/messages_deactivate_framework", 0),
         ("master/messages_register_framework", subscriptions - counters.framework_resubscriptions),
         ("master/messages_reregister_framework", counters.framework_resubscriptions),
@@ -331,6 +330,8 @@ fn judged(snapshot: &Snapshot, metrics: &mut Metrics) {
 
 fn timings(facts: &Facts, metrics: &mut Metrics) {
     let timings = &facts.timings;
+    let authentications = timings.authentications.load(Ordering::Relaxed);
+    set(metrics, "master/messages_authenticate", counted(authentications));
     for (name, timer) in [
         ("allocator/mesos/allocation_run_latency_ms", &timings.allocation_latency),
         ("allocator/mesos/allocation_run_ms", &timings.allocation),

@@ -12,8 +12,10 @@ use ::flags::{Error, Parsed, Values};
 use cluster::id::Role;
 use cluster::master::Config;
 use cluster::resources::{Quantities, Scalar};
-use endpoints::authentication::{Authentication, Realm, shown};
+use endpoints::authentication::{Authentication, Credentials, Realm, shown};
 use mesos_api::v1;
+
+use crate::authenticator::Rules;
 
 /// The version of Mesos whose protocol this master speaks. Clients decide by it.
 pub(crate) const PROTOCOL_VERSION: &str = "1.11.0";
@@ -21,7 +23,7 @@ pub(crate) const PROTOCOL_VERSION: &str = "1.11.0";
 /// Short beside everything a framework waits for, and long beside one allocation.
 const ALLOCATION_PAUSE: Duration = Duration::from_millis(20);
 
-/// What asks for credentials.
+/// What asks for credentials over HTTP.
 const REALMS: [(&str, Realm); 3] = [
     ("authenticate_http_frameworks", Realm::Scheduler),
     ("authenticate_http_readonly", Realm::ReadOnly),
@@ -47,6 +49,8 @@ pub struct Options {
     pub per_framework_metrics: bool,
     /// Who may speak over HTTP.
     pub(crate) authentication: Authentication,
+    /// What agents and drivers prove over libprocess.
+    pub(crate) rules: Rules,
     /// What is logged.
     pub level: tracing::Level,
     /// All flags as given, for `/flags`.
@@ -91,6 +95,7 @@ impl Options {
             mesos_api::json::from_slice::<v1::DomainInfo>(text.as_bytes())
         })?;
         let info = master_info(id, SocketAddrV4::new(advertised, told_port), hostname, domain);
+        let (authentication, rules) = who_may_speak(values)?;
         Ok(Self {
             listen: SocketAddrV4::new(ip.unwrap_or(Ipv4Addr::UNSPECIFIED), port),
             work_dir: (values.text("registry") != "in_memory")
@@ -100,7 +105,8 @@ impl Options {
             cluster: values.get("cluster").map(str::to_owned),
             max_subscribers: values.need("max_operator_event_stream_subscribers", parse)?,
             per_framework_metrics: values.on("publish_per_framework_metrics"),
-            authentication: Authentication::of_flags(values, "credentials", &REALMS)?,
+            authentication,
+            rules,
             level: level(values)?,
             flags: shown(values, &["credentials"]),
         })
@@ -121,6 +127,28 @@ impl Options {
         let ip = Ipv4Addr::from(info.ip.to_le_bytes());
         info.pid = Some(format!("master@{ip}:{port}"));
     }
+}
+
+/// What has to be proved over HTTP, and over libprocess. Credentials that nothing asks for are those
+/// of drivers that prove themselves all the same.
+fn who_may_speak(values: &Values) -> Result<(Authentication, Rules), Error> {
+    let credentials = Credentials::of_flag(values, "credentials")?;
+    let on = REALMS.iter().filter(|(switch, _)| values.on(switch));
+    let asking: Vec<Realm> = on.map(|(_, realm)| *realm).collect();
+    let (agents, frameworks) =
+        (values.on("authenticate_agents"), values.on("authenticate_frameworks"));
+    if credentials.is_none() && (agents || frameworks || !asking.is_empty()) {
+        let text = "it says who is let in, and is needed where that is asked";
+        return Err(invalid("credentials", text.to_owned()));
+    }
+    let credentials = credentials.unwrap_or_default();
+    let rules = Rules {
+        credentials: credentials.clone(),
+        agents,
+        frameworks,
+        timeout: values.need("authentication_v0_timeout", duration)?,
+    };
+    Ok((Authentication::new(credentials, asking), rules))
 }
 
 fn core(values: &Values, base: Config) -> Result<Config, Error> {
@@ -163,13 +191,7 @@ fn refuse(values: &Values) -> Result<(), Error> {
         ("allocator", &["hierarchical", "HierarchicalDRF"], "hierarchical is the only allocator"),
         ("role_sorter", &["drf"], "drf is the only order"),
         ("framework_sorter", &["drf"], "drf is the only order"),
-        ("authenticate_agents", &["false"], "agents cannot prove who they are, HTTP clients can"),
-        (
-            "authenticate_frameworks",
-            &["false"],
-            "drivers from before the HTTP API cannot prove who they are; for the others there is \
-             --authenticate_http_frameworks",
-        ),
+        ("authenticators", &["crammd5"], "crammd5 is the only one"),
         ("http_authenticators", &["basic"], "basic is the only one"),
         ("http_framework_authenticators", &["basic"], "basic is the only one"),
         ("root_submissions", &["true"], "agents decide as whom tasks run"),

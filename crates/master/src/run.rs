@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::authenticator::Authenticator;
 use crate::clock::Clock;
 use crate::driver::{Driver, Streams};
 use crate::facts::Facts;
@@ -169,6 +170,7 @@ async fn serve(
     let driver = Driver {
         core: Master::new(options.core.clone(), registry, clock.now()),
         store,
+        authenticator: Authenticator::new(options.rules.clone(), facts.hostname()),
         links: Links::new(from, handle.clone(), tokio::runtime::Handle::current()),
         subscribers: Subscribers::new(options.max_subscribers, Arc::clone(&timings)),
         clock,

@@ -1,7 +1,7 @@
-//! How long things took and who listens, for the metrics: the driver notes, whoever asks reads.
+//! How long things took, who listens and how many came, for the metrics: the driver notes, whoever asks reads.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) struct Timings {
     pub(crate) store: Timer,
     /// Operators that listen to changes now.
     pub(crate) listening: AtomicUsize,
+    /// How often somebody began to prove who it is.
+    pub(crate) authentications: AtomicU64,
 }
 
 /// The last times that something took.

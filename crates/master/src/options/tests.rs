@@ -56,13 +56,25 @@ fn values_are_read() {
 }
 
 #[test]
+fn credentials_are_for_processes_as_well_as_for_http() {
+    let options = resolve(&["--credentials=a b", "--authenticate_agents"]).unwrap();
+    assert!(options.rules.agents && !options.rules.frameworks);
+    assert_eq!(options.rules.credentials, Credentials::parse("a b").unwrap());
+    assert_eq!(options.rules.timeout, Duration::from_secs(15));
+    // Drivers may have a credential where nobody asks for it.
+    let options = resolve(&["--credentials=a b", "--authentication_v0_timeout=1mins"]).unwrap();
+    assert_eq!(options.rules.timeout, Duration::from_secs(60));
+}
+
+#[test]
 fn what_is_not_available_is_refused_with_the_reason() {
     let cases = [
         ("--zk=zk://h/p", "flag '--zk' is not available: one master"),
         ("--quorum=2", "flag '--quorum': '2' is not available: there is one master"),
-        ("--authenticate_agents", "flag '--authenticate_agents': 'true' is not available"),
+        ("--authenticate_agents", "flag '--credentials': it says who is let in"),
+        ("--authenticate_frameworks", "flag '--credentials': it says who is let in"),
+        ("--authenticators=mine", "'mine' is not available: crammd5 is the only one"),
         ("--authenticate_http_readonly", "flag '--credentials': it says who is let in"),
-        ("--credentials=a b", "nothing asks for them"),
         ("--credentials=/nowhere/at/all", "cannot read /nowhere/at/all"),
         ("--http_authenticators=x", "'x' is not available: basic is the only one"),
         ("--weights=a", "'a' is not of the form role=weight"),

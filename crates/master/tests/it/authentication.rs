@@ -1,16 +1,28 @@
-//! Who is let in over HTTP.
+//! Who is let in over HTTP, and over libprocess.
 
 use bytes::Bytes;
+use endpoints::authentication::Credential;
+use endpoints::cram_md5;
 use http_body_util::Full;
 use hyper::Request;
+use mesos_api::internal::{
+    AuthenticateMessage, AuthenticationMechanismsMessage, AuthenticationStartMessage,
+    AuthenticationStepMessage, FrameworkErrorMessage, SchedulerCall, SlaveRegisteredMessage,
+    scheduler_call,
+};
+use mesos_api::v1::FrameworkInfo;
+use mesos_api::v1::scheduler::{Event, call, event};
+use prost::Message as _;
 
-use crate::world::World;
+use crate::world::{Agent, World, framework};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 /// `alice:secret`
 const RIGHT: (&str, &str) = ("authorization", "Basic YWxpY2U6c2VjcmV0");
 /// `alice:wrong`
 const WRONG: (&str, &str) = ("authorization", "Basic YWxpY2U6d3Jvbmc=");
+
+const CALL: &str = "mesos.scheduler.Call";
 
 const SUBSCRIBE: &str =
     r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"q"}}}"#;
@@ -73,5 +85,94 @@ async fn a_framework_is_who_it_proves_to_be() {
     let frameworks = world.ask("GET", "/frameworks", &[RIGHT], "").await.body;
     assert!(frameworks.contains(r#""principal":"alice""#), "{frameworks}");
     drop(stream);
+    world.stop().await;
+}
+
+async fn demanding() -> World {
+    World::start_with(&[
+        "--registry=in_memory",
+        "--authenticate_agents",
+        "--authenticate_frameworks",
+        r#"--credentials={"credentials":[{"principal":"alice","secret":"secret"}]}"#,
+    ])
+    .await
+}
+
+/// Proves by messages of its own that somebody is the principal; whether the master believes it.
+async fn prove(who: &mut Agent, principal: &str, secret: &str) -> bool {
+    let client = who.pid.to_string();
+    let (principal, secret) = (principal.to_owned(), secret.to_owned());
+    let credential = Credential { principal, secret };
+    // As the original has it: another process at the same address does it.
+    let authenticatee = "crammd5-authenticatee(1)";
+    let name = std::mem::replace(&mut who.pid.id, authenticatee.to_owned());
+    who.send(&AuthenticateMessage { pid: client }).await;
+    let offered: AuthenticationMechanismsMessage = who.receive().await;
+    assert_eq!(offered.mechanisms, ["CRAM-MD5"]);
+    let mechanism = "CRAM-MD5".to_owned();
+    who.send(&AuthenticationStartMessage { mechanism, data: Some(Bytes::new()) }).await;
+    let challenge: AuthenticationStepMessage = who.receive().await;
+    let data = cram_md5::answer(&credential, &challenge.data).into();
+    who.send(&AuthenticationStepMessage { data }).await;
+    let told = who.receive_any().await;
+    assert_eq!(told.to, authenticatee);
+    who.pid.id = name;
+    match &*told.name {
+        "mesos.internal.AuthenticationCompletedMessage" => true,
+        "mesos.internal.AuthenticationFailedMessage" => false,
+        other => panic!("{other}"),
+    }
+}
+
+fn subscribe(info: FrameworkInfo) -> SchedulerCall {
+    let subscribe =
+        scheduler_call::Subscribe { framework_info: info, ..scheduler_call::Subscribe::default() };
+    let mut call = SchedulerCall { subscribe: Some(subscribe), ..SchedulerCall::default() };
+    call.set_type(call::Type::Subscribe);
+    call
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_proves_who_it_is_before_it_registers() {
+    let world = demanding().await;
+    let mut agent = Agent::connect(&world).await;
+    // Nobody is told, so the proof that it was not registered is what is listed later.
+    agent.ask_to_register(&[]).await;
+    assert!(!prove(&mut agent, "alice", "wrong").await);
+    agent.ask_to_register(&[]).await;
+    assert!(!prove(&mut agent, "bob", "secret").await);
+    let agents = world.get("/slaves").await.body;
+    assert!(agents.starts_with(r#"{"slaves":[]"#), "{agents}");
+    assert!(prove(&mut agent, "alice", "secret").await);
+    agent.ask_to_register(&[]).await;
+    let registered: SlaveRegisteredMessage = agent.receive().await;
+    let agents = world.get("/slaves").await.body;
+    assert!(agents.contains(&registered.agent_id.value), "{agents}");
+    let metrics = world.get("/metrics/snapshot").await.body;
+    assert!(metrics.contains(r#""master/messages_authenticate":3.0"#), "{metrics}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_proves_nothing_is_told_and_one_that_does_has_its_principal() {
+    let world = demanding().await;
+    let mut driver = Agent::connect(&world).await;
+    driver.pid.id = "scheduler-1".to_owned();
+    driver.send_as(CALL, &subscribe(framework())).await;
+    let told: FrameworkErrorMessage = driver.receive().await;
+    assert_eq!(told.message, format!("Framework at {} is not authenticated", driver.pid));
+    assert!(prove(&mut driver, "alice", "secret").await);
+    let other = FrameworkInfo { principal: Some("bob".to_owned()), ..framework() };
+    driver.send_as(CALL, &subscribe(other)).await;
+    let told: FrameworkErrorMessage = driver.receive().await;
+    let expected = "Framework principal 'bob' does not match authenticated principal 'alice'";
+    assert_eq!(told.message, expected);
+    driver.send_as(CALL, &subscribe(framework())).await;
+    let event = driver.receive_any().await;
+    assert_eq!(event.name, "mesos.scheduler.Event");
+    let event = Event::decode(event.body).unwrap();
+    assert_eq!(event.r#type(), event::Type::Subscribed);
+    let frameworks = world.get("/frameworks").await.body;
+    assert!(frameworks.contains(r#""principal":"alice""#), "{frameworks}");
     world.stop().await;
 }

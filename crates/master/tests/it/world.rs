@@ -287,15 +287,14 @@ impl Agent {
     }
 
     pub(crate) async fn send<T: Message + Name>(&mut self, message: &T) {
+        self.send_as(&T::full_name(), message).await;
+    }
+
+    /// Sends a message under a name that is not its own.
+    pub(crate) async fn send_as(&mut self, name: &str, message: &impl Message) {
         let master = Upid::new("master", self.pid.address);
         let mut bytes = Vec::new();
-        libprocess::encode(
-            &mut bytes,
-            &self.pid,
-            &master,
-            &T::full_name(),
-            &message.encode_to_vec(),
-        );
+        libprocess::encode(&mut bytes, &self.pid, &master, name, &message.encode_to_vec());
         self.out.write_all(&bytes).await.unwrap();
         let mut answer = [0; libprocess::ACCEPTED.len()];
         timeout(WAIT, self.out.read_exact(&mut answer)).await.unwrap().unwrap();
@@ -304,6 +303,13 @@ impl Agent {
 
     /// The next message, which must be of this type; pings are answered meanwhile.
     pub(crate) async fn receive<T: Message + Name + Default>(&mut self) -> T {
+        let request = self.receive_any().await;
+        assert_eq!(request.name, T::full_name());
+        T::decode(request.body).unwrap()
+    }
+
+    /// The next message that is no ping.
+    pub(crate) async fn receive_any(&mut self) -> libprocess::Request {
         if self.link.is_none() {
             let (link, _) = timeout(WAIT, self.listener.accept()).await.unwrap().unwrap();
             self.link = Some(link);
@@ -313,8 +319,7 @@ impl Agent {
                 let link = self.link.as_mut().unwrap();
                 link.write_all(libprocess::ACCEPTED).await.unwrap();
                 if request.name != internal::PingSlaveMessage::full_name() {
-                    assert_eq!(request.name, T::full_name());
-                    return T::decode(request.body).unwrap();
+                    return request;
                 }
             }
             let link = self.link.as_mut().unwrap();
