@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use cluster::agent::AuthenticationTimes;
 use cluster::id::Role;
 use docker_api::Host;
-use endpoints::authentication::{Authentication, Realm};
+
+use endpoints::authentication::{Authentication, Credential, Realm};
 use flags::Values;
 use flags::units::{bytes, duration, number};
 use mesos_api::v1::{AgentInfo, DomainInfo};
@@ -22,6 +24,9 @@ const REALMS: [(&str, Realm); 2] = [
     ("authenticate_http_readonly", Realm::ReadOnly),
     ("authenticate_http_readwrite", Realm::ReadWrite),
 ];
+
+/// Flags whose values are not shown, unless they are paths.
+const SECRETS: [&str; 3] = ["credential", "http_credentials", "docker_config"];
 
 /// Executors may not keep the agent from recovering for longer.
 const LONGEST_REREGISTRATION: Duration = Duration::from_secs(15);
@@ -74,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) max_completed_executors: usize,
     pub(crate) times: Times,
     pub(crate) authentication: Authentication,
+    /// What the master is shown who this is with.
+    pub(crate) credential: Option<Credential>,
     /// Where others keep the agent's log.
     pub(crate) log_file: Option<PathBuf>,
     /// As endpoints show them.
@@ -103,6 +110,7 @@ pub(crate) struct Collection {
 #[derive(Debug, Clone)]
 pub(crate) struct Times {
     pub(crate) registration_backoff: Duration,
+    pub(crate) authentication: AuthenticationTimes,
     pub(crate) executor_registration: Duration,
     pub(crate) executor_reregistration: Duration,
     pub(crate) executor_shutdown_grace: Duration,
@@ -180,8 +188,9 @@ impl Config {
             max_completed_executors: flags.need("max_completed_executors_per_framework", number)?,
             times: Times::new(&flags)?,
             authentication: Authentication::of_flags(&flags, "http_credentials", &REALMS)?,
+            credential: flags.read("credential", Credential::given)?,
             log_file: flags.get("external_log_file").map(PathBuf::from),
-            flags: endpoints::authentication::shown(&flags, &["http_credentials", "docker_config"]),
+            flags: endpoints::authentication::shown(&flags, &SECRETS),
             master,
             work_dir,
         })
@@ -242,12 +251,27 @@ impl Times {
         }
         Ok(Self {
             registration_backoff: flags.need("registration_backoff_factor", duration)?,
+            authentication: authentication(flags)?,
             executor_registration: flags.need("executor_registration_timeout", duration)?,
             executor_reregistration,
             executor_shutdown_grace: flags.need("executor_shutdown_grace_period", duration)?,
             recovery: flags.need("recovery_timeout", duration)?,
         })
     }
+}
+
+fn authentication(flags: &Values) -> Result<AuthenticationTimes> {
+    let times = AuthenticationTimes {
+        backoff_factor: flags.need("authentication_backoff_factor", duration)?,
+        timeout_min: flags.need("authentication_timeout_min", interval)?,
+        timeout_max: flags.need("authentication_timeout_max", interval)?,
+    };
+    if times.timeout_min > times.timeout_max {
+        bail!(
+            "flag '--authentication_timeout_min': it is longer than --authentication_timeout_max"
+        );
+    }
+    Ok(times)
 }
 
 impl Engine {

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 use cluster::agent::{Agent, Input, Launch, Output, Record, VolumeId};
 use cluster::id::{ContainerId, ExecutorId, FrameworkId};
 use cluster::time::Time;
-use cluster::wire::FromAgent;
+use cluster::wire::{FromAgent, FromAuthenticator, ToAgent};
 use mesos_api::v1::executor;
 use mesos_api::v1::task_status::Reason;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::authenticatee::{Authenticatee, Heard};
 use crate::config::Config;
 use crate::containers::{Command, Containers, Reporter};
 use crate::docker::{How, Job};
 use crate::journal::Journal;
 use crate::layout::{Layout, Run};
+use crate::link::Outgoing;
 use crate::volumes::Volumes;
 use crate::{identity, sandbox};
 
@@ -26,6 +28,8 @@ pub(crate) const QUEUE: usize = 1024;
 const EVENTS: usize = 1024;
 /// How long containers may take to end when the agent is told to leave.
 const LEAVING: Duration = Duration::from_secs(30);
+/// After so many registrations without an answer it is said what may be the reason.
+const UNHEARD: u32 = 3;
 
 /// What the driver is asked.
 pub(crate) enum Request {
@@ -36,6 +40,12 @@ pub(crate) enum Request {
         reply: oneshot::Sender<
             Result<Option<mpsc::Receiver<executor::Event>>, cluster::agent::Refusal>,
         >,
+    },
+    /// The master says something to a process of this agent that proves who it is.
+    Authentication {
+        to: String,
+        from: String,
+        message: FromAuthenticator,
     },
     /// Nobody reads the events of an executor any more.
     Unread {
@@ -55,6 +65,7 @@ impl std::fmt::Debug for Request {
         f.write_str(match self {
             Self::Input(_) => "Input",
             Self::Call { .. } => "Call",
+            Self::Authentication { .. } => "Authentication",
             Self::Unread { .. } => "Unread",
             Self::Look(_) => "Look",
             Self::Leave => "Leave",
@@ -106,7 +117,11 @@ pub(crate) struct Driver {
     pub(crate) volumes: Volumes,
     pub(crate) clock: Clock,
     pub(crate) containers: Containers,
-    pub(crate) master: mpsc::Sender<Box<FromAgent>>,
+    pub(crate) master: mpsc::Sender<Outgoing>,
+    /// None if there is nothing to prove who this is with.
+    pub(crate) authenticatee: Option<Authenticatee>,
+    /// Registrations that the master has not answered.
+    pub(crate) unheard: u32,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) to_self: mpsc::Sender<Request>,
     pub(crate) executors: HashMap<ContainerId, Subscription>,
@@ -180,7 +195,15 @@ impl Driver {
     fn take(&mut self, request: Request) -> Vec<Output> {
         let now = self.clock.now();
         match request {
-            Request::Input(input) => self.agent.handle(now, input),
+            Request::Input(input) => {
+                if let Input::FromMaster(message) = &input
+                    && matches!(**message, ToAgent::Registered(_) | ToAgent::Reregistered(_))
+                {
+                    self.unheard = 0;
+                }
+                self.agent.handle(now, input)
+            }
+            Request::Authentication { to, from, message } => self.prove(&to, from, message),
             Request::Call { call, reply } => {
                 let names = (
                     FrameworkId::from(call.framework_id.value.as_str()),
@@ -224,6 +247,47 @@ impl Driver {
         }
     }
 
+    /// Takes a step of proving who this is.
+    fn prove(&mut self, to: &str, from: String, message: FromAuthenticator) -> Vec<Output> {
+        let Some(authenticatee) = &mut self.authenticatee else { return Vec::new() };
+        let proved = match authenticatee.hear(to, from, message) {
+            Heard::Answer(step) => {
+                self.to_master(Outgoing::Authentication(step));
+                return Vec::new();
+            }
+            Heard::Proved => {
+                tracing::info!("authenticated with the master");
+                Ok(())
+            }
+            Heard::Refused(why) => Err(why),
+            Heard::Failed(why) => {
+                tracing::warn!("authentication failed, trying again later: {why}");
+                return Vec::new();
+            }
+            Heard::Stray => return Vec::new(),
+        };
+        self.agent.handle(self.clock.now(), Input::Authenticated(proved))
+    }
+
+    fn to_master(&self, message: Outgoing) {
+        if self.master.try_send(message).is_err() {
+            tracing::warn!("too many messages wait for the master; one is dropped");
+        }
+    }
+
+    fn note_registration(&mut self, message: &FromAgent) {
+        if !matches!(message, FromAgent::Register(_) | FromAgent::Reregister(_)) {
+            return;
+        }
+        self.unheard += 1;
+        if self.unheard == UNHEARD && self.authenticatee.is_none() {
+            tracing::warn!(
+                "the master does not answer; if it demands that agents prove who they are \
+                 (--authenticate_agents), give this one a --credential"
+            );
+        }
+    }
+
     fn open(
         &mut self,
         (framework, executor): (FrameworkId, ExecutorId),
@@ -250,8 +314,14 @@ impl Driver {
                 Output::Persist(record) => self.persisted(&record),
                 Output::Send(message) => {
                     note(&message);
-                    if self.master.try_send(message).is_err() {
-                        tracing::warn!("too many messages wait for the master; one is dropped");
+                    self.note_registration(&message);
+                    self.to_master(Outgoing::Agent(message));
+                }
+                Output::Authenticate => {
+                    let pid = self.config.pid();
+                    if let Some(step) = self.authenticatee.as_mut().map(|it| it.begin(&pid)) {
+                        tracing::info!("authenticating with the master");
+                        self.to_master(Outgoing::Authentication(step));
                     }
                 }
                 Output::Launch(launch) => self.launch(*launch, How::Start),

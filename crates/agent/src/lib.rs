@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  master <--- link, server ---> driver (owns cluster::agent::Agent) <--> journal (work_dir/meta)
-//!  executors <-- server ------------^   |
+//!                (authenticatee)  ^   |
+//!  executors <-- server ------------+   |
 //!                                       v
 //!                                   containers -> docker (Engine API) | process (cgroups)
 //! ```
@@ -13,6 +14,7 @@
 
 #![allow(clippy::result_large_err, reason = "a refusal is an HTTP answer, made once per request")]
 
+mod authenticatee;
 mod checkpoint;
 mod config;
 mod containers;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use crate::authenticatee::Step;
 use crate::driver::Request;
 
 /// How many messages may wait for the master's socket before the connection counts as broken.
@@ -19,12 +20,36 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
 
+/// A message to the master.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Agent(Box<FromAgent>),
+    Authentication(Step),
+}
+
+impl Outgoing {
+    /// Appends it as it is sent by the agent to the master, or by and to other processes that have
+    /// their addresses.
+    fn encode(&self, out: &mut Vec<u8>, own: &Upid, master: &Upid) {
+        match self {
+            Self::Agent(message) => {
+                libprocess::encode(out, own, master, message.name(), &message.encode());
+            }
+            Self::Authentication(step) => {
+                let from = Upid::new(step.from.clone(), own.address);
+                let to = Upid::new(step.to.clone(), master.address);
+                libprocess::encode(out, &from, &to, step.message.name(), &step.message.encode());
+            }
+        }
+    }
+}
+
 /// Keeps a connection to the master, for as long as the driver lives.
 pub(crate) async fn keep(
     master: String,
     own: Upid,
     driver: mpsc::Sender<Request>,
-    mut messages: mpsc::Receiver<Box<FromAgent>>,
+    mut messages: mpsc::Receiver<Outgoing>,
 ) {
     let mut pause = PAUSE_FIRST;
     loop {
@@ -79,7 +104,7 @@ async fn speak(
     stream: TcpStream,
     own: &Upid,
     to: &Upid,
-    messages: &mut mpsc::Receiver<Box<FromAgent>>,
+    messages: &mut mpsc::Receiver<Outgoing>,
 ) -> Ended {
     let (mut reader, mut writer) = stream.into_split();
     let mut answers = vec![0; 4096];
@@ -99,7 +124,7 @@ async fn speak(
             message = messages.recv() => {
                 let Some(message) = message else { return Ended::Driver };
                 let mut bytes = Vec::new();
-                libprocess::encode(&mut bytes, own, to, message.name(), &message.encode());
+                message.encode(&mut bytes, own, to);
                 if let Err(error) = writer.write_all(&bytes).await {
                     return Ended::Connection(error);
                 }

@@ -4,8 +4,6 @@
 use anyhow::{Result, bail};
 use flags::{Flag, Values, refused, switch, value};
 
-const NO_AUTHENTICATEE: &str = "agents cannot prove to a master who they are (CRAM-MD5); keep the \
-                                master's port on a trusted network";
 const NO_AUTHORIZER: &str = "who is let in with --http_credentials may do everything";
 const NO_CNI: &str = "containers get their networks from the Docker engine";
 const NO_CSI: &str = "there are no resource providers, so no volumes of CSI plugins";
@@ -161,6 +159,19 @@ pub(crate) static TABLE: &[Flag] = &[
         Some("30secs"),
         "How often subscribed executors hear a heartbeat.",
     ),
+    value(
+        "credential",
+        None,
+        "File of a principal and a secret, which prove to the master who this is: JSON, or the two.",
+    ),
+    value("authenticatee", Some("crammd5"), "How that is proved: crammd5 is the only way."),
+    value(
+        "authentication_backoff_factor",
+        Some("1secs"),
+        "By how much the second attempt may take longer than the first at least; it doubles.",
+    ),
+    value("authentication_timeout_min", Some("5secs"), "How long an attempt may take at least."),
+    value("authentication_timeout_max", Some("1mins"), "How long an attempt may take at most."),
     switch("authenticate_http_readonly", false, "Ask for credentials where state is read."),
     switch("authenticate_http_readwrite", false, "Ask for credentials where state is changed."),
     value(
@@ -214,11 +225,6 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("authenticate_http_executors", NO_EXECUTOR_SECRETS),
     refused("executor_secret_key", NO_EXECUTOR_SECRETS),
     refused("jwt_secret_key", NO_EXECUTOR_SECRETS),
-    refused("authenticatee", NO_AUTHENTICATEE),
-    refused("authentication_backoff_factor", NO_AUTHENTICATEE),
-    refused("authentication_timeout_max", NO_AUTHENTICATEE),
-    refused("authentication_timeout_min", NO_AUTHENTICATEE),
-    refused("credential", NO_AUTHENTICATEE),
     refused("bounding_capabilities", "use the parameters cap-add and cap-drop of a container"),
     refused("effective_capabilities", "use the parameters cap-add and cap-drop of a container"),
     refused("cgroups_cpu_enable_pids_and_tids_count", "processes are always counted"),
@@ -325,11 +331,12 @@ pub(crate) static TABLE: &[Flag] = &[
 ];
 
 /// Flags that are there for the values which say what this agent does anyway.
-const ONLY: [(&str, &[&str], &str); 6] = [
+const ONLY: [(&str, &[&str], &str); 7] = [
     ("sandbox_directory", &[crate::docker::SANDBOX], "it is /mnt/mesos/sandbox in every container"),
     ("launcher", &["linux"], "processes are started in cgroups"),
     ("image_providers", &["DOCKER"], "images of type APPC are not supported"),
     ("http_authenticators", &["basic"], "basic is the only one"),
+    ("authenticatee", &["crammd5"], "crammd5 is the only one"),
     (
         "systemd_enable_support",
         &["false"],
@@ -395,6 +402,7 @@ mod tests {
         for (bad, text) in [
             ("--isolation=cgroups/cpu,cgroups/mem,disk/du", "'disk/du' is not available"),
             ("--isolation=cgroups/cpu", "cgroups/mem cannot be left out"),
+            ("--authenticatee=mine", "'mine' is not available: crammd5 is the only one"),
             ("--launcher=posix", "'posix' is not available: processes are started in cgroups"),
             ("--image_providers=APPC,DOCKER", "APPC are not supported"),
             ("--sandbox_directory=/sandbox", "/mnt/mesos/sandbox in every container"),

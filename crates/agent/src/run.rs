@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::Level;
 
+use crate::authenticatee::Authenticatee;
 use crate::checkpoint::{Store, Unreadable};
 use crate::config::{Config, Reconfiguration, Recover};
 use crate::containers::{Containers, Live};
@@ -166,6 +167,8 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         clock,
         containers,
         master: to_master,
+        authenticatee: config.credential.clone().map(Authenticatee::new),
+        unheard: 0,
         requests,
         to_self: to_driver.clone(),
         executors: HashMap::new(),
@@ -222,6 +225,7 @@ fn core_config(config: &Config) -> cluster::agent::Config {
         version: crate::endpoints::VERSION.to_owned(),
         seed: rand::random(),
         registration_backoff: config.times.registration_backoff,
+        authentication: config.credential.as_ref().map(|_| config.times.authentication),
         executor_registration_timeout: config.times.executor_registration,
         executor_reregistration_timeout: config.times.executor_reregistration,
         executor_shutdown_grace: config.times.executor_shutdown_grace,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::agent::Input;
-use cluster::wire::ToAgent;
+use cluster::wire::{FromAuthenticator, ToAgent};
 use endpoints::authentication::Authentication;
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -19,12 +19,13 @@ use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use logging::Verbosity;
 use mesos_api::json::{self, Json};
-use mesos_api::recordio;
 use mesos_api::v1::executor;
+use mesos_api::{libprocess, recordio};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::authenticatee;
 use crate::driver::Request;
 use crate::fetch::Fetcher;
 use crate::gc::Collected;
@@ -82,6 +83,12 @@ async fn connection(stream: TcpStream, server: Server) {
 
 async fn answer(server: &Server, request: HttpRequest<Incoming>) -> Answer {
     let path = request.uri().path().replace("%28", "(").replace("%29", ")");
+    let message_to = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    if let Some((process, name)) = message_to
+        && authenticatee::is_name(process)
+    {
+        return authentication(server, process, name, request).await;
+    }
     let local =
         path.strip_prefix("/slave(1)").filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let local = local.unwrap_or(&path).to_owned();
@@ -125,6 +132,33 @@ async fn message(server: &Server, name: &str, request: HttpRequest<Incoming>) ->
             }
         }
         // A newer master may say things that this agent does not know; libprocess drops them too.
+        Err(error) => tracing::warn!(message = name, %error, "a message is not understood"),
+    }
+    text(StatusCode::ACCEPTED, "")
+}
+
+/// A step of the master that this agent proves itself to.
+async fn authentication(
+    server: &Server,
+    to: &str,
+    name: &str,
+    request: HttpRequest<Incoming>,
+) -> Answer {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(from) = libprocess::sender_of(header) else {
+        return text(StatusCode::BAD_REQUEST, "Failed to determine sender from request headers");
+    };
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    match FromAuthenticator::decode(name, &body) {
+        Ok(message) => {
+            let request = Request::Authentication { to: to.to_owned(), from: from.id, message };
+            if server.driver.send(request).await.is_err() {
+                return text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+            }
+        }
         Err(error) => tracing::warn!(message = name, %error, "a message is not understood"),
     }
     text(StatusCode::ACCEPTED, "")

@@ -110,6 +110,16 @@ impl Cluster {
         }
     }
 
+    /// Starts the next agent without a flag that begins so.
+    pub fn drop_agent_flag(&mut self, flag: &str) {
+        self.agent.flags.retain(|known| !known.starts_with(flag));
+    }
+
+    /// Starts the agent and waits for nothing.
+    pub fn launch_agent(&mut self) -> Result<()> {
+        self.agent.start()
+    }
+
     /// Starts an agent that is expected to refuse; returns what it said.
     pub fn failing_agent(&mut self) -> Result<String> {
         self.agent.start()?;

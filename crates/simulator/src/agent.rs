@@ -65,6 +65,7 @@ impl Machine {
             version: "1.11.0".into(),
             seed: self.seed,
             registration_backoff: Duration::from_secs(1),
+            authentication: None,
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace: Duration::from_secs(5),
@@ -151,7 +152,9 @@ impl Machine {
                     self.containers.stop(now, &container, rng);
                 }
                 // No custom executors here, and no limits that anybody checks.
-                Output::Executor { .. }
+                // Nobody asks for a proof here.
+                Output::Authenticate
+                | Output::Executor { .. }
                 | Output::Remove { .. }
                 | Output::Resize { .. }
                 | Output::MakeVolume(_)

@@ -59,6 +59,8 @@ fn what_flags_say_is_what_the_agent_works_with() {
         "--no-strict",
         "--authenticate_http_readonly",
         "--http_credentials=alice s3cret",
+        "--credential=bob s3cret",
+        "--authentication_timeout_max=9secs",
     ]);
     assert_eq!(given.info.resources[0].scalar.map(|s| s.value), Some(24.0));
     assert_eq!(given.environment.get("A").map(String::as_str), Some("b"));
@@ -72,12 +74,17 @@ fn what_flags_say_is_what_the_agent_works_with() {
     assert!(!given.strict);
     let denied = given.authentication.admit(Some(Realm::ReadOnly), None);
     assert_eq!(denied, Err(Realm::ReadOnly));
-    assert_eq!(given.flags["http_credentials"], "(not shown)");
+    let credential = given.credential.expect("a credential");
+    assert_eq!((&*credential.principal, &*credential.secret), ("bob", "s3cret"));
+    assert_eq!(given.times.authentication.timeout_max, Duration::from_secs(9));
+    for secret in ["http_credentials", "credential"] {
+        assert_eq!(given.flags[secret], "(not shown)");
+    }
 }
 
 #[test]
 fn bad_values_name_their_flag() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["--port=0"], "flag '--port': 0 is no port"),
         (&["--http_heartbeat_interval=0ns"], "'0ns' is no interval"),
         (&["--disk_watch_interval=0secs"], "'0secs' is no interval"),
@@ -91,6 +98,8 @@ fn bad_values_name_their_flag() {
         (&["--gc_disk_headroom=1.5"], "a number between 0.0 and 1.0"),
         (&["--default_container_dns={\"docker\": 1}"], "'docker' is no list"),
         (&["--authenticate_http_readonly"], "'--http_credentials': it says who is let in"),
+        (&["--credential=a"], "'--credential': it is neither JSON nor one principal"),
+        (&["--authentication_timeout_max=1secs"], "longer than --authentication_timeout_max"),
         (&["--http_credentials=a b"], "add --authenticate_http_readonly or"),
     ];
     for (line, text) in cases {

@@ -3,7 +3,8 @@
 //! ```text
 //!             Master(Some)             Registered / Reregistered
 //! DISCONNECTED ----------> REGISTERING ------------------------> RUNNING
-//!       ^                   |  retries with a random pause          |
+//!       ^     (AUTHENTICATING before it, with a credential)         |
+//!       |                   |  retries with a random pause          |
 //!       +-------------------+--------- Master(None), no ping -------+
 //!
 //! executor:  REGISTERING -> RUNNING -> TERMINATING -> (gone once every update is acknowledged)
@@ -73,6 +74,8 @@ pub struct Config {
     pub seed: u64,
     /// First bound of the random pause between two attempts to register.
     pub registration_backoff: Duration,
+    /// How long proving who it is may take; none if the agent has nothing to prove it with.
+    pub authentication: Option<AuthenticationTimes>,
     /// How long a custom executor may take from its launch to its subscription.
     pub executor_registration_timeout: Duration,
     /// How long a custom executor may take to come back after the agent's restart.
@@ -81,6 +84,15 @@ pub struct Config {
     pub executor_shutdown_grace: Duration,
     /// How many finished executors of each framework are remembered for the endpoints.
     pub max_completed_executors: usize,
+}
+
+/// How long an attempt may take to prove to a master who the agent is: between `timeout_min` and as
+/// much more as `backoff_factor`, doubled with each attempt, allows; never longer than `timeout_max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthenticationTimes {
+    pub backoff_factor: Duration,
+    pub timeout_min: Duration,
+    pub timeout_max: Duration,
 }
 
 /// The agent.
@@ -137,6 +149,7 @@ impl Agent {
         self.now = now;
         match input {
             Input::Master(present) => self.master_changed(present),
+            Input::Authenticated(proved) => self.authenticated(proved),
             Input::FromMaster(message) => self.heard(*message),
             Input::Container { framework, executor, container, event } => {
                 self.container_event(&framework, &executor, &container, event);

@@ -13,6 +13,10 @@ use crate::wire::ToAgent;
 
 /// The pause between two attempts never exceeds this.
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
+/// After so many attempts that got no answer the agent proves anew who it is: the master may have
+/// forgotten it, if it took the end of an earlier connection for the end of this one.
+const ATTEMPTS_PER_PROOF: u32 = 4;
+
 /// How long the master may be silent, unless it says otherwise: five pings of fifteen seconds.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(75);
 
@@ -21,6 +25,13 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(75);
 pub enum Phase {
     /// No master leads, or it cannot be reached.
     Disconnected,
+    /// Proves who it is, and begins again then.
+    Authenticating {
+        again_at: Time,
+        attempt: u32,
+        /// How often it has asked to register before.
+        registrations: u32,
+    },
     /// Asked, and will ask again then.
     Registering {
         again_at: Time,
@@ -63,13 +74,28 @@ impl Agent {
         }
         // Not at once: after a master's failover all agents hear of it in the same instant.
         let wait = self.random_below(self.config.registration_backoff);
-        self.phase = Phase::Registering { again_at: self.now + wait, attempt: 0 };
+        let again_at = self.now + wait;
+        self.phase = match self.config.authentication {
+            Some(_) => Phase::Authenticating { again_at, attempt: 0, registrations: 0 },
+            None => Phase::Registering { again_at, attempt: 0 },
+        };
+    }
+
+    /// How the attempt ended to prove who this is.
+    pub(super) fn authenticated(&mut self, proved: Result<(), String>) {
+        let Phase::Authenticating { registrations, .. } = self.phase else { return };
+        match proved {
+            Ok(()) => self.register(registrations),
+            Err(why) => self.out.push(Output::Exit(why)),
+        }
     }
 
     pub(super) fn registration_tick(&self) -> Option<Time> {
         match self.phase {
-            Phase::Registering { again_at, .. } => Some(again_at),
-            _ => None,
+            Phase::Authenticating { again_at, .. } | Phase::Registering { again_at, .. } => {
+                Some(again_at)
+            }
+            Phase::Disconnected | Phase::Running => None,
         }
     }
 
@@ -77,10 +103,34 @@ impl Agent {
         if self.ping_deadline.is_some_and(|deadline| deadline <= self.now) {
             self.master_changed(true);
         }
-        let Phase::Registering { again_at, attempt } = self.phase else { return };
-        if again_at > self.now {
-            return;
+        match self.phase {
+            Phase::Authenticating { again_at, attempt, registrations } if again_at <= self.now => {
+                self.authenticate(attempt, registrations);
+            }
+            Phase::Registering { again_at, attempt } if again_at <= self.now => {
+                let anew = attempt > 0 && attempt.is_multiple_of(ATTEMPTS_PER_PROOF);
+                if anew && self.config.authentication.is_some() {
+                    self.authenticate(0, attempt);
+                } else {
+                    self.register(attempt);
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// Begins to prove who this is; what takes too long is begun again.
+    fn authenticate(&mut self, attempt: u32, registrations: u32) {
+        let Some(times) = self.config.authentication else { return };
+        self.out.push(Output::Authenticate);
+        let spread = times.backoff_factor.saturating_mul(1 << (attempt + 1).min(16));
+        let spread = spread.min(times.timeout_max.saturating_sub(times.timeout_min));
+        let wait = times.timeout_min + self.random_below(spread);
+        let again_at = self.now + wait;
+        self.phase = Phase::Authenticating { again_at, attempt: attempt + 1, registrations };
+    }
+
+    fn register(&mut self, attempt: u32) {
         let message = self.registration();
         self.out.push(Output::send(message));
         let bound = self.config.registration_backoff.saturating_mul(1 << attempt.min(16));

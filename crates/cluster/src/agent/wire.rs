@@ -17,6 +17,9 @@ use crate::wire::{FromAgent, ToAgent};
 pub enum Input {
     /// A master leads and can be written to, or there is none.
     Master(bool),
+    /// What [`Output::Authenticate`] came to, if it came to an end: the master believes it, or does
+    /// not, which no further attempt will change.
+    Authenticated(Result<(), String>),
     /// The leading master says something.
     FromMaster(Box<ToAgent>),
     /// The containerizer says something about a container.
@@ -143,6 +146,8 @@ pub enum Record {
 pub enum Output {
     Persist(Box<Record>),
     Send(Box<FromAgent>),
+    /// Prove to the master who this agent is, and forget earlier attempts.
+    Authenticate,
     /// Start a container; its life is reported as [`Input::Container`].
     Launch(Box<Launch>),
     /// Look after a container that an earlier agent started.

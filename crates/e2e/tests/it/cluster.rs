@@ -10,6 +10,7 @@ mod faults;
 mod groups;
 mod limits;
 mod places;
+mod proofs;
 mod uris;
 
 use anyhow::{Result, ensure};

@@ -33,6 +33,7 @@ pub(super) fn config() -> Config {
         version: "1.11.0".to_owned(),
         seed: 7,
         registration_backoff: Duration::from_secs(1),
+        authentication: None,
         executor_registration_timeout: Duration::from_secs(60),
         executor_reregistration_timeout: Duration::from_secs(2),
         executor_shutdown_grace: Duration::from_secs(5),
@@ -59,7 +60,11 @@ impl Rig {
     pub(super) fn of(recovered: Recovered, now: Time) -> Self {
         // An agent that is started again is not the one whose identifiers it would repeat.
         let seed = config().seed + u64::from(recovered.info.is_some());
-        let (agent, first) = Agent::recover(Config { seed, ..config() }, now, recovered);
+        Self::with(Config { seed, ..config() }, recovered, now)
+    }
+
+    pub(super) fn with(config: Config, recovered: Recovered, now: Time) -> Self {
+        let (agent, first) = Agent::recover(config, now, recovered);
         let (records, sent, did) = (Vec::new(), Vec::new(), Vec::new());
         let mut rig = Self { agent, now, records, sent, did };
         rig.keep(first);

@@ -1,9 +1,12 @@
 //! Registering, pings, and the end of an agent that is not who it was.
 
+use std::time::Duration;
+
 use mesos_api::internal as wire;
 
 use super::harness::*;
-use crate::agent::{Input, Output, Phase, Record};
+use crate::agent::{AuthenticationTimes, Config, Input, Output, Phase, Record, Recovered};
+use crate::time::Time;
 use crate::wire::{FromAgent, ToAgent};
 
 #[test]
@@ -46,4 +49,83 @@ fn another_id_ends_the_agent() {
         connection: None,
     }));
     assert!(matches!(rig.did.last(), Some(Output::Exit(_))));
+}
+
+/// An agent that has something to prove who it is with, and whose master was just found.
+fn proving() -> Rig {
+    let secs = Duration::from_secs;
+    let times = AuthenticationTimes {
+        backoff_factor: secs(1),
+        timeout_min: secs(5),
+        timeout_max: secs(60),
+    };
+    let config = Config { authentication: Some(times), ..config() };
+    let mut rig = Rig::with(config, Recovered::default(), Time::from_nanos(1));
+    rig.input(Input::Master(true));
+    rig.pass(1);
+    rig
+}
+
+/// Passes time until the next tick; how much it was.
+fn next(rig: &mut Rig) -> Duration {
+    let at = rig.agent.next_tick().expect("something is due");
+    let waited = at.since(rig.now);
+    rig.now = at;
+    rig.input(Input::Tick);
+    waited
+}
+
+#[test]
+fn an_agent_with_a_credential_proves_who_it_is_before_it_registers() {
+    let mut rig = proving();
+    assert_eq!(rig.did, [Output::Authenticate]);
+    // What gets no answer is begun again, with more patience each time.
+    for most in [7, 9, 13, 21, 37, 60, 60] {
+        let waited = next(&mut rig);
+        let bounds = Duration::from_secs(5)..=Duration::from_secs(most);
+        assert!(bounds.contains(&waited), "{waited:?} is not within {bounds:?}");
+    }
+    assert_eq!(rig.did.len(), 8);
+    assert!(rig.sent.is_empty(), "it has not registered: {:?}", rig.sent);
+    rig.input(Input::Authenticated(Ok(())));
+    assert!(matches!(&rig.sent[..], [FromAgent::Register(_)]));
+    rig.hear(ToAgent::Registered(wire::SlaveRegisteredMessage {
+        agent_id: "S".into(),
+        connection: None,
+    }));
+    assert_eq!(rig.agent.phase(), Phase::Running);
+    // A master that has lost it has forgotten what was proved.
+    rig.did.clear();
+    rig.hear(ToAgent::Ping(wire::PingSlaveMessage { connected: false }));
+    rig.pass(1);
+    assert_eq!(rig.did, [Output::Authenticate]);
+}
+
+#[test]
+fn an_agent_that_is_not_heard_proves_anew_who_it_is() {
+    let mut rig = proving();
+    rig.did.clear();
+    rig.input(Input::Authenticated(Ok(())));
+    for _ in 0..3 {
+        next(&mut rig);
+    }
+    assert_eq!((rig.sent.len(), rig.did.len()), (4, 0));
+    next(&mut rig);
+    assert_eq!((rig.sent.len(), &rig.did[..]), (4, &[Output::Authenticate][..]));
+    rig.input(Input::Authenticated(Ok(())));
+    assert_eq!(rig.sent.len(), 5);
+    // It goes on to wait longer each time: the fifth pause is of eight seconds at least.
+    assert!(next(&mut rig) >= Duration::from_secs(8));
+}
+
+#[test]
+fn an_agent_that_is_not_believed_ends_and_leaves_what_runs() {
+    let mut rig = proving();
+    rig.did.clear();
+    rig.input(Input::Authenticated(Err("refused".to_owned())));
+    assert_eq!(rig.did, [Output::Exit("refused".to_owned())]);
+    // What comes too late says nothing any more.
+    let mut rig = Rig::registered();
+    rig.input(Input::Authenticated(Err("refused".to_owned())));
+    assert!(rig.did.is_empty());
 }
