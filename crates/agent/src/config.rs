@@ -1,6 +1,6 @@
 //! The agent's configuration, resolved from its flags: no option is left open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use cluster::agent::AuthenticationTimes;
 use cluster::id::Role;
 use docker_api::Host;
 
-use endpoints::authentication::{Authentication, Credential, Realm};
+use endpoints::authentication::{self, Authentication, Credential, Realm};
+use endpoints::jwt::Key;
 use flags::Values;
 use flags::units::{bytes, duration, number};
 use mesos_api::v1::{AgentInfo, DomainInfo};
@@ -19,14 +20,15 @@ use crate::credentials::Credentials;
 use crate::docker::DefaultDns;
 use crate::{options, resources};
 
-/// What asks for credentials.
-const REALMS: [(&str, Realm); 2] = [
+/// What asks who comes.
+const REALMS: [(&str, Realm); 3] = [
+    ("authenticate_http_executors", Realm::Executor),
     ("authenticate_http_readonly", Realm::ReadOnly),
     ("authenticate_http_readwrite", Realm::ReadWrite),
 ];
 
 /// Flags whose values are not shown, unless they are paths.
-const SECRETS: [&str; 3] = ["credential", "http_credentials", "docker_config"];
+const SECRETS: [&str; 4] = ["credential", "http_credentials", "jwt_secret_key", "docker_config"];
 
 /// Executors may not keep the agent from recovering for longer.
 const LONGEST_REREGISTRATION: Duration = Duration::from_secs(15);
@@ -79,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) max_completed_executors: usize,
     pub(crate) times: Times,
     pub(crate) authentication: Authentication,
+    /// What the tokens of executors are signed with; none if they get none.
+    pub(crate) executor_key: Option<Key>,
     /// What the master is shown who this is with.
     pub(crate) credential: Option<Credential>,
     /// Where others keep the agent's log.
@@ -187,7 +191,8 @@ impl Config {
             collection: Collection::new(&flags)?,
             max_completed_executors: flags.need("max_completed_executors_per_framework", number)?,
             times: Times::new(&flags)?,
-            authentication: Authentication::of_flags(&flags, "http_credentials", &REALMS)?,
+            authentication: who_may_speak(&flags)?,
+            executor_key: flags.read("jwt_secret_key", Key::given)?,
             credential: flags.read("credential", Credential::given)?,
             log_file: flags.get("external_log_file").map(PathBuf::from),
             flags: endpoints::authentication::shown(&flags, &SECRETS),
@@ -258,6 +263,49 @@ impl Times {
             recovery: flags.need("recovery_timeout", duration)?,
         })
     }
+}
+
+/// Who is asked at the agent's port, and for what.
+fn who_may_speak(flags: &Values) -> Result<Authentication> {
+    let credentials = authentication::Credentials::of_flag(flags, "http_credentials")?;
+    let key = flags.read("jwt_secret_key", Key::given)?;
+    let on = REALMS.iter().filter(|(switch, _)| flags.on(switch));
+    let asking: BTreeSet<Realm> = on.map(|(_, realm)| *realm).collect();
+    let executors = asking.contains(&Realm::Executor);
+    if asking.is_empty() && credentials.is_some() {
+        bail!(
+            "flag '--http_credentials': nothing asks for them: add --authenticate_http_readonly or \
+             --authenticate_http_readwrite"
+        );
+    }
+    let named = match flags.get("http_authenticators") {
+        Some(names) => names.split(',').collect(),
+        // As with Mesos; but for secrets only where there are any.
+        None if executors && credentials.is_none() && asking.len() == 1 => vec!["jwt"],
+        None if executors => vec!["basic", "jwt"],
+        None => vec!["basic"],
+    };
+    if let Some(other) = named.iter().find(|name| !["basic", "jwt"].contains(name)) {
+        bail!("flag '--http_authenticators': '{other}' is not available: there are basic and jwt");
+    }
+    let (basic, jwt) = (named.contains(&"basic"), named.contains(&"jwt"));
+    if executors && !jwt {
+        bail!("flag '--http_authenticators': executors prove who they are with tokens: add jwt");
+    }
+    if !asking.is_empty() && jwt && key.is_none() {
+        bail!("flag '--jwt_secret_key': it signs the tokens that are asked for, and is needed");
+    }
+    if !asking.is_empty() && basic && credentials.is_none() {
+        bail!(
+            "flag '--http_credentials': it says who is let in, and is needed where that is asked"
+        );
+    }
+    Ok(Authentication {
+        process: "agent",
+        credentials: credentials.filter(|_| basic),
+        key: key.filter(|_| jwt),
+        asking,
+    })
 }
 
 fn authentication(flags: &Values) -> Result<AuthenticationTimes> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
-use cluster::agent::{Agent, Input, Launch, Output, Record, VolumeId};
+use cluster::agent::{Agent, Caller, Input, Launch, Output, Record, VolumeId};
 use cluster::id::{ContainerId, ExecutorId, FrameworkId};
 use cluster::time::Time;
 use cluster::wire::{FromAgent, FromAuthenticator, ToAgent};
@@ -37,6 +37,8 @@ pub(crate) enum Request {
     /// A call of an executor; a subscription is answered with its events.
     Call {
         call: Box<executor::Call>,
+        /// None where executors are not asked who they are.
+        caller: Option<Caller>,
         reply: oneshot::Sender<
             Result<Option<mpsc::Receiver<executor::Event>>, cluster::agent::Refusal>,
         >,
@@ -204,13 +206,13 @@ impl Driver {
                 self.agent.handle(now, input)
             }
             Request::Authentication { to, from, message } => self.prove(&to, from, message),
-            Request::Call { call, reply } => {
+            Request::Call { call, caller, reply } => {
                 let names = (
                     FrameworkId::from(call.framework_id.value.as_str()),
                     ExecutorId::from(call.executor_id.value.as_str()),
                 );
                 let subscribes = call.r#type() == executor::call::Type::Subscribe;
-                match self.agent.executor_call(now, *call) {
+                match self.agent.executor_call(now, *call, caller.as_ref()) {
                     Ok((container, outputs)) => {
                         let events = subscribes.then(|| self.open(names, container));
                         // The answer goes out before its events, which only wait in the channel.
@@ -484,6 +486,15 @@ impl Driver {
         set("MESOS_SLAVE_ID", self.agent_id().to_owned());
         set("MESOS_SLAVE_PID", self.config.pid());
         set("MESOS_AGENT_ENDPOINT", self.config.address.to_string());
+        if let Some(key) = &self.config.executor_key {
+            let claims = [
+                ("cid", launch.container_id.as_str()),
+                ("eid", launch.executor_id.as_str()),
+                ("fid", launch.framework_id.as_str()),
+            ];
+            let claims = claims.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            set("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", key.sign(&claims));
+        }
         set("MESOS_CHECKPOINT", u8::from(checkpoint).to_string());
         set("MESOS_HTTP_COMMAND_EXECUTOR", "0".to_owned());
         set("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", flags::units::print_duration(grace));

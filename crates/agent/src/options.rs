@@ -9,7 +9,6 @@ const NO_CNI: &str = "containers get their networks from the Docker engine";
 const NO_CSI: &str = "there are no resource providers, so no volumes of CSI plugins";
 const NO_DISK_ISOLATOR: &str = "the disk that a sandbox uses is not limited; the engine limits a \
                                 container's own files with the parameter `storage-opt`";
-const NO_EXECUTOR_SECRETS: &str = "executors are not asked who they are: keep others from the port";
 const NO_GPU: &str = "GPUs are not isolated; hand devices over with the parameter `device`";
 const NO_IPV6: &str = "messages of libprocess are IPv4; containers tell the addresses they have";
 const NO_MODULES: &str = "modules are C++ code";
@@ -179,7 +178,21 @@ pub(crate) static TABLE: &[Flag] = &[
         None,
         "File of those who are let in: JSON, or lines of a principal and a secret.",
     ),
-    value("http_authenticators", Some("basic"), "basic is the only one."),
+    switch(
+        "authenticate_http_executors",
+        false,
+        "Ask executors for the token that each is started with, signed with --jwt_secret_key.",
+    ),
+    value(
+        "jwt_secret_key",
+        None,
+        "File of the key that executors' tokens are signed with; without it they get none.",
+    ),
+    value(
+        "http_authenticators",
+        None,
+        "What is taken: basic, jwt or both; default: basic, and jwt where executors are asked.",
+    ),
     switch(
         "switch_user",
         true,
@@ -222,9 +235,7 @@ pub(crate) static TABLE: &[Flag] = &[
     ),
     refused("appc_simple_discovery_uri_prefix", "images of type APPC are not supported"),
     refused("appc_store_dir", "images of type APPC are not supported"),
-    refused("authenticate_http_executors", NO_EXECUTOR_SECRETS),
-    refused("executor_secret_key", NO_EXECUTOR_SECRETS),
-    refused("jwt_secret_key", NO_EXECUTOR_SECRETS),
+    refused("executor_secret_key", "an old name: write --jwt_secret_key"),
     refused("bounding_capabilities", "use the parameters cap-add and cap-drop of a container"),
     refused("effective_capabilities", "use the parameters cap-add and cap-drop of a container"),
     refused("cgroups_cpu_enable_pids_and_tids_count", "processes are always counted"),
@@ -331,11 +342,10 @@ pub(crate) static TABLE: &[Flag] = &[
 ];
 
 /// Flags that are there for the values which say what this agent does anyway.
-const ONLY: [(&str, &[&str], &str); 7] = [
+const ONLY: [(&str, &[&str], &str); 6] = [
     ("sandbox_directory", &[crate::docker::SANDBOX], "it is /mnt/mesos/sandbox in every container"),
     ("launcher", &["linux"], "processes are started in cgroups"),
     ("image_providers", &["DOCKER"], "images of type APPC are not supported"),
-    ("http_authenticators", &["basic"], "basic is the only one"),
     ("authenticatee", &["crammd5"], "crammd5 is the only one"),
     (
         "systemd_enable_support",

@@ -1,18 +1,19 @@
 //! The agent's port: messages of the master, the executor API, and the endpoints.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::agent::Input;
+use cluster::agent::{Caller, Input};
 use cluster::wire::{FromAuthenticator, ToAgent};
-use endpoints::authentication::Authentication;
+use endpoints::authentication::{Authentication, Realm, Who, now_secs};
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
@@ -255,6 +256,11 @@ pub(crate) fn decode<M: Message + Json>(form: Form, body: &[u8], name: &str) -> 
 }
 
 async fn executor_api(server: &Server, request: HttpRequest<Incoming>) -> Answer {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let caller = match server.authentication.admit(Some(Realm::Executor), header, now_secs()) {
+        Ok(who) => who.map(caller),
+        Err(denied) => return crate::endpoints::unauthorized(&denied),
+    };
     let (kind, accept) = match forms(&request) {
         Ok(forms) => forms,
         Err(answer) => return answer,
@@ -268,7 +274,7 @@ async fn executor_api(server: &Server, request: HttpRequest<Incoming>) -> Answer
         Err(answer) => return answer,
     };
     let (reply, answered) = oneshot::channel();
-    let asked = server.driver.send(Request::Call { call: Box::new(call), reply }).await;
+    let asked = server.driver.send(Request::Call { call: Box::new(call), caller, reply }).await;
     let (Ok(()), Ok(answered)) = (asked, answered.await) else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
     };
@@ -279,6 +285,15 @@ async fn executor_api(server: &Server, request: HttpRequest<Incoming>) -> Answer
             let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
             text(status, &refusal.text)
         }
+    }
+}
+
+/// Who calls, as the core is told it.
+fn caller(who: Who) -> Caller {
+    let name = who.to_string();
+    match who {
+        Who::Principal(_) => Caller { name, claims: BTreeMap::new() },
+        Who::Claims(claims) => Caller { name, claims },
     }
 }
 

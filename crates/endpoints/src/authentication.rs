@@ -1,16 +1,19 @@
-//! Principals with their secrets, and who may speak to a process over HTTP by them (HTTP Basic, as
-//! with Mesos): which endpoints ask for them.
+//! Principals with their secrets, and who may speak to a process over HTTP: by a secret (HTTP Basic)
+//! or by a token (Bearer), as with Mesos, and which endpoints ask.
 //!
 //! Without TLS a secret can be read on its way: it keeps out mistakes, and whoever cannot listen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flags::{Error, Values};
-use mesos_api::json::{self, Value};
+use mesos_api::json::{self, Value, Writer};
+
+use crate::jwt::{Claims, Key};
 
 /// A group of endpoints that are guarded together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +21,8 @@ pub enum Realm {
     Scheduler,
     ReadOnly,
     ReadWrite,
+    /// Of agents.
+    Executor,
 }
 
 impl Realm {
@@ -27,6 +32,7 @@ impl Realm {
             Self::Scheduler => "scheduler",
             Self::ReadOnly => "readonly",
             Self::ReadWrite => "readwrite",
+            Self::Executor => "executor",
         };
         format!("mesos-{process}-{group}")
     }
@@ -181,63 +187,136 @@ fn of_lines(text: &str) -> Result<BTreeMap<Arc<str>, String>, String> {
     Ok(read)
 }
 
-/// Which realms ask for credentials, and whose are right.
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// By name and secret.
+    Principal(Arc<str>),
+    /// By a token.
+    Claims(Claims),
+}
+
+impl Who {
+    /// Its principal, which holders of tokens have none of.
+    pub fn principal(self) -> Option<Arc<str>> {
+        match self {
+            Self::Principal(principal) => Some(principal),
+            Self::Claims(_) => None,
+        }
+    }
+}
+
+/// As Mesos shows it.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal(principal) => f.write_str(principal),
+            Self::Claims(claims) => {
+                let mut json = Writer::new();
+                json.begin_object();
+                json.object("claims", |json| {
+                    for (name, value) in claims {
+                        json.name(name);
+                        json.string(value);
+                    }
+                });
+                json.end_object();
+                f.write_str(&json.into_string())
+            }
+        }
+    }
+}
+
+/// What somebody is answered, with 401, who is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// The header `WWW-Authenticate`: what would let it in.
+    pub challenge: String,
+    pub text: String,
+}
+
+/// Which realms ask who comes, and who is let in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authentication {
-    credentials: Credentials,
-    asking: BTreeSet<Realm>,
+    /// `master` or `agent`.
+    pub process: &'static str,
+    /// None if secrets let nobody in.
+    pub credentials: Option<Credentials>,
+    /// None if tokens let nobody in.
+    pub key: Option<Key>,
+    pub asking: BTreeSet<Realm>,
 }
 
 impl Authentication {
-    pub fn new(credentials: Credentials, asking: impl IntoIterator<Item = Realm>) -> Self {
-        Self { credentials, asking: asking.into_iter().collect() }
-    }
-
-    /// Reads it from a command line: `credentials` is the flag that has them or names their file,
-    /// `switches` are those that make a realm ask.
+    /// Who makes a request, by its `Authorization` header; none where nobody asks. The time is that
+    /// of now, in seconds since the epoch.
     ///
     /// # Errors
-    /// When the credentials cannot be read, when nothing asks for them, and when they are asked for
-    /// and not given.
-    pub fn of_flags(
-        values: &Values,
-        credentials: &str,
-        switches: &[(&str, Realm)],
-    ) -> Result<Self, Error> {
-        let invalid = |message: String| Error::Invalid { name: credentials.to_owned(), message };
-        let given = Credentials::of_flag(values, credentials)?;
-        let on = switches.iter().filter(|(switch, _)| values.on(switch));
-        let asking: BTreeSet<Realm> = on.map(|(_, realm)| *realm).collect();
-        match (given, asking.is_empty()) {
-            (None, false) => {
-                let text = "it says who is let in, and is needed where that is asked";
-                Err(invalid(text.to_owned()))
-            }
-            (Some(_), true) => {
-                let names: Vec<String> =
-                    switches.iter().map(|(switch, _)| format!("--{switch}")).collect();
-                let names = names.join(" or ");
-                Err(invalid(format!("nothing asks for them: add {names}")))
-            }
-            (given, _) => Ok(Self { credentials: given.unwrap_or_default(), asking }),
-        }
-    }
-
-    /// Who makes a request, by its `Authorization` header; none where nobody asks.
-    ///
-    /// # Errors
-    /// The realm that lets nobody in without the right secret.
+    /// What is answered without the right secret or token.
     pub fn admit(
         &self,
         realm: Option<Realm>,
         header: Option<&str>,
-    ) -> Result<Option<Arc<str>>, Realm> {
+        now_secs: u64,
+    ) -> Result<Option<Who>, Denied> {
         let Some(realm) = realm.filter(|realm| self.asking.contains(realm)) else {
             return Ok(None);
         };
-        let principal = header.and_then(|header| self.credentials.principal(header));
-        principal.map(Some).ok_or(realm)
+        let realm = realm.name(self.process);
+        let mut challenges = Vec::new();
+        if let Some(credentials) = &self.credentials {
+            if let Some(principal) = header.and_then(|header| credentials.principal(header)) {
+                return Ok(Some(Who::Principal(principal)));
+            }
+            challenges.push(("Basic", format!("Basic realm=\"{realm}\"")));
+        }
+        if let Some(key) = &self.key {
+            let why = match header.map(|header| holder(key, header, now_secs)) {
+                Some(Ok(claims)) => return Ok(Some(Who::Claims(claims))),
+                Some(Err(why)) => {
+                    format!(", error=\"invalid_token\", error_description=\"{why}\"")
+                }
+                None => String::new(),
+            };
+            challenges.push(("Bearer", format!("Bearer realm=\"{realm}\"{why}")));
+        }
+        Err(Denied::of(&challenges))
     }
+}
+
+impl Denied {
+    fn of(challenges: &[(&str, String)]) -> Self {
+        const TEXT: &str = "401 Unauthorized.";
+        let challenge: Vec<&str> = challenges.iter().map(|(_, it)| &**it).collect();
+        let text = match challenges {
+            [] | [_] => TEXT.to_owned(),
+            several => {
+                let each = several
+                    .iter()
+                    .map(|(scheme, _)| format!("\"{scheme}\" authenticator returned:\n{TEXT}"));
+                each.collect::<Vec<_>>().join("\n\n")
+            }
+        };
+        Self { challenge: challenge.join(","), text }
+    }
+}
+
+/// The present, in seconds since the epoch.
+pub fn now_secs() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// What the token of an `Authorization` header says; the error is in the words of Mesos.
+fn holder(key: &Key, header: &str, now_secs: u64) -> Result<Claims, String> {
+    let words: Vec<&str> = header.split(' ').collect();
+    let [scheme, token] = words[..] else {
+        return Err("Malformed 'Authorization' header".to_owned());
+    };
+    if scheme != "Bearer" {
+        return Err(format!("Scheme '{scheme}' unsupported"));
+    }
+    let claims = key.read(token, now_secs).map_err(|why| format!("Invalid JWT: {why}"))?;
+    if claims.is_empty() { Err("JWT claims missing".to_owned()) } else { Ok(claims) }
 }
 
 /// The flags as endpoints show them: those of `secret` only where they are the path of a file.

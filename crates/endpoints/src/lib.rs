@@ -7,4 +7,5 @@
 pub mod authentication;
 pub mod cram_md5;
 pub mod files;
+pub mod jwt;
 pub mod system;

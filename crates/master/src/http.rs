@@ -22,6 +22,7 @@ mod stream;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use endpoints::authentication::{Who, now_secs};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
@@ -77,9 +78,10 @@ impl Server {
             return not_found();
         };
         let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let principal = match self.facts.authentication.admit(endpoint.realm(), header) {
-            Ok(principal) => principal,
-            Err(realm) => return reply::unauthorized(&realm.name("master")),
+        let admitted = self.facts.authentication.admit(endpoint.realm(), header, now_secs());
+        let principal = match admitted {
+            Ok(who) => who.and_then(Who::principal),
+            Err(denied) => return reply::unauthorized(denied),
         };
         let body = match Limited::new(body, BODY_MAX).collect().await {
             Ok(body) => body.to_bytes(),

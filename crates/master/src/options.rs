@@ -1,6 +1,6 @@
 //! What the command line means: addresses, limits, and the configuration of the core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -134,21 +134,20 @@ impl Options {
 fn who_may_speak(values: &Values) -> Result<(Authentication, Rules), Error> {
     let credentials = Credentials::of_flag(values, "credentials")?;
     let on = REALMS.iter().filter(|(switch, _)| values.on(switch));
-    let asking: Vec<Realm> = on.map(|(_, realm)| *realm).collect();
+    let asking: BTreeSet<Realm> = on.map(|(_, realm)| *realm).collect();
     let (agents, frameworks) =
         (values.on("authenticate_agents"), values.on("authenticate_frameworks"));
     if credentials.is_none() && (agents || frameworks || !asking.is_empty()) {
         let text = "it says who is let in, and is needed where that is asked";
         return Err(invalid("credentials", text.to_owned()));
     }
-    let credentials = credentials.unwrap_or_default();
     let rules = Rules {
-        credentials: credentials.clone(),
+        credentials: credentials.clone().unwrap_or_default(),
         agents,
         frameworks,
         timeout: values.need("authentication_v0_timeout", duration)?,
     };
-    Ok((Authentication::new(credentials, asking), rules))
+    Ok((Authentication { process: "master", credentials, key: None, asking }, rules))
 }
 
 fn core(values: &Values, base: Config) -> Result<Config, Error> {

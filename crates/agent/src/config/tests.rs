@@ -72,8 +72,8 @@ fn what_flags_say_is_what_the_agent_works_with() {
     assert_eq!(given.collection.interval, Duration::from_secs(3));
     assert_eq!(given.max_completed_executors, 2);
     assert!(!given.strict);
-    let denied = given.authentication.admit(Some(Realm::ReadOnly), None);
-    assert_eq!(denied, Err(Realm::ReadOnly));
+    let denied = given.authentication.admit(Some(Realm::ReadOnly), None, 0).expect_err("denied");
+    assert_eq!(denied.challenge, "Basic realm=\"mesos-agent-readonly\"");
     let credential = given.credential.expect("a credential");
     assert_eq!((&*credential.principal, &*credential.secret), ("bob", "s3cret"));
     assert_eq!(given.times.authentication.timeout_max, Duration::from_secs(9));
@@ -83,8 +83,30 @@ fn what_flags_say_is_what_the_agent_works_with() {
 }
 
 #[test]
+fn executors_are_asked_for_tokens_and_others_for_what_the_flags_say() {
+    let key = "--jwt_secret_key=k3y";
+    // Tokens may be given out before they are asked for.
+    let plain = config(&[key]);
+    assert!(plain.executor_key.is_some() && plain.authentication.asking.is_empty());
+    assert_eq!(plain.flags["jwt_secret_key"], "(not shown)");
+    let challenge = |line: &[&str], realm| {
+        let denied = config(line).authentication.admit(Some(realm), None, 0).expect_err("denied");
+        denied.challenge
+    };
+    let executors = "--authenticate_http_executors";
+    let bearer = "Bearer realm=\"mesos-agent-executor\"";
+    assert_eq!(challenge(&[executors, key], Realm::Executor), bearer);
+    let both = [executors, key, "--http_credentials=a b", "--authenticate_http_readwrite"];
+    let expected = format!("Basic realm=\"mesos-agent-executor\",{bearer}");
+    assert_eq!(challenge(&both, Realm::Executor), expected);
+    assert!(challenge(&both, Realm::ReadWrite).contains("Bearer"), "executors call there too");
+    let tokens = ["--http_authenticators=jwt", key, "--authenticate_http_readonly"];
+    assert_eq!(challenge(&tokens, Realm::ReadOnly), "Bearer realm=\"mesos-agent-readonly\"");
+}
+
+#[test]
 fn bad_values_name_their_flag() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--port=0"], "flag '--port': 0 is no port"),
         (&["--http_heartbeat_interval=0ns"], "'0ns' is no interval"),
         (&["--disk_watch_interval=0secs"], "'0secs' is no interval"),
@@ -100,6 +122,10 @@ fn bad_values_name_their_flag() {
         (&["--authenticate_http_readonly"], "'--http_credentials': it says who is let in"),
         (&["--credential=a"], "'--credential': it is neither JSON nor one principal"),
         (&["--authentication_timeout_max=1secs"], "longer than --authentication_timeout_max"),
+        (&["--authenticate_http_executors"], "'--jwt_secret_key': it signs the tokens"),
+        (&["--authenticate_http_executors", "--http_authenticators=basic"], "add jwt"),
+        (&["--http_authenticators=basic,mine"], "'mine' is not available: there are basic and jwt"),
+        (&["--jwt_secret_key=/does/not/exist"], "'--jwt_secret_key': cannot read"),
         (&["--http_credentials=a b"], "add --authenticate_http_readonly or"),
     ];
     for (line, text) in cases {

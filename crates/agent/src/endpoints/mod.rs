@@ -8,7 +8,7 @@ mod operator;
 mod state;
 mod statistics;
 
-use endpoints::authentication::Realm;
+use endpoints::authentication::{Denied, Realm, now_secs};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request as HttpRequest, StatusCode};
@@ -46,8 +46,8 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
         return text(StatusCode::NOT_FOUND, "404 Not Found.");
     };
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if let Err(realm) = server.authentication.admit(realm(endpoint), header) {
-        return unauthorized(realm);
+    if let Err(denied) = server.authentication.admit(realm(endpoint), header, now_secs()) {
+        return unauthorized(&denied);
     }
     if *endpoint == "/api/v1" {
         return operator::answer(server, request).await;
@@ -87,10 +87,10 @@ fn toggle(server: &Server, query: &Query) -> Answer {
     }
 }
 
-fn unauthorized(realm: Realm) -> Answer {
-    let mut answer = text(StatusCode::UNAUTHORIZED, "401 Unauthorized.");
-    let challenge = format!("Basic realm=\"{}\"", realm.name("agent"));
-    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+/// 401, with what would let the client in.
+pub(crate) fn unauthorized(denied: &Denied) -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, &denied.text);
+    if let Ok(challenge) = HeaderValue::from_str(&denied.challenge) {
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     answer

@@ -1,5 +1,7 @@
 //! The executor API (Mesos' executor HTTP API v1), without HTTP.
 
+use std::collections::BTreeMap;
+
 use mesos_api::internal as wire;
 use mesos_api::v1::executor::{Call, Event, call, event};
 use mesos_api::v1::task_status::{Reason, Source};
@@ -26,9 +28,42 @@ impl Refusal {
     }
 }
 
+/// Who calls, where executors have to prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// As it is shown.
+    pub name: String,
+    /// What its token says: `fid`, `eid` and `cid` are the ids of framework, executor and container.
+    pub claims: BTreeMap<String, String>,
+}
+
+impl Caller {
+    /// Whether it is this executor; the error is in the words of Mesos.
+    fn check(
+        &self,
+        framework: &FrameworkId,
+        executor: &ExecutorId,
+        container: &ContainerId,
+    ) -> Result<(), Refusal> {
+        let claims = |name: &str, id: &str| self.claims.get(name).is_some_and(|it| it == id);
+        let lacks = if !claims("fid", framework.as_str()) {
+            format!("an 'fid' claim with the framework ID {framework}, which is set in the call")
+        } else if !claims("eid", executor.as_str()) {
+            format!("an 'eid' claim with the executor ID {executor}, which is set in the call")
+        } else if !claims("cid", container.as_str()) {
+            "a 'cid' claim with the correct active ContainerID".to_owned()
+        } else {
+            return Ok(());
+        };
+        let text = format!("Authenticated principal '{}' does not contain {lacks}", self.name);
+        Err(Refusal { status: 403, text })
+    }
+}
+
 impl Agent {
     /// Takes a call of an executor. For a subscription the driver opens the stream of the container
-    /// that is returned before it carries out the outputs.
+    /// that is returned before it carries out the outputs. There is a caller where executors have to
+    /// prove who they are.
     ///
     /// # Errors
     /// With Mesos' status codes and texts.
@@ -36,6 +71,7 @@ impl Agent {
         &mut self,
         now: Time,
         call: Call,
+        caller: Option<&Caller>,
     ) -> Result<(ContainerId, Vec<Output>), Refusal> {
         self.now = now;
         let kind = check(&call)
@@ -52,6 +88,9 @@ impl Agent {
             .filter(|executor| executor.kind == Kind::Custom)
             .ok_or_else(|| Refusal::bad("Executor cannot be found"))?;
         let (container, state) = (executor.container.clone(), executor.state);
+        if let Some(caller) = caller {
+            caller.check(&framework, &id, &container)?;
+        }
         if state == ExecutorState::Registering && kind != call::Type::Subscribe {
             let text = "Executor is not subscribed".to_owned();
             return Err(Refusal { status: 403, text });

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use mesos_api::v1::{AgentInfo, FrameworkInfo, Resource, TaskState};
 
-pub use executor_api::Refusal;
+pub use executor_api::{Caller, Refusal};
 pub use model::{
     CompletedExecutor, Executor, ExecutorState, Framework, Killing, Kind, Member, Queued,
     TaskRecord,

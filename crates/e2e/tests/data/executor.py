@@ -2,9 +2,11 @@
 """A custom executor made with pymesos: each task ends with its own data and the executor's pid as message.
 
 A task whose data begins with "hold" runs until there is a file "go" in the sandbox. Updates that no
-agent hears are repeated.
+agent hears are repeated. With the argument "prove" it shows the agent the token that it was started
+with, which pymesos by itself does not.
 """
 import os
+import sys
 import time
 from threading import Thread
 
@@ -35,4 +37,16 @@ class Echo(Executor):
         Thread(target=run).start()
 
 
-MesosExecutorDriver(Echo(), use_addict=True).run()
+class Proving(MesosExecutorDriver):
+    TOKEN = 'Bearer ' + os.environ.get('MESOS_EXECUTOR_AUTHENTICATION_TOKEN', '')
+
+    def gen_request(self):
+        header = ('\r\nAuthorization: %s\r\n' % self.TOKEN).encode('ascii')
+        return super().gen_request().replace(b'\r\n', header, 1)
+
+    def _send(self, body, path='/api/v1/executor', method='POST', headers=None):
+        return super()._send(body, path, method, dict(headers or {}, Authorization=self.TOKEN))
+
+
+driver = Proving if sys.argv[1:] == ['prove'] else MesosExecutorDriver
+driver(Echo(), use_addict=True).run()

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use cluster::master::Reply;
+use endpoints::authentication::Denied;
 use hyper::body::Frame;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
@@ -106,9 +107,9 @@ pub(crate) fn bad_request(text: impl Into<String>) -> Response {
 }
 
 /// 401, with what would let the client in.
-pub(crate) fn unauthorized(realm: &str) -> Response {
-    let mut response = error(StatusCode::UNAUTHORIZED, "401 Unauthorized.");
-    if let Ok(challenge) = HeaderValue::from_str(&format!("Basic realm=\"{realm}\"")) {
+pub(crate) fn unauthorized(denied: Denied) -> Response {
+    let mut response = error(StatusCode::UNAUTHORIZED, denied.text);
+    if let Ok(challenge) = HeaderValue::from_str(&denied.challenge) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response

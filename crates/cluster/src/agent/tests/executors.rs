@@ -4,7 +4,7 @@ use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{TaskState, executor};
 
 use super::harness::*;
-use crate::agent::Output;
+use crate::agent::{Caller, Output};
 
 #[test]
 fn a_custom_executor_gets_what_waited_for_it() {
@@ -13,14 +13,14 @@ fn a_custom_executor_gets_what_waited_for_it() {
     rig.run(with_executor("t2"));
     let launches = rig.did.iter().filter(|o| matches!(o, Output::Launch(_))).count();
     assert_eq!(launches, 1, "one executor for both");
-    let refused = rig.agent.executor_call(rig.now, update("t1", TaskState::TaskRunning, 1));
+    let refused = rig.agent.executor_call(rig.now, update("t1", TaskState::TaskRunning, 1), None);
     assert_eq!(refused.map_err(|r| r.status).err(), Some(403));
-    let (_, outputs) = rig.agent.executor_call(rig.now, subscribe()).expect("subscribed");
+    let (_, outputs) = rig.agent.executor_call(rig.now, subscribe(), None).expect("subscribed");
     use executor::event::Type;
     assert_eq!(events(&outputs), [Type::Subscribed, Type::Launch, Type::Launch]);
     let (_, outputs) = rig
         .agent
-        .executor_call(rig.now, update("t1", TaskState::TaskRunning, 1))
+        .executor_call(rig.now, update("t1", TaskState::TaskRunning, 1), None)
         .expect("an update");
     assert!(
         matches!(&outputs[..], [
@@ -33,7 +33,7 @@ fn a_custom_executor_gets_what_waited_for_it() {
     rig.keep(outputs);
     let (_, outputs) = rig
         .agent
-        .executor_call(rig.now, update("t1", TaskState::TaskRunning, 1))
+        .executor_call(rig.now, update("t1", TaskState::TaskRunning, 1), None)
         .expect("a repetition");
     assert_eq!(events(&outputs), [Type::Acknowledged], "acknowledged again, told once");
     rig.states();
@@ -51,7 +51,7 @@ fn calls_that_say_nothing_useful_are_refused_in_mesos_words() {
     let mut rig = Rig::registered();
     rig.run(with_executor("t"));
     let mut refusal =
-        |call: executor::Call| rig.agent.executor_call(rig.now, call).expect_err("bad").text;
+        |call: executor::Call| rig.agent.executor_call(rig.now, call, None).expect_err("bad").text;
     let untyped = executor::Call { r#type: None, ..subscribe() };
     assert_eq!(
         refusal(untyped),
@@ -66,6 +66,33 @@ fn calls_that_say_nothing_useful_are_refused_in_mesos_words() {
         refusal(empty),
         "Failed to validate Executor::Call: Expecting 'subscribe' to be present"
     );
+}
+
+#[test]
+fn a_token_lets_in_the_executor_that_it_was_made_for_and_no_other() {
+    let mut rig = Rig::registered();
+    rig.run(with_executor("t"));
+    let container = rig.container("E").to_string();
+    let right = [("cid", &*container), ("eid", "E"), ("fid", "F")];
+    let mut call = |claims: &[(&str, &str)]| {
+        let claims = claims.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned()));
+        let caller = Caller { name: "who".to_owned(), claims: claims.collect() };
+        rig.agent.executor_call(rig.now, subscribe(), Some(&caller)).map(drop)
+    };
+    for (wrong, lacks) in [
+        ("fid", "an 'fid' claim with the framework ID F, which is set in the call"),
+        ("eid", "an 'eid' claim with the executor ID E, which is set in the call"),
+        ("cid", "a 'cid' claim with the correct active ContainerID"),
+    ] {
+        let other = right.map(|(name, id)| (name, if name == wrong { "other" } else { id }));
+        let without: Vec<_> = right.into_iter().filter(|(name, _)| *name != wrong).collect();
+        for claims in [&other[..], &without] {
+            let refusal = call(claims).expect_err("refused");
+            let text = format!("Authenticated principal 'who' does not contain {lacks}");
+            assert_eq!((refusal.status, refusal.text), (403, text));
+        }
+    }
+    call(&right).expect("let in");
 }
 
 #[test]

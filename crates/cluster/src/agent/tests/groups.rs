@@ -259,7 +259,7 @@ fn a_custom_executor_gets_its_group_in_one_piece_and_loses_it_whole() {
     rig.hear(ToAgent::RunTaskGroup(group(&["c", "d"])));
     rig.kill("c", None);
     assert_eq!(rig.states(), [S::TaskKilled, S::TaskKilled]);
-    let (_, outputs) = rig.agent.executor_call(rig.now, subscribe()).expect("subscribed");
+    let (_, outputs) = rig.agent.executor_call(rig.now, subscribe(), None).expect("subscribed");
     use executor::event::Type;
     assert_eq!(events(&outputs), [Type::Subscribed, Type::LaunchGroup]);
 }

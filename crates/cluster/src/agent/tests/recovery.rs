@@ -84,7 +84,7 @@ fn a_restarted_agent_keeps_to_a_kill() {
 fn a_restarted_agent_waits_for_its_executors_a_little() {
     let mut rig = Rig::registered();
     rig.run(with_executor("t"));
-    let (_, outputs) = rig.agent.executor_call(rig.now, subscribe()).expect("subscribed");
+    let (_, outputs) = rig.agent.executor_call(rig.now, subscribe(), None).expect("subscribed");
     rig.keep(outputs);
     let mut back = rig.restarted();
     let mut call = subscribe();
@@ -92,7 +92,7 @@ fn a_restarted_agent_waits_for_its_executors_a_little() {
         unacknowledged_tasks: vec![with_executor("t")],
         ..executor::call::Subscribe::default()
     });
-    let (_, outputs) = back.agent.executor_call(back.now, call).expect("subscribed again");
+    let (_, outputs) = back.agent.executor_call(back.now, call, None).expect("subscribed again");
     assert_eq!(events(&outputs), [executor::event::Type::Subscribed]);
     back.pass(60);
     assert!(!back.did.iter().any(|o| matches!(o, Output::Destroy { .. })));

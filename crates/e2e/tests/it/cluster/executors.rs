@@ -10,7 +10,7 @@ use super::framework;
 
 /// The command line of an executor made with pymesos, and what a container has to see of this host
 /// to run it.
-fn pymesos() -> Result<(String, Vec<PathBuf>)> {
+pub(super) fn pymesos() -> Result<(String, Vec<PathBuf>)> {
     let python = e2e::python_with_pymesos()?;
     let program = e2e::test_data("executor.py");
     let command = format!("exec {} {}", python.display(), program.display());
@@ -39,7 +39,7 @@ fn container(seen: &[PathBuf]) -> Json {
     })
 }
 
-fn sandbox(cluster: &Cluster, scheduler: &Scheduler, executor: &str) -> Result<PathBuf> {
+pub(super) fn sandbox(cluster: &Cluster, scheduler: &Scheduler, executor: &str) -> Result<PathBuf> {
     let agents = std::fs::read_dir(cluster.agent_work_dir().join("slaves"))?;
     let agent = agents.last().context("no agent")??.path();
     let run = format!("frameworks/{}/executors/{executor}/runs/latest", scheduler.id());
@@ -47,7 +47,7 @@ fn sandbox(cluster: &Cluster, scheduler: &Scheduler, executor: &str) -> Result<P
 }
 
 /// Updates of a task until it is finished, without repetitions of what was not acknowledged.
-fn finished(scheduler: &mut Scheduler, task: &str) -> Result<Vec<Json>> {
+pub(super) fn finished(scheduler: &mut Scheduler, task: &str) -> Result<Vec<Json>> {
     let mut all = scheduler.until(task, "TASK_FINISHED")?;
     all.dedup_by(|later, earlier| later["uuid"] == earlier["uuid"]);
     Ok(all)
