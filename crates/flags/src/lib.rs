@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 pub enum Kind {
     /// `--name=value`.
     Value,
+    /// `--name=/path` or `--name=file:///path`: a file that is read more than once, so that the path
+    /// is the value.
+    Path,
     /// `--name`, `--no-name`, `--name=true|false`.
     Switch,
     /// Known to Mesos, not available here; the text says why or what to use instead.
@@ -37,6 +40,11 @@ pub struct Flag {
 /// A flag with a value.
 pub const fn value(name: &'static str, default: Option<&'static str>, help: &'static str) -> Flag {
     Flag { name, kind: Kind::Value, default, help }
+}
+
+/// A flag with the path of a file that is read more than once.
+pub const fn path(name: &'static str, help: &'static str) -> Flag {
+    Flag { name, kind: Kind::Path, default: None, help }
 }
 
 /// A flag that is on or off.
@@ -127,12 +135,16 @@ pub fn parse(
             (Kind::Refused(reason), _) => {
                 return Err(Error::Refused { name: flag.name.to_owned(), reason });
             }
-            (Kind::Value, _) if negated => return Err(Error::NotASwitch(flag.name.to_owned())),
-            (Kind::Value, Some(value)) => value,
-            (Kind::Value, None) => match args.next_if(|next| !next.starts_with("--")) {
-                Some(value) => value,
-                None => return Err(Error::NoValue(flag.name.to_owned())),
-            },
+            (Kind::Value | Kind::Path, _) if negated => {
+                return Err(Error::NotASwitch(flag.name.to_owned()));
+            }
+            (Kind::Value | Kind::Path, Some(value)) => value,
+            (Kind::Value | Kind::Path, None) => {
+                match args.next_if(|next| !next.starts_with("--")) {
+                    Some(value) => value,
+                    None => return Err(Error::NoValue(flag.name.to_owned())),
+                }
+            }
             (Kind::Switch, None) => (!negated).to_string(),
             (Kind::Switch, Some(value)) if negated => {
                 return Err(Error::NotABool { name: name.to_owned(), value });
@@ -195,6 +207,7 @@ fn lookup(table: &'static [Flag], name: &str) -> Result<(&'static Flag, bool), E
 fn checked(flag: &Flag, value: String) -> Result<String, Error> {
     let name = || flag.name.to_owned();
     let value = match value.strip_prefix("file://") {
+        Some(path) if flag.kind == Kind::Path => path.to_owned(),
         None => value,
         Some(path) => std::fs::read_to_string(path).map_err(|e| Error::File {
             name: name(),
@@ -208,7 +221,7 @@ fn checked(flag: &Flag, value: String) -> Result<String, Error> {
             "false" | "0" => Ok("false".to_owned()),
             _ => Err(Error::NotABool { name: name(), value }),
         },
-        Kind::Value | Kind::Refused(_) => Ok(value),
+        Kind::Value | Kind::Path | Kind::Refused(_) => Ok(value),
     }
 }
 
@@ -322,6 +335,7 @@ pub fn help(usage: &str, table: &[Flag]) -> String {
     for flag in table {
         let name = match flag.kind {
             Kind::Value => format!("--{}=VALUE", flag.name),
+            Kind::Path => format!("--{}=PATH", flag.name),
             Kind::Switch => format!("--[no-]{}", flag.name),
             Kind::Refused(_) => continue,
         };

@@ -9,6 +9,7 @@ static TABLE: &[Flag] = &[
     value("port", Some("5051"), "The port."),
     switch("docker_kill_orphans", true, "Removes orphans."),
     switch("quiet", false, "Says less."),
+    path("whitelist", "A file."),
     refused("appc_store_dir", "appc images are not supported"),
 ];
 
@@ -39,6 +40,16 @@ fn values_come_from_the_line_the_environment_and_defaults() {
     assert!(got.on("quiet"));
     assert_eq!(got.need("docker_stop_timeout", duration), Ok(Duration::from_secs(3)));
     assert_eq!(values(&[], &[]).get("work_dir"), None);
+}
+
+#[test]
+fn a_file_that_is_read_again_is_known_by_its_path() {
+    for given in ["--whitelist=/no/such/file", "--whitelist=file:///no/such/file"] {
+        assert_eq!(values(&[given], &[]).get("whitelist"), Some("/no/such/file"));
+    }
+    assert!(matches!(run(&["--work_dir=file:///no/such/file"], &[]), Err(Error::File { .. })));
+    assert!(matches!(run(&["--no-whitelist"], &[]), Err(Error::NotASwitch(_))));
+    assert!(help("teu", TABLE).contains("--whitelist=PATH"));
 }
 
 #[test]
