@@ -11,6 +11,7 @@ use cluster::id::Role;
 use docker_api::Host;
 
 use endpoints::authentication::{self, Authentication, Credential, Realm};
+use endpoints::firewall::Firewall;
 use endpoints::jwt::Key;
 use flags::Values;
 use flags::units::{bytes, duration, number};
@@ -81,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) max_completed_executors: usize,
     pub(crate) times: Times,
     pub(crate) authentication: Authentication,
+    /// Which endpoints answer nobody.
+    pub(crate) firewall: Firewall,
     /// What the tokens of executors are signed with; none if they get none.
     pub(crate) executor_key: Option<Key>,
     /// What the master is shown who this is with.
@@ -192,6 +195,7 @@ impl Config {
             max_completed_executors: flags.need("max_completed_executors_per_framework", number)?,
             times: Times::new(&flags)?,
             authentication: who_may_speak(&flags)?,
+            firewall: flags.read("firewall_rules", Firewall::given)?.unwrap_or_default(),
             executor_key: flags.read("jwt_secret_key", Key::given)?,
             credential: flags.read("credential", Credential::given)?,
             log_file: flags.get("external_log_file").map(PathBuf::from),

@@ -193,6 +193,11 @@ pub(crate) static TABLE: &[Flag] = &[
         None,
         "What is taken: basic, jwt or both; default: basic, and jwt where executors are asked.",
     ),
+    value(
+        "firewall_rules",
+        None,
+        "Endpoints that answer nobody, as JSON: {\"disabled_endpoints\": {\"paths\": [\"/files/browse\"]}}; or a file with it.",
+    ),
     switch(
         "switch_user",
         true,
@@ -298,7 +303,6 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("network_rate_statistics_window", NO_PORT_MAPPING),
     refused("executor_reregistration_retry_interval", NO_DRIVER_EXECUTORS),
     refused("initialize_driver_logging", NO_DRIVER_EXECUTORS),
-    refused("firewall_rules", "ask for credentials with --http_credentials, or use a firewall"),
     refused("gc_non_executor_container_sandboxes", "such sandboxes are in their executor's"),
     refused("hadoop_home", "hdfs URIs are not fetched"),
     refused("hooks", NO_MODULES),

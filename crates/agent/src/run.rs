@@ -149,6 +149,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         heartbeat: config.heartbeat,
         verbosity,
         authentication: Arc::new(config.authentication.clone()),
+        firewall: Arc::new(config.firewall.clone()),
         fetcher,
         collected: Arc::clone(&collected),
     };

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use cluster::agent::{Caller, Input};
 use cluster::wire::{FromAuthenticator, ToAgent};
 use endpoints::authentication::{Authentication, Realm, Who, now_secs};
+use endpoints::firewall::Firewall;
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
@@ -45,6 +46,7 @@ pub(crate) struct Server {
     pub(crate) heartbeat: Duration,
     pub(crate) verbosity: Verbosity,
     pub(crate) authentication: Arc<Authentication>,
+    pub(crate) firewall: Arc<Firewall>,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) collected: Arc<Collected>,
 }
@@ -99,6 +101,9 @@ async fn answer(server: &Server, request: HttpRequest<Incoming>) -> Answer {
     }
     // The longest prefix that is an endpoint answers: what follows it is not looked at.
     if local == "/api/v1/executor" || local.starts_with("/api/v1/executor/") {
+        if let Some(refusal) = server.firewall.forbids(Some("slave(1)"), "api/v1/executor") {
+            return text(StatusCode::FORBIDDEN, &refusal);
+        }
         return executor_api(server, request).await;
     }
     crate::endpoints::answer(server, &local, request).await

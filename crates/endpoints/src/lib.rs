@@ -7,5 +7,6 @@
 pub mod authentication;
 pub mod cram_md5;
 pub mod files;
+pub mod firewall;
 pub mod jwt;
 pub mod system;

@@ -18,6 +18,7 @@ use crate::authenticator::{Act, Authenticator, Verdict};
 use crate::clock::Clock;
 use crate::explain;
 use crate::handle::{Events, Job, Queues, Read};
+use crate::limits::{self, Limits};
 use crate::links::Links;
 use crate::store::{Store, StoreError};
 use crate::subscribers::Subscribers;
@@ -36,11 +37,14 @@ pub(crate) struct Driver {
     /// None keeps nothing: `--registry=in_memory`.
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) authenticator: Authenticator,
+    pub(crate) limits: Limits,
     pub(crate) links: Links,
     pub(crate) subscribers: Subscribers,
     pub(crate) clock: Clock,
     pub(crate) queues: Queues,
     pub(crate) streams: Streams,
+    /// Drivers to be told that something is not heard, after what came of all they said before.
+    pub(crate) refusals: Vec<(Arc<str>, String)>,
     pub(crate) timings: Arc<Timings>,
     /// Since when something may be offered that the allocator has not looked at.
     pub(crate) due_since: Option<Instant>,
@@ -64,7 +68,8 @@ impl Driver {
     /// If the registry cannot be written: the core has moved on, so the process must end.
     pub(crate) async fn run(mut self) -> Result<(), StoreError> {
         loop {
-            let due = self.core.next_wake().into_iter().chain(self.authenticator.next_deadline());
+            let due = self.core.next_wake().into_iter();
+            let due = due.chain(self.authenticator.next_deadline()).chain(self.limits.next());
             let wake = due.min().map(|at| self.clock.until(at));
             let tick = async {
                 match wake {
@@ -85,6 +90,9 @@ impl Driver {
                 () = tick => self.tick(),
             }
             self.authenticator.expire(self.clock.now());
+            for input in self.limits.due(self.clock.now()) {
+                self.handle(input);
+            }
             self.carry_out()?;
         }
     }
@@ -158,17 +166,33 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
+        match self.limits.admit(self.clock.now(), input) {
+            limits::Verdict::Pass(input) => self.handle(input),
+            limits::Verdict::Wait => {}
+            limits::Verdict::Exceeded { pid, why } => {
+                tracing::warn!(%pid, "dropping a message: {why}");
+                self.refusals.push((pid, why));
+            }
+        }
+    }
+
+    /// Handles what does not come too early.
+    fn handle(&mut self, input: Input) {
         match &input {
             Input::SchedulerGone(Scheduler::Stream(stream)) => self.close(stream),
             Input::SchedulerGone(Scheduler::Pid(pid)) | Input::AgentGone { pid } => {
                 self.authenticator.forget(pid);
+                self.limits.forget(pid);
             }
             _ => {}
         }
         match self.authenticator.admit(input) {
-            Verdict::Pass(input) => self.core.take_in(self.clock.now(), input),
+            Verdict::Pass(input) => {
+                self.note_driver(&input);
+                self.core.take_in(self.clock.now(), input);
+            }
             Verdict::Wait | Verdict::Drop => {}
-            Verdict::Refuse { pid, why } => self.links.refuse(&pid, &why),
+            Verdict::Refuse { pid, why } => self.refusals.push((pid, why)),
         }
     }
 
@@ -180,8 +204,18 @@ impl Driver {
         for act in self.authenticator.take(now, from, message, rand::random()) {
             match act {
                 Act::Tell { to, message } => self.links.authenticate(&to, message),
-                Act::Resume(input) => self.input(input),
+                Act::Resume(input) => self.handle(input),
             }
+        }
+    }
+
+    /// What a driver says from its subscription on counts for its principal.
+    fn note_driver(&mut self, input: &Input) {
+        if let Input::Call { from: Some(Scheduler::Pid(pid)), principal, call, .. } = input
+            && let Some(subscribe) = &call.subscribe
+        {
+            let claimed = subscribe.framework_info.principal.as_deref().map(Arc::from);
+            self.limits.subscribed(pid, claimed.or_else(|| principal.clone()));
         }
     }
 
@@ -199,6 +233,9 @@ impl Driver {
             }
             log(&output.publish);
             self.subscribers.publish(output.publish, &self.core);
+            for (pid, why) in self.refusals.drain(..) {
+                self.links.refuse(&pid, &why);
+            }
             // A scheduler that does not read is gone, which has effects of its own.
             if self.streams.stuck.is_empty() {
                 return Ok(());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cluster::time::Time;
 use endpoints::authentication::Authentication;
+use endpoints::firewall::Firewall;
 use logging::Verbosity;
 use mesos_api::v1::{MasterInfo, VersionInfo};
 
@@ -28,6 +29,7 @@ pub(crate) struct Facts {
     pub(crate) clock: Clock,
     pub(crate) verbosity: Verbosity,
     pub(crate) authentication: Authentication,
+    pub(crate) firewall: Firewall,
     pub(crate) timings: Arc<Timings>,
     /// None keeps nothing.
     pub(crate) store: Option<Arc<Store>>,
@@ -55,6 +57,7 @@ impl Facts {
             clock,
             verbosity,
             authentication: options.authentication.clone(),
+            firewall: options.firewall.clone(),
             timings,
             store,
             log_file: options.external_log_file.clone(),

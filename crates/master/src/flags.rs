@@ -1,6 +1,6 @@
 //! The command line of `teu master`: Mesos' names and units.
 
-use ::flags::{Flag, refused, switch, value};
+use ::flags::{Flag, path, refused, switch, value};
 
 const NO_AUTH: &str = "who is let in with --credentials may do everything; keep others out with a \
                        firewall";
@@ -103,12 +103,25 @@ pub(crate) static TABLE: &[Flag] = &[
         Some("15secs"),
         "How long an agent or a driver may take to prove it.",
     ),
+    value(
+        "firewall_rules",
+        None,
+        "Endpoints that answer nobody, as JSON: {\"disabled_endpoints\": {\"paths\": [\"/files/browse\"]}}; or a file with it.",
+    ),
+    path(
+        "whitelist",
+        "File of the hosts whose agents are offered, one a line; read again every 5 seconds.",
+    ),
+    value(
+        "rate_limits",
+        None,
+        "How fast drivers of the older kind may speak, by principal, as JSON or a file with it; not those over HTTP.",
+    ),
     value("http_authenticators", Some("basic"), "basic is the only one."),
     value("http_framework_authenticators", Some("basic"), "basic is the only one."),
     switch("root_submissions", true, "Whether tasks may run as root: false is refused."),
     refused("acls", NO_AUTH),
     refused("authorizers", NO_AUTH),
-    refused("firewall_rules", NO_AUTH),
     refused(
         "log_dir",
         "the log goes to standard error; name the file it ends in with --external_log_file",
@@ -120,10 +133,8 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("master_contender", NO_MODULES),
     refused("master_detector", NO_MODULES),
     refused("memory_profiling", "use a profiler of the operating system"),
-    refused("rate_limits", "calls are not limited"),
     refused("registry_strict", "the registry is always strict"),
     refused("webui_dir", NO_UI),
-    refused("whitelist", "use DEACTIVATE_AGENT to keep offers from an agent"),
     refused("allocator_agent_recovery_factor", "offers are made as soon as agents are back"),
     refused("allocator_recovery_timeout", "offers are made as soon as agents are back"),
     refused("authenticate", "an old name: write --authenticate_frameworks"),

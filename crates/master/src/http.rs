@@ -74,9 +74,13 @@ impl Server {
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
         let (head, body) = request.into_parts();
-        let Some(endpoint) = route::find(head.uri.path()) else {
+        let Some(found) = route::find(head.uri.path()) else {
             return not_found();
         };
+        if let Some(text) = self.facts.firewall.forbids(found.process, found.path) {
+            return error(StatusCode::FORBIDDEN, text);
+        }
+        let endpoint = found.endpoint;
         let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let admitted = self.facts.authentication.admit(endpoint.realm(), header, now_secs());
         let principal = match admitted {

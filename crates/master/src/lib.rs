@@ -4,7 +4,7 @@
 //! flags -> options             what the command line says
 //! listen -> inbound, http      one port: messages of processes, and HTTP
 //!    handle -> driver          inputs into the one thread that owns the core
-//!    driver <-> authenticator  who agents and old drivers are
+//!    driver <-> authenticator, limits    who agents and old drivers are, how fast these speak
 //!    driver -> store, links, streams     what comes back: persist, send, publish
 //! view, http/*                 snapshots as the APIs show them
 //! ```
@@ -20,6 +20,7 @@ mod flags;
 mod handle;
 mod http;
 mod inbound;
+mod limits;
 mod links;
 mod listen;
 mod metrics;
@@ -31,6 +32,7 @@ mod subscribers;
 mod timings;
 mod uuid;
 mod view;
+mod whitelist;
 
 pub use options::Options;
 pub use run::{RunError, main, run};

@@ -13,9 +13,12 @@ use cluster::id::Role;
 use cluster::master::Config;
 use cluster::resources::{Quantities, Scalar};
 use endpoints::authentication::{Authentication, Credentials, Realm, shown};
+use endpoints::firewall::Firewall;
 use mesos_api::v1;
 
 use crate::authenticator::Rules;
+use crate::limits;
+use crate::whitelist::Whitelist;
 
 /// The version of Mesos whose protocol this master speaks. Clients decide by it.
 pub(crate) const PROTOCOL_VERSION: &str = "1.11.0";
@@ -51,6 +54,12 @@ pub struct Options {
     pub(crate) authentication: Authentication,
     /// What agents and drivers prove over libprocess.
     pub(crate) rules: Rules,
+    /// How fast drivers may speak.
+    pub(crate) limits: limits::Config,
+    /// Which endpoints answer nobody.
+    pub(crate) firewall: Firewall,
+    /// Whose agents are offered; none: everybody's.
+    pub(crate) whitelist: Option<Whitelist>,
     /// What is logged.
     pub level: tracing::Level,
     /// All flags as given, for `/flags`.
@@ -96,17 +105,25 @@ impl Options {
         })?;
         let info = master_info(id, SocketAddrV4::new(advertised, told_port), hostname, domain);
         let (authentication, rules) = who_may_speak(values)?;
+        // Mesos' word for all hosts.
+        let whitelist = values.get("whitelist").filter(|path| *path != "*");
+        let whitelist = whitelist.map(Whitelist::read).transpose();
+        let whitelist = whitelist.map_err(|message| invalid("whitelist", message))?;
+        let hosts = whitelist.as_ref().map(|it| it.hosts.clone());
         Ok(Self {
             listen: SocketAddrV4::new(ip.unwrap_or(Ipv4Addr::UNSPECIFIED), port),
             work_dir: (values.text("registry") != "in_memory")
                 .then(|| PathBuf::from(values.text("work_dir"))),
-            core: core(values, Config { seed, ..Config::new(info) })?,
+            core: core(values, Config { seed, whitelist: hosts, ..Config::new(info) })?,
             external_log_file: values.get("external_log_file").map(PathBuf::from),
             cluster: values.get("cluster").map(str::to_owned),
             max_subscribers: values.need("max_operator_event_stream_subscribers", parse)?,
             per_framework_metrics: values.on("publish_per_framework_metrics"),
             authentication,
             rules,
+            limits: values.read("rate_limits", limits::Config::given)?.unwrap_or_default(),
+            firewall: values.read("firewall_rules", Firewall::given)?.unwrap_or_default(),
+            whitelist,
             level: level(values)?,
             flags: shown(values, &["credentials"]),
         })

@@ -1,5 +1,6 @@
 //! The master's life: command line, registry, socket, driver, signals, end.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
@@ -23,14 +24,16 @@ use crate::clock::Clock;
 use crate::driver::{Driver, Streams};
 use crate::facts::Facts;
 use crate::flags::TABLE;
-use crate::handle::queues;
+use crate::handle::{Handle, queues};
 use crate::http::Server;
+use crate::limits::Limits;
 use crate::links::Links;
 use crate::listen;
 use crate::options::Options;
 use crate::store::{Store, StoreError};
 use crate::subscribers::Subscribers;
 use crate::timings::Timings;
+use crate::whitelist::Whitelist;
 
 /// Why a master ended although nobody told it to.
 #[derive(Debug, Error)]
@@ -171,18 +174,32 @@ async fn serve(
         core: Master::new(options.core.clone(), registry, clock.now()),
         store,
         authenticator: Authenticator::new(options.rules.clone(), facts.hostname()),
+        limits: Limits::new(options.limits.clone(), clock.now()),
         links: Links::new(from, handle.clone(), tokio::runtime::Handle::current()),
         subscribers: Subscribers::new(options.max_subscribers, Arc::clone(&timings)),
         clock,
         queues,
         streams: Streams::default(),
+        refusals: Vec::new(),
         due_since: None,
         timings,
     };
     let ended = drive(driver, stop.clone())?;
     ready(options.listen);
-    listen::serve(listener, Arc::new(Server::new(handle, facts)), stop).await;
+    let watching = watch(options.whitelist.take(), handle.clone());
+    tokio::select! {
+        () = listen::serve(listener, Arc::new(Server::new(handle, facts)), stop) => {}
+        never = watching => match never {},
+    }
     ended.await.map_err(|_| RunError::Driver)?
+}
+
+/// Watches over the whitelist, if there is one, for as long as the master lives.
+async fn watch(whitelist: Option<Whitelist>, handle: Handle) -> Infallible {
+    if let Some(whitelist) = whitelist {
+        whitelist.watch(handle).await;
+    }
+    std::future::pending().await
 }
 
 /// Where others reach this master.

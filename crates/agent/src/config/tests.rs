@@ -106,7 +106,7 @@ fn executors_are_asked_for_tokens_and_others_for_what_the_flags_say() {
 
 #[test]
 fn bad_values_name_their_flag() {
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 21] = [
         (&["--port=0"], "flag '--port': 0 is no port"),
         (&["--http_heartbeat_interval=0ns"], "'0ns' is no interval"),
         (&["--disk_watch_interval=0secs"], "'0secs' is no interval"),
@@ -126,6 +126,7 @@ fn bad_values_name_their_flag() {
         (&["--authenticate_http_executors", "--http_authenticators=basic"], "add jwt"),
         (&["--http_authenticators=basic,mine"], "'mine' is not available: there are basic and jwt"),
         (&["--jwt_secret_key=/does/not/exist"], "'--jwt_secret_key': cannot read"),
+        (&["--firewall_rules=[]"], "'--firewall_rules': the rules are no JSON object"),
         (&["--http_credentials=a b"], "add --authenticate_http_readonly or"),
     ];
     for (line, text) in cases {

@@ -45,6 +45,9 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
     let Some(endpoint) = known.iter().filter(fits).max_by_key(|one| one.len()) else {
         return text(StatusCode::NOT_FOUND, "404 Not Found.");
     };
+    if let Some(refusal) = server.firewall.forbids(process(endpoint), &endpoint[1..]) {
+        return text(StatusCode::FORBIDDEN, &refusal);
+    }
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Err(denied) = server.authentication.admit(realm(endpoint), header, now_secs()) {
         return unauthorized(&denied);
@@ -68,6 +71,13 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
         Ok(value) => jsonp(&query, &value),
         Err(answer) => answer,
     }
+}
+
+/// Whose an endpoint is; none: the whole program's.
+fn process(endpoint: &str) -> Option<&'static str> {
+    let program = ["/version", "/metrics/", "/files/", "/logging/", "/system/"];
+    let is_programs = program.iter().any(|start| endpoint.starts_with(start));
+    (!is_programs).then_some("slave(1)")
 }
 
 /// What guards an endpoint, if anything does.

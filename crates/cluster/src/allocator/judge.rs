@@ -1,7 +1,7 @@
 //! Whether one framework may be offered one agent in one role, and if not, why: the same question
 //! for the allocation and for a person who asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Agent, Allocator, Framework};
@@ -18,6 +18,8 @@ pub enum Obstacle {
     Suppressed,
     /// The agent is disconnected, draining, deactivated or excluded.
     AgentInactive,
+    /// The agent's host is not on the operator's list.
+    NotWhitelisted,
     /// The agent does not know frameworks of several roles.
     AgentWithoutMultiRole,
     /// The agent does not know roles below roles.
@@ -46,6 +48,7 @@ impl fmt::Display for Obstacle {
             Self::FrameworkInactive => "the framework is not connected",
             Self::Suppressed => "the framework suppressed offers for this role; REVIVE resumes them",
             Self::AgentInactive => "the agent is disconnected, draining or deactivated",
+            Self::NotWhitelisted => "the agent's host is not in the file of --whitelist",
             Self::AgentWithoutMultiRole => "the agent is too old for frameworks of several roles",
             Self::AgentWithoutHierarchicalRole => "the agent is too old for roles below roles",
             Self::GpusKeptBack => {
@@ -122,6 +125,10 @@ impl Allocator {
         let spec = &framework.spec;
         if !agent.active {
             return Err(Obstacle::AgentInactive);
+        }
+        let listed = |hosts: &BTreeSet<String>| hosts.contains(&agent.info.hostname);
+        if !self.options.whitelist.as_ref().is_none_or(listed) {
+            return Err(Obstacle::NotWhitelisted);
         }
         if spec.capabilities.multi_role && !agent.capabilities.multi_role {
             return Err(Obstacle::AgentWithoutMultiRole);

@@ -41,6 +41,8 @@ pub struct Options {
     pub fair_sharing_excluded: Vec<Arc<str>>,
     /// Where the master stands: agents elsewhere are for frameworks that know of regions.
     pub region: Option<String>,
+    /// The hosts whose agents may be offered; none: all.
+    pub whitelist: Option<BTreeSet<String>>,
 }
 
 /// What a framework wants and can handle.
@@ -159,6 +161,12 @@ impl Allocator {
                 });
             }
         }
+    }
+
+    /// Lets agents of these hosts be offered, and no others. What is offered already stays so.
+    pub fn set_whitelist(&mut self, hosts: BTreeSet<String>) {
+        self.options.whitelist = Some(hosts);
+        self.all = true;
     }
 
     /// What all agents have together.

@@ -29,6 +29,7 @@ fn options() -> Options {
         filter_gpu_resources: true,
         fair_sharing_excluded: Vec::new(),
         region: None,
+        whitelist: None,
     }
 }
 
@@ -51,7 +52,8 @@ impl Bench {
     }
 
     fn agent_with(&mut self, id: &str, total: &str, used: &BTreeMap<FrameworkId, Resources>) {
-        let info = Arc::new(v1::AgentInfo::default());
+        let info = v1::AgentInfo { hostname: format!("host-of-{id}"), ..Default::default() };
+        let info = Arc::new(info);
         let all = AgentCapabilities::all();
         self.allocator.add_agent(&id.into(), info, all, resources(total), used);
     }
@@ -292,4 +294,28 @@ fn an_agent_with_gpus_is_for_frameworks_that_know_of_them() {
     bench.framework("f1", spec(&["r1"]));
     bench.agent("a1", "cpus:1;mem:512;gpus:1");
     assert_eq!(bench.winners(), ["f1"]);
+}
+
+#[test]
+fn whitelist() {
+    let hosts = |all: &[&str]| all.iter().map(|host| (*host).to_owned()).collect::<BTreeSet<_>>();
+    let mut bench = Bench::new(Options { whitelist: Some(hosts(&["host-of-a1"])), ..options() });
+    bench.agent("a1", "cpus:2;mem:1024");
+    bench.agent("a2", "cpus:2;mem:1024");
+    bench.framework("f1", spec(&["r1"]));
+    let offered = |bench: &mut Bench| {
+        let given = bench.allocator.allocate(bench.now, &mut bench.rng, Scope::Changed);
+        given.iter().map(|grant| grant.agent.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&mut bench), ["a1"]);
+    let explained = bench.allocator.explain(bench.now, &"f1".into()).unwrap();
+    assert_eq!(explained[&Role::from("r1")].obstacles[&Obstacle::NotWhitelisted], 1);
+    // A change is heeded at once; what was offered before stays so.
+    bench.allocator.set_whitelist(hosts(&["host-of-a2", "elsewhere"]));
+    assert!(bench.allocator.wants_run());
+    assert_eq!(offered(&mut bench), ["a2"]);
+    // Nobody is on an empty list.
+    bench.agent("a3", "cpus:2;mem:1024");
+    bench.allocator.set_whitelist(BTreeSet::new());
+    assert!(bench.run().is_empty());
 }

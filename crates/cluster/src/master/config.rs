@@ -1,6 +1,6 @@
 //! What an operator can set; the defaults are those of Mesos' flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub registry_max_agent_age: Duration,
     /// `--registry_max_agent_count`
     pub registry_max_agent_count: usize,
+    /// `--whitelist`, as it is at the start; none: agents of any host are offered.
+    pub whitelist: Option<BTreeSet<String>>,
     /// `--require_agent_domain`
     pub require_agent_domain: bool,
     /// Told to schedulers; the driver sends the heartbeats.
@@ -88,6 +90,7 @@ impl Config {
             registry_gc_interval: Duration::from_secs(15 * 60),
             registry_max_agent_age: Duration::from_secs(14 * 24 * 3600),
             registry_max_agent_count: 102_400,
+            whitelist: None,
             require_agent_domain: false,
             heartbeat_interval: Duration::from_secs(15),
         }

@@ -1,5 +1,6 @@
 //! What can happen to a master: the closed list of inputs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesos_api::v1;
@@ -42,6 +43,8 @@ pub enum Input {
     /// A call that changes something, by an operator; those that only read are answered from the
     /// snapshot by the driver.
     Operator { request: RequestId, principal: Option<Arc<str>>, call: Box<v1::master::Call> },
+    /// Offers are made of agents on these hosts only, from now on.
+    Whitelist(BTreeSet<String>),
     /// Time has passed: due when [`super::Master::next_wake`] says so.
     Tick,
 }

@@ -134,6 +134,7 @@ impl Master {
             filter_gpu_resources: config.filter_gpu_resources,
             fair_sharing_excluded: config.fair_sharing_excluded.clone(),
             region,
+            whitelist: config.whitelist.clone(),
         });
         let mut master = Self {
             now,
@@ -228,6 +229,7 @@ impl Master {
                 let reply = self.operate(principal, *call);
                 self.out.send.push(Send::Reply { request, reply });
             }
+            Input::Whitelist(hosts) => self.allocator.set_whitelist(hosts),
             Input::Tick => self.tick(),
         }
     }

@@ -130,27 +130,41 @@ pub(crate) fn all() -> impl Iterator<Item = &'static str> {
     MASTER.iter().chain(PROGRAM).map(|(path, _)| *path)
 }
 
+/// An endpoint, and what it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// None: it is the whole program's.
+    pub(crate) process: Option<&'static str>,
+    pub(crate) path: &'static str,
+    pub(crate) endpoint: Endpoint,
+}
+
 /// The endpoint that a request's path reaches.
-pub(crate) fn find(path: &str) -> Option<Endpoint> {
+pub(crate) fn find(path: &str) -> Option<Found> {
     let path = path.trim_matches('/');
     // The files endpoints are read with a path of the agent's by some clients.
     if path.split('/').any(|part| part == "..") {
         return None;
     }
+    let of_master = |path| longest(MASTER, Some("master"), path);
     match path.strip_prefix("master/") {
-        Some(inner) => longest(MASTER, inner),
-        None => longest(MASTER, path).or_else(|| longest(PROGRAM, path)),
+        Some(inner) => of_master(inner),
+        None => of_master(path).or_else(|| longest(PROGRAM, None, path)),
     }
 }
 
-fn longest(paths: &[(&str, Endpoint)], path: &str) -> Option<Endpoint> {
+fn longest(
+    paths: &[(&'static str, Endpoint)],
+    process: Option<&'static str>,
+    path: &str,
+) -> Option<Found> {
     paths
         .iter()
         .filter(|(known, _)| {
             path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
         .max_by_key(|(known, _)| known.len())
-        .map(|(_, endpoint)| *endpoint)
+        .map(|(path, endpoint)| Found { process, path, endpoint: *endpoint })
 }
 
 #[cfg(test)]

@@ -67,6 +67,19 @@ fn credentials_are_for_processes_as_well_as_for_http() {
 }
 
 #[test]
+fn a_whitelist_is_the_path_of_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "a.example\n\n b.example\n").unwrap();
+    for prefix in ["", "file://"] {
+        let path = format!("--whitelist={prefix}{}", file.path().display());
+        let options = resolve(&[&path]).unwrap();
+        let hosts = options.core.whitelist.unwrap();
+        assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["a.example", "b.example"]);
+    }
+    assert_eq!(resolve(&["--whitelist=*"]).unwrap().core.whitelist, None, "all hosts");
+}
+
+#[test]
 fn what_is_not_available_is_refused_with_the_reason() {
     let cases = [
         ("--zk=zk://h/p", "flag '--zk' is not available: one master"),
@@ -77,6 +90,9 @@ fn what_is_not_available_is_refused_with_the_reason() {
         ("--authenticate_http_readonly", "flag '--credentials': it says who is let in"),
         ("--credentials=/nowhere/at/all", "cannot read /nowhere/at/all"),
         ("--http_authenticators=x", "'x' is not available: basic is the only one"),
+        ("--whitelist=/nowhere/at/all", "flag '--whitelist': cannot read /nowhere/at/all"),
+        ("--rate_limits={\"limits\": 1}", "flag '--rate_limits': 'limits' is no list"),
+        ("--firewall_rules=[]", "flag '--firewall_rules': the rules are no JSON object"),
         ("--weights=a", "'a' is not of the form role=weight"),
         ("--weights=a=-1", "the weight of 'a' must be positive"),
         ("--agent_removal_rate_limit=1", "such as 1/10mins"),

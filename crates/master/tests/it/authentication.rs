@@ -176,3 +176,79 @@ async fn a_driver_that_proves_nothing_is_told_and_one_that_does_has_its_principa
     assert!(frameworks.contains(r#""principal":"alice""#), "{frameworks}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_endpoint_answers_nobody_by_any_of_its_names() {
+    let rules = r#"{"disabled_endpoints": {"paths": ["/master/state", "/files/browse"]}}"#;
+    let rules = format!("--firewall_rules={rules}");
+    let world = World::start_with(&["--registry=in_memory", &rules]).await;
+    for path in ["/state", "/master/state", "/state/", "/master/state?jsonp=f"] {
+        let answer = world.get(path).await;
+        let told = (answer.status, &*answer.body);
+        assert_eq!(told, (403, "Endpoint '/master/state' is disabled"), "{path}");
+    }
+    let answer = world.get("/files/browse?path=/").await;
+    assert_eq!((answer.status, &*answer.body), (403, "Endpoint '/files/browse' is disabled"));
+    for path in ["/state-summary", "/files/debug"] {
+        assert_eq!(world.get(path).await.status, 200, "{path}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_says_too_much_at_once_is_told_in_the_words_of_mesos() {
+    let limits = r#"{"limits": [{"principal": "alice", "qps": 0.001, "capacity": 1}]}"#;
+    let limits = format!("--rate_limits={limits}");
+    let world = World::start_with(&["--registry=in_memory", &limits]).await;
+    let mut driver = Agent::connect(&world).await;
+    driver.pid.id = "scheduler-1".to_owned();
+    let alice = FrameworkInfo { principal: Some("alice".to_owned()), ..framework() };
+    driver.send_as(CALL, &subscribe(alice.clone())).await;
+    let event = Event::decode(driver.receive_any().await.body).unwrap();
+    assert_eq!(event.r#type(), event::Type::Subscribed);
+    // The first passes, the second waits for a quarter of an hour, for the third there is no room.
+    for _ in 0..3 {
+        driver.send_as(CALL, &subscribe(alice.clone())).await;
+    }
+    let event = Event::decode(driver.receive_any().await.body).unwrap();
+    assert_eq!(event.r#type(), event::Type::Subscribed);
+    let told: FrameworkErrorMessage = driver.receive().await;
+    assert_eq!(told.message, "Message mesos.scheduler.Call dropped: capacity(1) exceeded");
+    // Others are not limited.
+    let mut other = Agent::connect(&world).await;
+    other.pid.id = "scheduler-2".to_owned();
+    for _ in 0..3 {
+        other.send_as(CALL, &subscribe(framework())).await;
+        assert_eq!(other.receive_any().await.name, "mesos.scheduler.Event");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whitelist_is_heeded_and_read_again() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "elsewhere\n").unwrap();
+    let whitelist = format!("--whitelist=file://{}", file.path().display());
+    let world =
+        World::start_with(&["--registry=in_memory", "--allocation_interval=50ms", &whitelist])
+            .await;
+    let agent = Agent::register(&world).await;
+    let scheduler = world.subscribe(framework()).await;
+    let id = scheduler.id.clone().unwrap();
+    let explain = format!("/explain?framework_id={id}");
+    let explained = async {
+        loop {
+            let body = world.get(&explain).await.body;
+            if body.contains("the agent's host is not in the file of --whitelist") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::world::WAIT, explained).await.unwrap();
+    std::fs::write(file.path(), "elsewhere\nlocalhost\n").unwrap();
+    let mut scheduler = scheduler;
+    let offers = scheduler.offers().await;
+    assert_eq!(offers[0].agent_id, agent.id.clone().unwrap());
+    world.stop().await;
+}

@@ -118,9 +118,14 @@ fn an_executor_shows_its_token_before_and_after_the_agents_restart() -> Result<(
         agent_flags: vec![
             "--authenticate_http_executors".to_owned(),
             format!("--jwt_secret_key={}", key.path().display()),
+            r#"--firewall_rules={"disabled_endpoints": {"paths": ["/slave(1)/state"]}}"#.to_owned(),
         ],
         ..ClusterOptions::default()
     })?;
+    for name in ["/state", "/slave(1)/state", "/slave%281%29/state"] {
+        let refused = e2e::http::get_path(cluster.agent(), name).expect_err("let in").to_string();
+        ensure!(refused.contains("403"), "{refused}");
+    }
     let call = json!({"type": "SUBSCRIBE", "framework_id": {"value": "f"},
                       "executor_id": {"value": "e"}, "subscribe": {}});
     let refused = e2e::http::post_json(cluster.agent(), "/api/v1/executor", &call);

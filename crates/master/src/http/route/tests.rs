@@ -19,6 +19,20 @@ fn the_longest_prefix_by_component_wins() {
         ("/", None),
     ];
     for (path, expected) in cases {
-        assert_eq!(find(path), expected, "{path}");
+        assert_eq!(find(path).map(|found| found.endpoint), expected, "{path}");
+    }
+}
+
+#[test]
+fn an_endpoint_has_one_name_however_it_is_reached() {
+    for (path, process, name) in [
+        ("/state", Some("master"), "state"),
+        ("/master/state/", Some("master"), "state"),
+        ("//api/v1/operator", Some("master"), "api/v1"),
+        ("/files/read/more", None, "files/read"),
+        ("/version", None, "version"),
+    ] {
+        let found = find(path).map(|found| (found.process, found.path));
+        assert_eq!(found, Some((process, name)), "{path}");
     }
 }
