@@ -74,11 +74,6 @@ impl Constraints {
             groups.iter().any(|group| group.iter().all(|constraint| constraint.holds(agent)))
         })
     }
-
-    /// The roles that have constraints.
-    pub fn roles(&self) -> impl Iterator<Item = &Role> {
-        self.0.keys()
-    }
 }
 
 impl Constraint {

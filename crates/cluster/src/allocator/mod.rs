@@ -216,7 +216,8 @@ impl Allocator {
         }
     }
 
-    /// Changes what a framework wants. What it holds in a role that it left stays with it.
+    /// Changes what a framework wants. What it holds in a role that it left stays with it; in a role
+    /// that it no longer suppresses, what it refused is forgotten.
     pub fn update_framework(&mut self, id: &FrameworkId, spec: FrameworkSpec) {
         let Some(framework) = self.frameworks.get_mut(id) else { return };
         for role in framework.spec.roles.difference(&spec.roles) {
@@ -227,6 +228,9 @@ impl Allocator {
             self.sorter.add_framework(role, id);
             let wants = framework.active && !spec.suppressed.contains(role);
             self.sorter.set_active(role, id, wants);
+        }
+        for role in framework.spec.suppressed.difference(&spec.suppressed) {
+            framework.filters.remove(role);
         }
         framework.spec = spec;
         self.all = true;

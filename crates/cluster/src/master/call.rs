@@ -281,7 +281,16 @@ fn validate(call: &Call, principal: Option<&str>) -> Result<(), String> {
         }
         call::Type::Message => present(call.message.is_some(), "message"),
         call::Type::Request => present(call.request.is_some(), "request"),
-        call::Type::UpdateFramework => present(call.update_framework.is_some(), "update_framework"),
+        call::Type::UpdateFramework => {
+            let update = call.update_framework.as_ref();
+            present(update.is_some(), "update_framework")?;
+            if update.and_then(|it| it.framework_info.id.as_ref()) != call.framework_id.as_ref() {
+                return Err("'framework_id' differs from \
+                            'update_framework.framework_info.id'"
+                    .into());
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

@@ -54,26 +54,33 @@ impl Master {
         self.out.send.push(Send::Close(to));
     }
 
+    fn validate_info(&self, info: &v1::FrameworkInfo) -> Result<(), String> {
+        validate::framework::info(info)?;
+        validate::framework::allowed_roles(&roles(info), self.config.roles.as_deref())
+    }
+
     fn wanted(
         &self,
         info: v1::FrameworkInfo,
         suppressed: Vec<String>,
         constraints_wire: Option<v1::scheduler::OfferConstraints>,
     ) -> Result<Wanted, String> {
-        validate::framework::info(&info)?;
+        self.validate_info(&info)?;
         let roles = roles(&info);
-        validate::framework::roles(&roles, &suppressed, self.config.roles.as_deref())?;
-        let constraints = match &constraints_wire {
-            Some(wire) => Constraints::compile(wire)
-                .map_err(|error| format!("Offer constraints are not valid: {error}"))?,
-            None => Constraints::default(),
-        };
-        if let Some(role) = constraints.roles().find(|role| !roles.contains(*role)) {
+        validate::framework::suppressed(&roles, &suppressed)?;
+        let constrained = constraints_wire.iter().flat_map(|wire| wire.role_constraints.keys());
+        let foreign = constrained.filter(|role| !roles.contains(role.as_str())).min();
+        if let Some(role) = foreign {
             return Err(format!(
                 "Offer constraints specify `role_constraints` for a role '{role}' not contained in \
                  the set of roles"
             ));
         }
+        let constraints = match &constraints_wire {
+            Some(wire) => Constraints::compile(wire)
+                .map_err(|error| format!("Offer constraints are not valid: {error}"))?,
+            None => Constraints::default(),
+        };
         Ok(Wanted {
             info,
             suppressed,
@@ -99,6 +106,9 @@ impl Master {
         }
         wanted.info.id = Some((&id).into());
         if let Some(framework) = self.frameworks.get(&id) {
+            // Who subscribes again gets no error for these, they just stay what they were.
+            wanted.info.user.clone_from(&framework.info.user);
+            wanted.info.checkpoint = framework.info.checkpoint;
             validate::framework::update(&framework.info, &wanted.info)?;
             self.resubscribe(&id, from, wanted);
         } else {
@@ -195,23 +205,19 @@ impl Master {
         let Some(framework) = self.frameworks.get(id) else {
             return Reply::BadRequest("Framework cannot be found".into());
         };
-        if call.framework_info.id.as_ref().map(FrameworkId::from).as_ref() != Some(id) {
-            return Reply::BadRequest(
-                "'update_framework.framework_info.id' differs from \
-                                      'framework_id'"
-                    .into(),
-            );
-        }
         let mut info = call.framework_info;
         if info.principal.is_none() {
             info.principal.clone_from(&framework.info.principal);
         }
+        if let Err(error) = self.validate_info(&info) {
+            return Reply::BadRequest(format!("Supplied FrameworkInfo is not valid: {error}"));
+        }
         if let Err(error) = validate::framework::update(&framework.info, &info) {
-            return Reply::Conflict(format!("'FrameworkInfo' update is not valid: {error}"));
+            return Reply::BadRequest(format!("FrameworkInfo update is not valid: {error}"));
         }
         match self.wanted(info, call.suppressed_roles, call.offer_constraints) {
             Err(error) => {
-                Reply::BadRequest(format!("'UpdateFramework.framework_info' is not valid: {error}"))
+                Reply::BadRequest(format!("'UpdateFramework' call is not valid: {error}"))
             }
             Ok(wanted) => {
                 self.set_wanted(id, wanted);

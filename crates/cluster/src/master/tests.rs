@@ -1,3 +1,4 @@
+mod change;
 mod domain;
 mod executor;
 mod failover;

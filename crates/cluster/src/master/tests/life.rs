@@ -149,6 +149,43 @@ fn decline_keeps_the_agent_away_for_the_time_said() {
     assert_eq!(world.offers(&framework).len(), 1);
 }
 
+/// The allocator divides by shares: a wish is taken and changes nothing.
+#[test]
+fn a_request_is_taken_and_changes_nothing() {
+    let mut world = world();
+    world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    let offers = world.offers(&framework);
+    world.decline(&framework, &offers, 1000.0);
+    world.call(&framework, call::Type::Request, |call| {
+        let request = v1::Request { resources: wire("cpus:1;mem:64"), ..v1::Request::default() };
+        call.request = Some(call::Request { requests: vec![request] });
+    });
+    assert_eq!(world.reply(), Some(Reply::Accepted));
+    assert!(world.offers(&framework).is_empty());
+}
+
+/// Five seconds without a word, none with a zero.
+#[test]
+fn what_is_declined_without_filters_is_kept_away_a_little() {
+    let mut world = world();
+    let agent = world.agent("cpus:4;mem:4096");
+    let framework = world.framework(aware());
+    let offers = world.offers(&framework);
+    world.call(&framework, call::Type::Decline, |call| {
+        let offer_ids = offers.iter().map(|offer| offer.id.clone()).collect();
+        call.decline = Some(call::Decline { offer_ids, filters: None });
+    });
+    world.live(Duration::from_millis(4_500), &[&agent]);
+    assert!(world.offers(&framework).is_empty());
+    world.live(Duration::from_secs(1), &[&agent]);
+    let offers = world.offers(&framework);
+    assert_eq!(offers.len(), 1);
+    world.decline(&framework, &offers, 0.0);
+    world.live(Duration::from_secs(1), &[&agent]);
+    assert_eq!(world.offers(&framework).len(), 1, "at the next run");
+}
+
 #[test]
 fn revive_forgets_what_was_declined() {
     let mut world = world();
@@ -276,7 +313,7 @@ fn change_principal_on_reregistration_fails() {
     let info = v1::FrameworkInfo { principal: Some("a".into()), ..aware() };
     let framework = world.framework(info);
     let other = v1::FrameworkInfo { principal: Some("b".into()), ..framework.info };
-    assert!(error(&mut world, other).starts_with("Changing framework's principal is not allowed"));
+    assert_eq!(error(&mut world, other), "Changing framework's principal is not allowed.");
 }
 
 #[test]

@@ -87,41 +87,46 @@ fn offer_filters(info: &FrameworkInfo) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks the roles against those the framework suppresses and those the operator allows.
-pub(in crate::master) fn roles(
+/// Checks the roles against those that the operator allows.
+pub(in crate::master) fn allowed_roles(
     roles: &BTreeSet<Role>,
-    suppressed: &[String],
     allowed: Option<&[Role]>,
 ) -> Result<(), String> {
-    if let Some(allowed) = allowed {
-        let star = Role::star();
-        let unknown = |role: &&Role| !allowed.contains(role) && **role != star;
-        let bad: Vec<&str> = roles.iter().filter(unknown).map(Role::as_str).collect();
-        if !bad.is_empty() {
-            return Err(format!(
-                "Roles '{}' are not present in the master's --roles",
-                bad.join(", ")
-            ));
-        }
+    let Some(allowed) = allowed else { return Ok(()) };
+    let star = Role::star();
+    let unknown = |role: &&Role| !allowed.contains(role) && **role != star;
+    let bad: Vec<&str> = roles.iter().filter(unknown).map(Role::as_str).collect();
+    if bad.is_empty() {
+        return Ok(());
     }
+    Err(format!("Roles {{ {} }} are not present in the master's --roles", bad.join(", ")))
+}
+
+/// Checks the roles in which a framework wants no offers: they are some of its own.
+pub(in crate::master) fn suppressed(
+    roles: &BTreeSet<Role>,
+    suppressed: &[String],
+) -> Result<(), String> {
     if let Some(role) = first_duplicate(suppressed) {
         return Err(format!("Suppressed roles contain duplicate items: {role}"));
     }
-    match suppressed.iter().find(|role| !roles.contains(role.as_str())) {
-        Some(role) => Err(format!("Suppressed role '{role}' is not one of the framework's roles")),
-        None => Ok(()),
+    let foreign: BTreeSet<&str> =
+        suppressed.iter().map(String::as_str).filter(|role| !roles.contains(*role)).collect();
+    if foreign.is_empty() {
+        return Ok(());
     }
+    let foreign: Vec<&str> = foreign.into_iter().collect();
+    Err(format!(
+        "Suppressed roles {{ {} }} are not contained in the set of roles",
+        foreign.join(", ")
+    ))
 }
 
 /// Checks a description against the one that was there: what agents and accounts rely on stays.
 pub(in crate::master) fn update(old: &FrameworkInfo, new: &FrameworkInfo) -> Result<(), String> {
     if old.principal != new.principal {
-        let name = |principal: &Option<String>| principal.clone().unwrap_or_else(|| "NONE".into());
-        return Err(format!(
-            "Changing framework's principal is not allowed: from '{}' to '{}'",
-            name(&old.principal),
-            name(&new.principal)
-        ));
+        // Who it was is nobody's business who only knows the framework's id.
+        return Err("Changing framework's principal is not allowed.".to_owned());
     }
     if old.user != new.user {
         return Err(format!(
