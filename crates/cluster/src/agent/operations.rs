@@ -74,18 +74,37 @@ impl Agent {
         self.operations.retain(|o| o.operation_uuid.as_ref() != Some(&m.operation_uuid));
     }
 
+    /// Answers for operations that are not here. Those that the master misses never came; of those
+    /// that a framework asks after, which are on a resource provider that the master does not
+    /// know, nobody knows.
     pub(super) fn reconcile_operations(&mut self, message: &wire::ReconcileOperationsMessage) {
+        let by_framework = message.framework_id.is_some();
         for asked in &message.operations {
-            let known = self.operations.iter().any(|o| o.operation_uuid == asked.operation_uuid);
-            if known {
-                continue;
-            }
-            let mut status = OperationStatus {
-                operation_id: asked.operation_id.clone(),
-                agent_id: self.info.id.clone(),
-                ..OperationStatus::default()
+            let known = self.operations.iter().find(|known| match &asked.operation_uuid {
+                Some(uuid) => known.operation_uuid.as_ref() == Some(uuid),
+                None => {
+                    known.framework_id == message.framework_id
+                        && known.status.operation_id == asked.operation_id
+                }
+            });
+            let status = match known {
+                Some(_) if !by_framework => continue,
+                Some(known) => OperationStatus { uuid: None, ..known.status.clone() },
+                None => {
+                    let mut status = OperationStatus {
+                        operation_id: asked.operation_id.clone(),
+                        resource_provider_id: asked.resource_provider_id.clone(),
+                        agent_id: self.info.id.clone(),
+                        ..OperationStatus::default()
+                    };
+                    status.set_state(if by_framework {
+                        OperationState::OperationUnknown
+                    } else {
+                        OperationState::OperationDropped
+                    });
+                    status
+                }
             };
-            status.set_state(OperationState::OperationDropped);
             let answer = wire::UpdateOperationStatusMessage {
                 framework_id: message.framework_id.clone(),
                 agent_id: self.info.id.clone(),

@@ -1,5 +1,7 @@
 //! What is told of operations: by agents to the master, by the master to frameworks, and on request.
 
+use std::collections::BTreeMap;
+
 use mesos_api::internal;
 use mesos_api::v1;
 use mesos_api::v1::OperationState;
@@ -271,6 +273,8 @@ impl Master {
             }
             return;
         }
+        let mut forwarded: BTreeMap<AgentId, internal::ReconcileOperationsMessage> =
+            BTreeMap::new();
         for asked in &call.operations {
             let known = mine
                 .iter()
@@ -279,7 +283,18 @@ impl Master {
                 self.tell_operation(framework, last_told(known.clone()));
                 continue;
             }
-            let (state, message) = self.operation_fate(asked.agent_id.as_ref().map(AgentId::from));
+            let agent = asked.agent_id.as_ref().map(AgentId::from);
+            if let Some(agent) = self.who_knows_provider(asked, agent.as_ref()) {
+                let message = forwarded.entry(agent.clone()).or_default();
+                message.framework_id = Some(framework.into());
+                message.operations.push(internal::reconcile_operations_message::Operation {
+                    operation_id: Some(asked.operation_id.clone()),
+                    resource_provider_id: asked.resource_provider_id.clone(),
+                    ..Default::default()
+                });
+                continue;
+            }
+            let (state, message) = self.operation_fate(agent);
             let mut status = v1::OperationStatus {
                 operation_id: Some(asked.operation_id.clone()),
                 agent_id: asked.agent_id.clone(),
@@ -290,6 +305,22 @@ impl Master {
             status.set_state(state);
             self.tell_operation(framework, status);
         }
+        for (agent, message) in forwarded {
+            self.tell_agent(&agent, ToAgent::ReconcileOperations(message));
+        }
+    }
+
+    /// The agent that answers for a resource provider: this master admits none, but an agent that
+    /// came from another master knows those that it had.
+    fn who_knows_provider<'a>(
+        &self,
+        asked: &call::reconcile_operations::Operation,
+        agent: Option<&'a AgentId>,
+    ) -> Option<&'a AgentId> {
+        asked.resource_provider_id.as_ref()?;
+        agent.filter(|id| {
+            self.agents.get(id).is_some_and(|agent| agent.capabilities.operation_feedback)
+        })
     }
 
     /// What can be said of an operation that is not in the books.

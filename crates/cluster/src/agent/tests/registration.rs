@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesos_api::internal as wire;
+use mesos_api::v1::{OperationState, ResourceProviderId, Uuid};
 
 use super::harness::*;
 use crate::agent::{AuthenticationTimes, Config, Input, Output, Phase, Record, Recovered};
@@ -128,4 +129,38 @@ fn an_agent_that_is_not_believed_ends_and_leaves_what_runs() {
     let mut rig = Rig::registered();
     rig.input(Input::Authenticated(Err("refused".to_owned())));
     assert!(rig.did.is_empty());
+}
+
+/// What the master misses never came; what a framework asks after is known to nobody.
+#[test]
+fn operations_that_are_not_here_are_dropped_or_unknown() {
+    let mut rig = Rig::registered();
+    let provider = Some(ResourceProviderId { value: "p".to_owned() });
+    let uuid = Some(Uuid { value: bytes::Bytes::from_static(&[7; 16]) });
+    let of_master = wire::reconcile_operations_message::Operation {
+        operation_uuid: uuid.clone(),
+        ..Default::default()
+    };
+    let of_framework = wire::reconcile_operations_message::Operation {
+        operation_id: Some("o".into()),
+        resource_provider_id: provider.clone(),
+        ..Default::default()
+    };
+    for (framework_id, asked, expected) in [
+        (None, of_master, OperationState::OperationDropped),
+        (Some("F".into()), of_framework, OperationState::OperationUnknown),
+    ] {
+        rig.hear(ToAgent::ReconcileOperations(wire::ReconcileOperationsMessage {
+            framework_id: framework_id.clone(),
+            operations: vec![asked.clone()],
+        }));
+        let sent = std::mem::take(&mut rig.sent);
+        let [FromAgent::OperationStatus(answer)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(answer.status.state(), expected);
+        assert_eq!(answer.framework_id, framework_id);
+        assert_eq!(answer.operation_uuid, asked.operation_uuid);
+        assert_eq!(answer.status.operation_id, asked.operation_id);
+        assert_eq!(answer.status.resource_provider_id, asked.resource_provider_id);
+        assert_eq!(answer.status.uuid, None, "nobody acknowledges it");
+    }
 }

@@ -277,3 +277,48 @@ fn operations_that_nobody_knows_are_told_of_as_far_as_can_be() {
         );
     }
 }
+
+/// Of an operation on a resource provider's resources the agent knows best whether there is one.
+#[test]
+fn who_asks_after_a_resource_providers_operation_is_answered_by_its_agent() {
+    let mut bench = Bench::new();
+    let id = bench.agent.id.clone();
+    bench.world.messages(&bench.agent);
+    let ask = |bench: &mut Bench, agent: &str| {
+        bench.told();
+        bench.world.call(&bench.framework, call::Type::ReconcileOperations, |call| {
+            let asked = call::reconcile_operations::Operation {
+                operation_id: "other".into(),
+                agent_id: Some(agent.into()),
+                resource_provider_id: Some(v1::ResourceProviderId { value: "p".to_owned() }),
+            };
+            call.reconcile_operations = Some(call::ReconcileOperations { operations: vec![asked] });
+        });
+    };
+    ask(&mut bench, id.as_str());
+    assert!(bench.told().is_empty(), "the master does not know");
+    let messages = bench.world.messages(&bench.agent);
+    let [ToAgent::ReconcileOperations(message)] = messages.as_slice() else {
+        panic!("{messages:?}")
+    };
+    assert_eq!(message.framework_id, Some((&bench.framework.id).into()));
+    assert_eq!(message.operations[0].operation_id, Some("other".into()));
+    assert_eq!(message.operations[0].resource_provider_id.as_ref().unwrap().value, "p");
+    let mut unknown = OperationStatus {
+        operation_id: Some("other".into()),
+        resource_provider_id: message.operations[0].resource_provider_id.clone(),
+        ..OperationStatus::default()
+    };
+    unknown.set_state(OperationState::OperationUnknown);
+    let answer = UpdateOperationStatusMessage {
+        framework_id: message.framework_id.clone(),
+        agent_id: Some((&id).into()),
+        status: unknown.clone(),
+        ..UpdateOperationStatusMessage::default()
+    };
+    bench.world.say(&bench.agent, FromAgent::OperationStatus(answer));
+    assert_eq!(bench.told(), [unknown]);
+    // An agent that is not here cannot be asked.
+    ask(&mut bench, "nobody");
+    assert_eq!(bench.told_states(), [OperationState::OperationUnknown]);
+}
