@@ -47,6 +47,19 @@ impl<'a> Index<'a> {
     }
 }
 
+/// An executor as the framework described it, with the role that its resources went to.
+pub(crate) fn executor_info(executor: &ExecutorSnapshot) -> v1::ExecutorInfo {
+    let mut info = (*executor.info).clone();
+    let role = executor.resources.iter().find_map(|resource| resource.allocation.as_ref());
+    if let Some(role) = role {
+        for resource in &mut info.resources {
+            let allocation = resource.allocation_info.get_or_insert_default();
+            allocation.role.get_or_insert_with(|| role.to_string());
+        }
+    }
+    info
+}
+
 /// All frameworks: those that live, and those of the past.
 pub(crate) fn all_frameworks(snapshot: &Snapshot) -> impl Iterator<Item = &FrameworkSnapshot> {
     snapshot.frameworks.iter().chain(completed_frameworks(snapshot))

@@ -7,6 +7,7 @@ mod calls;
 mod endpoints;
 mod frameworks;
 mod garbage;
+mod golden;
 mod operators;
 mod protobuf;
 mod quirks;

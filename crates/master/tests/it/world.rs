@@ -335,15 +335,20 @@ impl Agent {
         task_id: v1::TaskId,
         state: v1::TaskState,
     ) {
+        let status = v1::TaskStatus { task_id, state: state.into(), ..Default::default() };
+        self.tell(framework_id, status).await;
+    }
+
+    /// Tells of a task what the status says; it gets the agent's id, a time and an id of its own.
+    pub(crate) async fn tell(&mut self, framework_id: v1::FrameworkId, status: v1::TaskStatus) {
         let uuid =
             Bytes::from_static(b"\x01\x02\x03\x04\x05\x06\x47\x08\x89\x0a\x0b\x0c\x0d\x0e\x0f\x10");
+        let latest_state = Some(status.state);
         let status = v1::TaskStatus {
-            task_id,
-            state: state.into(),
             agent_id: self.id.clone(),
             timestamp: Some(1.0),
             uuid: Some(uuid.clone()),
-            ..Default::default()
+            ..status
         };
         let update = internal::StatusUpdate {
             framework_id,
@@ -351,7 +356,7 @@ impl Agent {
             status,
             timestamp: 1.0,
             uuid: Some(uuid),
-            latest_state: Some(state.into()),
+            latest_state,
             ..Default::default()
         };
         let pid = Some(self.pid.to_string());

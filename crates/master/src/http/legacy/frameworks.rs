@@ -89,7 +89,7 @@ fn full(index: &Index<'_>, framework: &FrameworkSnapshot, to: &mut Writer) {
     to.array("offers", |to| framework.offers.iter().for_each(|it| offer(framework, it, to)));
     to.array("executors", |to| {
         for (agent, it) in index.executors(&framework.id) {
-            executor(&it.info, agent.as_str(), to);
+            executor(&view::executor_info(it), agent.as_str(), to);
         }
     });
     if let Some(given) = &info.labels {

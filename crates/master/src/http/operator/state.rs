@@ -64,7 +64,7 @@ fn executors(snapshot: &Snapshot, to: &mut Writer) {
         for (agent, executor) in all_executors(snapshot) {
             to.begin_object();
             to.name("executor_info");
-            executor.info.write_json(to);
+            view::executor_info(executor).write_json(to);
             to.object("agent_id", |to| {
                 to.name("value");
                 to.string(agent.id.as_str());
@@ -123,7 +123,7 @@ pub(super) fn get_tasks(snapshot: &Snapshot) -> GetTasks {
 
 pub(super) fn get_executors(snapshot: &Snapshot) -> GetExecutors {
     let executors = all_executors(snapshot).map(|(agent, executor)| Executor {
-        executor_info: (*executor.info).clone(),
+        executor_info: view::executor_info(executor),
         agent_id: (&agent.id).into(),
     });
     GetExecutors { executors: executors.collect(), ..GetExecutors::default() }
