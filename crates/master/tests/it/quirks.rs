@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
+use mesos_api::json;
 use mesos_api::v1::scheduler::Event;
 
 use crate::endpoints::populate;
@@ -279,6 +280,44 @@ async fn tasks_are_found_by_framework_and_name_and_in_pieces() {
         let body = world.get(&format!("/tasks{query}")).await.body;
         assert_eq!(body.contains(r#""id":"t-1""#), found, "{query}: {body}");
         assert_eq!(body == r#"{"tasks":[]}"#, !found, "{query}: {body}");
+    }
+    world.stop().await;
+}
+
+/// The endpoints of every Mesos process: where the leader is, what there is, how the host is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_process_tells_is_told() {
+    let world = World::start().await;
+    for path in ["/redirect", "/master/redirect"] {
+        let answer = world.get(path).await;
+        let location = format!("//localhost:{}", world.address.port());
+        assert_eq!((answer.status, &*answer.body), (307, ""));
+        assert_eq!(answer.headers["location"], *location);
+    }
+    let help = world.get("/help").await.body;
+    for path in ["/api/v1/scheduler", "/files/read", "/machine/down", "/redirect", "/help"] {
+        assert!(help.lines().any(|line| line == path), "{path} is not in {help}");
+    }
+    // Three fractions and three counts, by their names.
+    let stats = world.get("/system/stats.json?jsonp=cb").await.body;
+    let stats = stats.strip_prefix("cb(").and_then(|text| text.strip_suffix(')')).unwrap();
+    let json::Value::Object(members) = json::parse(stats.as_bytes()).unwrap() else {
+        panic!("{stats}")
+    };
+    for (name, value) in &members {
+        let whole = matches!(value, json::Value::Signed(_) | json::Value::Unsigned(_));
+        assert_eq!(whole, !name.starts_with("avg_load_"), "{name} in {stats}");
+    }
+    assert_eq!(members.len(), 6, "{stats}");
+    for (query, status, expected) in [
+        ("?level=1", 400, "Expecting 'duration=value' in query.\n"),
+        ("?duration=1hrs", 400, "Expecting 'level=value' in query.\n"),
+        ("?level=x&duration=1hrs", 400, "Invalid level 'x'.\n"),
+        ("?level=2&duration=1hrs", 200, ""),
+        ("", 200, "2\n"),
+    ] {
+        let answer = world.get(&format!("/logging/toggle{query}")).await;
+        assert_eq!((answer.status, &*answer.body), (status, expected), "{query}");
     }
     world.stop().await;
 }

@@ -1,11 +1,15 @@
 //! What is told of tasks that are asked after.
 
+use std::time::Duration;
+
+use mesos_api::v1::master::call as operator;
 use mesos_api::v1::scheduler::call;
 use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{self, TaskState};
 
 use super::harness::*;
 use crate::id::AgentId;
+use crate::master::{Input, RequestId};
 use crate::wire::{FromAgent, ToAgent};
 
 #[test]
@@ -41,6 +45,66 @@ fn unknown_slave_and_unknown_task() {
     let here = |agent: &Agent| Some(agent.id.clone());
     assert_eq!(unknown(framework_info(&[]), here), TaskState::TaskLost);
     assert_eq!(unknown(aware(), here), TaskState::TaskGone);
+}
+
+/// The whole table of what is said of a task that the master does not know, by its agent; who asks
+/// to kill one hears the same.
+#[test]
+fn what_is_told_of_an_unknown_task_depends_on_its_agent() {
+    use TaskState as S;
+    type Row = (fn(&mut World, &Agent), Option<&'static str>, Option<(S, S)>);
+    let table: [Row; 6] = [
+        (|_, _| {}, None, Some((S::TaskUnknown, S::TaskLost))),
+        (|_, _| {}, Some("other"), Some((S::TaskUnknown, S::TaskLost))),
+        (|_, _| {}, Some("its"), Some((S::TaskGone, S::TaskLost))),
+        (partition, Some("its"), Some((S::TaskUnreachable, S::TaskLost))),
+        (mark_gone, Some("its"), Some((S::TaskGoneByOperator, S::TaskLost))),
+        (|world, _| world.fail_over(), Some("its"), None),
+    ];
+    for (row, (happens, named, expected)) in table.into_iter().enumerate() {
+        for info in [aware(), framework_info(&[])] {
+            let is_aware = info == aware();
+            let mut world = world();
+            let agent = world.agent("cpus:4;mem:4096");
+            happens(&mut world, &agent);
+            let framework = world.framework(info);
+            world.events(&framework);
+            let its = agent.id.clone();
+            let named = named.map(|name| if name == "its" { its } else { AgentId::from(name) });
+            world.reconcile(&framework, &[("nobody", named.as_ref())]);
+            let told = world.updates(&framework);
+            world.call(&framework, call::Type::Kill, |call| {
+                let (task_id, agent_id) = ("nobody".into(), named.as_ref().map(Into::into));
+                call.kill = Some(call::Kill { task_id, agent_id, ..call::Kill::default() });
+            });
+            let killed = world.updates(&framework);
+            assert_eq!(told, killed, "row {row}");
+            let Some((to_aware, to_others)) = expected else {
+                assert!(told.is_empty(), "row {row}: {told:?}");
+                continue;
+            };
+            let [status] = told.as_slice() else { panic!("row {row}: {told:?}") };
+            let state = if is_aware { to_aware } else { to_others };
+            assert_eq!((status.state(), status.reason()), (state, Reason::Reconciliation), "{row}");
+            assert!(status.uuid.is_none(), "nobody has to acknowledge it");
+            let unreachable = to_aware == S::TaskUnreachable;
+            assert_eq!(status.unreachable_time.is_some(), unreachable, "row {row}");
+        }
+    }
+}
+
+fn partition(world: &mut World, agent: &Agent) {
+    world.advance(Duration::from_secs(110));
+    assert!(world.master.registry.unreachable.contains_key(&agent.id));
+}
+
+fn mark_gone(world: &mut World, agent: &Agent) {
+    let gone = operator::MarkAgentGone { agent_id: (&agent.id).into() };
+    let mut call = v1::master::Call { mark_agent_gone: Some(gone), ..Default::default() };
+    call.set_type(operator::Type::MarkAgentGone);
+    let (request, principal) = (RequestId(0), None);
+    world.input(Input::Operator { request, principal, call: Box::new(call) });
+    assert!(world.master.registry.gone.contains_key(&agent.id));
 }
 
 #[test]
