@@ -115,15 +115,21 @@ fn group(tasks: Vec<v1::TaskInfo>) -> Operation {
     operation
 }
 
-#[test]
-fn launch_group() {
+/// Has a group of two tasks accepted, the second one of these resources.
+fn with_group(second: &str) -> (World, Agent, Framework) {
     let mut world = world();
     let agent = world.agent("cpus:4;mem:4096");
     let framework = world.framework(aware());
     let offers = world.offers(&framework);
     world.messages(&agent);
-    let tasks = vec![task("a", &agent, "cpus:1;mem:64"), task("b", &agent, "cpus:1;mem:64")];
+    let tasks = vec![task("a", &agent, "cpus:1;mem:64"), task("b", &agent, second)];
     world.accept(&framework, &offers, vec![group(tasks)]);
+    (world, agent, framework)
+}
+
+#[test]
+fn launch_group() {
+    let (mut world, agent, framework) = with_group("cpus:1;mem:64");
     let told = world.messages(&agent);
     let [ToAgent::RunTaskGroup(run)] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((run.task_group.tasks.len(), run.launch_executor), (2, Some(true)));
@@ -136,13 +142,7 @@ fn launch_group() {
 
 #[test]
 fn a_group_starts_as_a_whole_or_not_at_all() {
-    let mut world = world();
-    let agent = world.agent("cpus:4;mem:4096");
-    let framework = world.framework(aware());
-    let offers = world.offers(&framework);
-    world.messages(&agent);
-    let tasks = vec![task("a", &agent, "cpus:1;mem:64"), task("b", &agent, "cpus:9;mem:64")];
-    world.accept(&framework, &offers, vec![group(tasks)]);
+    let (mut world, agent, framework) = with_group("cpus:9;mem:64");
     assert!(world.messages(&agent).is_empty());
     let states: Vec<_> = world.updates(&framework).iter().map(v1::TaskStatus::state).collect();
     assert_eq!(states, [TaskState::TaskError; 2]);
@@ -191,12 +191,7 @@ fn an_executor_that_its_agent_does_not_know_is_not_there() {
 #[test]
 fn an_executor_whose_tasks_never_came_is_not_there() {
     for (last, there) in [(TaskState::TaskDropped, false), (TaskState::TaskRunning, true)] {
-        let mut world = world();
-        let agent = world.agent("cpus:4;mem:4096");
-        let framework = world.framework(aware());
-        let offers = world.offers(&framework);
-        let tasks = vec![task("a", &agent, "cpus:1;mem:64"), task("b", &agent, "cpus:1;mem:64")];
-        world.accept(&framework, &offers, vec![group(tasks)]);
+        let (mut world, agent, framework) = with_group("cpus:1;mem:64");
         world.break_link(&agent);
         world.reregister(&agent, Vec::new());
         let executors = |world: &World| world.master.agents.get(&agent.id).unwrap().executors.len();
@@ -212,12 +207,7 @@ fn an_executor_whose_tasks_never_came_is_not_there() {
 /// says nothing of the other.
 #[test]
 fn the_end_of_a_known_task_is_no_sign_of_its_executor() {
-    let mut world = world();
-    let agent = world.agent("cpus:4;mem:4096");
-    let framework = world.framework(aware());
-    let offers = world.offers(&framework);
-    let tasks = vec![task("a", &agent, "cpus:1;mem:64"), task("b", &agent, "cpus:1;mem:64")];
-    world.accept(&framework, &offers, vec![group(tasks)]);
+    let (mut world, agent, framework) = with_group("cpus:1;mem:64");
     world.break_link(&agent);
     world.reregister(&agent, vec![reported(&framework, &agent, "a", TaskState::TaskFailed)]);
     world.update(&agent, &framework, "a", TaskState::TaskFailed);
