@@ -1,52 +1,110 @@
 //! Identifiers as newtypes: cheap to clone, ordered, and impossible to mix up.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
-
+macro_rules! text {
+    ($name:ident) => {
         impl $name {
             /// The identifier as text.
             pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                Self(text.into())
+                &self.text
             }
         }
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(text.into())
-            }
-        }
-
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
+                Self::from(text.as_str())
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(&self.text)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(&self.text)
             }
         }
     };
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// The order is that of [`Rank`], not that of the texts.
+        #[derive(Clone)]
+        pub struct $name {
+            rank: Rank,
+            text: Arc<str>,
+        }
+
+        text!($name);
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self { rank: Rank::of(text), text: text.into() }
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.rank.cmp(&other.rank).then_with(|| {
+                    if Arc::ptr_eq(&self.text, &other.text) {
+                        return Ordering::Equal;
+                    }
+                    self.text.cmp(&other.text)
+                })
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.rank == other.rank
+                    && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.text.hash(state);
+            }
+        }
+    };
+}
+
+/// What identifiers are compared by first: their lengths, then their last seven bytes. The
+/// identifiers that one master gives, or one framework, begin alike and differ at the end: with this
+/// beside the text the text itself is hardly ever looked at, and numbers at the end are in their own
+/// order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u64);
+
+impl Rank {
+    fn of(text: &str) -> Self {
+        // All that are longer than this are of one length here: the text decides then.
+        let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+        let mut bytes = [length, 0, 0, 0, 0, 0, 0, 0];
+        for (to, byte) in bytes.iter_mut().rev().zip(text.bytes().rev().take(7)) {
+            *to = byte;
+        }
+        Self(u64::from_be_bytes(bytes))
+    }
 }
 
 id! {
@@ -74,9 +132,27 @@ id! {
     /// Names an offer: `<master id>-O0`.
     OfferId
 }
-id! {
-    /// A role or a path of roles: `web`, `eng/web`, `*`.
-    Role
+/// A role or a path of roles: `web`, `eng/web`, `*`. In the order of the text: a role is before all
+/// below it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Role {
+    text: Arc<str>,
+}
+
+text!(Role);
+
+impl From<&str> for Role {
+    fn from(text: &str) -> Self {
+        // Most resources are of this one: its text is made once.
+        static STAR: LazyLock<Role> = LazyLock::new(|| Role { text: "*".into() });
+        if text == "*" { STAR.clone() } else { Self { text: text.into() } }
+    }
+}
+
+impl Borrow<str> for Role {
+    fn borrow(&self) -> &str {
+        &self.text
+    }
 }
 
 impl ContainerId {
@@ -128,3 +204,6 @@ macro_rules! from_message {
 }
 
 from_message!(FrameworkId, AgentId, TaskId, ExecutorId, OfferId);
+
+#[cfg(test)]
+mod tests;

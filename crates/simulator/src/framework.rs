@@ -228,7 +228,7 @@ impl Framework {
 
     fn update(&mut self, status: v1::TaskStatus) -> Option<Call> {
         let state = status.state();
-        let Some(known) = self.tasks.get_mut(status.task_id.value.as_str()) else {
+        let Some(known) = self.tasks.get_mut(&TaskId::from(&status.task_id)) else {
             self.contradiction = Some(format!("told of task {}, never launched", status.task_id));
             return None;
         };

@@ -64,7 +64,7 @@ impl Agent {
             let state = Framework::dropped(owner);
             Some((state, Reason::ExecutorTerminated, text.to_owned()))
         };
-        let Some(known) = owner.executors.get(info.executor_id.value.as_str()) else {
+        let Some(known) = owner.executors.get(&ExecutorId::from(&info.executor_id)) else {
             return match launch {
                 Some(false) => {
                     dropped("No executor is expected to launch and there is none running")

@@ -60,7 +60,7 @@ impl Agent {
         launch: Option<bool>,
     ) {
         let known = self.frameworks.get(framework);
-        let known = known.and_then(|it| it.executors.get(executor.executor_id.value.as_str()));
+        let known = known.and_then(|it| it.executors.get(&ExecutorId::from(&executor.executor_id)));
         // What is there says so itself when it ends.
         let there = known.is_some_and(|it| it.state != ExecutorState::Terminated);
         if launch != Some(true) || there || self.info.id.is_none() {

@@ -178,9 +178,8 @@ impl Agent {
     }
 
     pub(super) fn update_framework(&mut self, message: wire::UpdateFrameworkMessage) {
-        let Some(framework) = self.frameworks.get_mut(message.framework_id.value.as_str()) else {
-            return;
-        };
+        let id = FrameworkId::from(&message.framework_id);
+        let Some(framework) = self.frameworks.get_mut(&id) else { return };
         framework.pid = message.pid.filter(|pid| !pid.is_empty() && !pid.starts_with('@'));
         if let Some(mut info) = message.framework_info {
             info.checkpoint = framework.info.checkpoint; // records cannot be made up for afterwards

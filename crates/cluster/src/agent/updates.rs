@@ -270,13 +270,10 @@ impl Agent {
     }
 
     pub(super) fn find(&self, framework: &str, task: &str) -> Option<At> {
-        let framework = self.frameworks.get(framework)?;
-        let executor = framework.executors.values().find(|e| e.tasks.contains_key(task))?;
-        Some(At {
-            framework: framework.id.clone(),
-            executor: executor.id.clone(),
-            task: TaskId::from(task),
-        })
+        let framework = self.frameworks.get(&FrameworkId::from(framework))?;
+        let task = TaskId::from(task);
+        let executor = framework.executors.values().find(|e| e.tasks.contains_key(&task))?;
+        Some(At { framework: framework.id.clone(), executor: executor.id.clone(), task })
     }
 
     pub(super) fn record_mut(&mut self, at: &At) -> Option<&mut super::TaskRecord> {

@@ -26,8 +26,8 @@ fn run_group(rig: &mut Rig, tasks: &[&str]) {
 
 impl Rig {
     fn member(&self, task: &str) -> ContainerId {
-        let executor = &self.agent.frameworks["F"].executors["E"];
-        executor.tasks[task].member.as_ref().expect("a member").container.clone()
+        let executor = &self.agent.frameworks[&"F".into()].executors[&"E".into()];
+        executor.tasks[&task.into()].member.as_ref().expect("a member").container.clone()
     }
 
     fn member_event(&mut self, task: &str, event: ContainerEvent) {
@@ -53,8 +53,8 @@ impl Rig {
 
     /// States of the tasks as the agent knows them.
     fn known(&self, tasks: &[&str]) -> Vec<S> {
-        let executor = &self.agent.frameworks["F"].executors["E"];
-        tasks.iter().map(|task| executor.tasks[*task].latest()).collect()
+        let executor = &self.agent.frameworks[&"F".into()].executors[&"E".into()];
+        tasks.iter().map(|task| executor.tasks[&(*task).into()].latest()).collect()
     }
 }
 

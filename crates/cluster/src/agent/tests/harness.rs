@@ -128,8 +128,8 @@ impl Rig {
     }
 
     pub(super) fn container(&self, executor: &str) -> ContainerId {
-        let framework = self.agent.frameworks.get("F").expect("a framework");
-        framework.executors.get(executor).expect("an executor").container.clone()
+        let framework = self.agent.frameworks.get(&"F".into()).expect("a framework");
+        framework.executors.get(&executor.into()).expect("an executor").container.clone()
     }
 
     pub(super) fn event(&mut self, executor: &str, event: ContainerEvent) {

@@ -18,7 +18,10 @@ fn scheduler_failover_status_update() {
     world.run(&framework, &agent, "t", "cpus:1;mem:64");
     world.input(Input::SchedulerGone(framework.at.clone()));
     world.update(&agent, &framework, "t", TaskState::TaskFinished);
-    assert!(world.master.frameworks[&framework.id].tasks.contains_key("t"), "not acknowledged");
+    assert!(
+        world.master.frameworks[&framework.id].tasks.contains_key(&"t".into()),
+        "not acknowledged"
+    );
     let at = world.stream();
     let framework = world.subscribe(at, framework.info);
     // The agent repeats what nobody has acknowledged.
@@ -75,7 +78,7 @@ fn failover_agent_reregister_first() {
     world.fail_over();
     world.reregister(&agent, vec![reported(&framework, &agent, "t", TaskState::TaskRunning)]);
     world.update(&agent, &framework, "t", TaskState::TaskFinished);
-    assert!(world.master.frameworks[&framework.id].tasks.contains_key("t"));
+    assert!(world.master.frameworks[&framework.id].tasks.contains_key(&"t".into()));
     let at = world.stream();
     let framework = world.subscribe(at, framework.info);
     world.update(&agent, &framework, "t", TaskState::TaskFinished);

@@ -151,7 +151,7 @@ fn launch_combined_offer() {
     let both = [first[0].clone(), second[0].clone()];
     world.launch(&framework, &both, vec![task("b", &agent, "cpus:4;mem:4096")]);
     assert!(world.updates(&framework).is_empty(), "the task is not refused");
-    assert!(world.master.frameworks[&framework.id].tasks.contains_key("b"));
+    assert!(world.master.frameworks[&framework.id].tasks.contains_key(&"b".into()));
 }
 
 fn invalid_offers(info: v1::FrameworkInfo, spoil: impl Fn(&mut Vec<v1::Offer>)) -> v1::TaskStatus {
@@ -210,7 +210,7 @@ fn release_resources_for_terminal_task_with_pending_updates() {
     world.run(&framework, &agent, "t", "cpus:4;mem:4096");
     world.update(&agent, &framework, "t", TaskState::TaskFinished);
     assert_eq!(world.offers(&framework).len(), 1, "free before the acknowledgement");
-    assert!(world.master.frameworks[&framework.id].tasks.contains_key("t"));
+    assert!(world.master.frameworks[&framework.id].tasks.contains_key(&"t".into()));
     world.acknowledge(&framework, &agent, "t", TaskState::TaskFinished);
     let state = &world.master.frameworks[&framework.id];
     assert!(state.tasks.is_empty());
@@ -225,7 +225,7 @@ fn an_acknowledgement_of_an_older_update_does_not_end_the_task() {
     world.run(&framework, &agent, "t", "cpus:1;mem:64");
     world.update(&agent, &framework, "t", TaskState::TaskFinished);
     world.acknowledge(&framework, &agent, "t", TaskState::TaskRunning);
-    assert!(world.master.frameworks[&framework.id].tasks.contains_key("t"));
+    assert!(world.master.frameworks[&framework.id].tasks.contains_key(&"t".into()));
 }
 
 #[test]

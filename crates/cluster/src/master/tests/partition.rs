@@ -54,7 +54,7 @@ fn reregister_slave_partition_aware() {
     assert_eq!(updates[0].state(), TaskState::TaskRunning);
     assert_eq!(updates[0].reason(), Reason::AgentReregistered);
     let state = &world.master.frameworks[&framework.id];
-    assert!(state.unreachable.is_empty() && state.tasks.contains_key("t"));
+    assert!(state.unreachable.is_empty() && state.tasks.contains_key(&"t".into()));
     assert!(world.master.registry.unreachable.is_empty());
     assert!(!world.messages(&agent).iter().any(|it| matches!(it, ToAgent::KillTask(_))));
     let used = world.master.agents.get(&agent.id).unwrap().all_used();
@@ -96,7 +96,7 @@ fn partitioned_slave_reregistration_master_failover() {
     let (mut world, agent, framework) = partitioned(aware());
     world.fail_over();
     world.reregister(&agent, vec![reported(&framework, &agent, "t", TaskState::TaskRunning)]);
-    assert!(world.master.frameworks[&framework.id].tasks.contains_key("t"));
+    assert!(world.master.frameworks[&framework.id].tasks.contains_key(&"t".into()));
     let at = world.stream();
     let back = world.subscribe(at, framework.info);
     world.reconcile(&back, &[]);

@@ -2,7 +2,7 @@
 
 use mesos_api::v1;
 
-use crate::id::{ExecutorId, Role};
+use crate::id::{ExecutorId, Role, TaskId};
 use crate::master::agent::Agent;
 use crate::master::framework::Framework;
 use crate::master::launch::upgraded;
@@ -141,7 +141,7 @@ fn covers(remaining: &Resources, wanted: &Resources) -> bool {
 /// Everything but resources and executor.
 fn check_form(context: &Context<'_>, task: &v1::TaskInfo) -> Result<(), String> {
     super::id(&task.task_id.value)?;
-    let id = task.task_id.value.as_str();
+    let id = &TaskId::from(&task.task_id);
     if context.framework.tasks.contains_key(id) {
         return Err(format!("Task has duplicate ID: {id}"));
     }
