@@ -5,7 +5,8 @@
 //! among themselves, and stand beside the role's children as one more child.
 //!
 //! Each level keeps its order as a sorted set, so that one allocation costs a logarithm and not a
-//! sort. When the cluster's total changes all shares change: levels notice by a version number.
+//! sort, and no more than that however much changed before somebody asks for the order. When the
+//! cluster's total changes all shares change: levels notice by a version number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +23,10 @@ struct Entry {
     allocated: Quantities,
     allocations: u64,
     weight: f64,
+    /// As it stands in the order.
     rank: Rank,
+    /// It changed since it was ranked.
+    stale: bool,
 }
 
 /// Siblings in the order of their shares.
@@ -30,21 +34,28 @@ struct Entry {
 struct Level<K> {
     entries: BTreeMap<K, Entry>,
     order: BTreeSet<(Rank, K)>,
+    /// Those that changed since they were ranked.
+    stale: Vec<K>,
     /// For which total the ranks were computed.
     version: u64,
 }
 
 impl<K> Default for Level<K> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), order: BTreeSet::new(), version: 0 }
+        Self { entries: BTreeMap::new(), order: BTreeSet::new(), stale: Vec::new(), version: 0 }
     }
 }
 
 impl<K: Ord + Clone> Level<K> {
     fn insert(&mut self, key: K, weight: f64) {
         if !self.entries.contains_key(&key) {
-            let entry =
-                Entry { allocated: Quantities::default(), allocations: 0, weight, rank: (0, 0) };
+            let entry = Entry {
+                allocated: Quantities::default(),
+                allocations: 0,
+                weight,
+                rank: (0, 0),
+                stale: false,
+            };
             self.order.insert((entry.rank, key.clone()));
             self.entries.insert(key, entry);
         }
@@ -56,23 +67,36 @@ impl<K: Ord + Clone> Level<K> {
         }
     }
 
-    fn change(&mut self, key: &K, total: &Total, change: impl FnOnce(&mut Entry)) {
+    fn change(&mut self, key: &K, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.entries.get_mut(key) {
-            self.order.remove(&(entry.rank, key.clone()));
             change(entry);
-            entry.rank = total.rank(entry);
-            self.order.insert((entry.rank, key.clone()));
+            if !std::mem::replace(&mut entry.stale, true) {
+                self.stale.push(key.clone());
+            }
         }
     }
 
     fn ordered(&mut self, total: &Total) -> impl Iterator<Item = &K> {
         if self.version != total.version {
             self.version = total.version;
+            self.stale.clear();
             for entry in self.entries.values_mut() {
                 entry.rank = total.rank(entry);
+                entry.stale = false;
             }
             self.order =
                 self.entries.iter().map(|(key, entry)| (entry.rank, key.clone())).collect();
+        }
+        for key in self.stale.drain(..) {
+            // It may have gone, and come again, since.
+            let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.stale) else {
+                continue;
+            };
+            let before = (entry.rank, key);
+            self.order.remove(&before);
+            entry.rank = total.rank(entry);
+            entry.stale = false;
+            self.order.insert((entry.rank, before.1));
         }
         self.order.iter().map(|(_, key)| key)
     }
@@ -149,13 +173,12 @@ impl Sorter {
 
     pub(super) fn set_weight(&mut self, role: &Role, weight: f64) {
         self.weights.insert(role.clone(), weight);
-        let total = &self.total;
         let level = match parent(role) {
             Some(above) => self.nodes.get_mut(&above).map(|node| &mut node.children),
             None => Some(&mut self.root),
         };
         if let Some(level) = level {
-            level.change(&Child::Role(role.clone()), total, |entry| entry.weight = weight);
+            level.change(&Child::Role(role.clone()), |entry| entry.weight = weight);
         }
     }
 
@@ -235,19 +258,18 @@ impl Sorter {
     }
 
     fn change(&mut self, role: &Role, framework: &FrameworkId, change: impl Fn(&mut Entry)) {
-        let total = &self.total;
         if let Some(node) = self.nodes.get_mut(role) {
-            node.frameworks.change(framework, total, &change);
-            node.children.change(&Child::Own, total, &change);
+            node.frameworks.change(framework, &change);
+            node.children.change(&Child::Own, &change);
         }
         let mut below = role.clone();
         while let Some(above) = parent(&below) {
             if let Some(node) = self.nodes.get_mut(&above) {
-                node.children.change(&Child::Role(below), total, &change);
+                node.children.change(&Child::Role(below), &change);
             }
             below = above;
         }
-        self.root.change(&Child::Role(below), total, &change);
+        self.root.change(&Child::Role(below), &change);
     }
 
     /// Makes the node of a role and of all above it.
