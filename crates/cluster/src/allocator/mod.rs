@@ -453,6 +453,9 @@ impl Allocator {
 
     /// Counts more as held by a framework. Its role may be one the framework has left.
     pub fn allocate_more(&mut self, framework: &FrameworkId, agent: &AgentId, more: &Resources) {
+        if more.is_empty() {
+            return;
+        }
         let Some(state) = self.agents.get_mut(agent) else { return };
         for (role, resources) in by_role(more) {
             state.used.add_all(&resources.unallocated());
@@ -472,7 +475,7 @@ impl Allocator {
             if held.is_empty() {
                 state.allocations.remove(&key);
             }
-            state.used.subtract_all(&resources.unallocated());
+            state.used.subtract_unmarked(&resources);
             self.sorter.unallocated(&role, framework, &Quantities::from(&resources));
         }
     }

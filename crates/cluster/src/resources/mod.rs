@@ -105,12 +105,16 @@ impl Resources {
 
     /// Takes away one resource, as far as it is there.
     pub fn subtract(&mut self, resource: &Resource) {
+        self.subtract_from(resource, Resource::same_identity);
+    }
+
+    fn subtract_from(&mut self, resource: &Resource, same: fn(&Resource, &Resource) -> bool) {
         if resource.is_empty() {
             return;
         }
         let indivisible = resource.shared || resource.is_indivisible();
         let Some(at) = self.0.iter().position(|item| {
-            item.same_identity(resource) && (!indivisible || item.value == resource.value)
+            same(item, resource) && (!indivisible || item.value == resource.value)
         }) else {
             return;
         };
@@ -124,8 +128,21 @@ impl Resources {
 
     /// Takes away all of `other`, as far as it is there.
     pub fn subtract_all(&mut self, other: &Self) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            // What was given away as a whole comes back as a whole.
+            *self = Self::default();
+            return;
+        }
         for resource in other {
             self.subtract(resource);
+        }
+    }
+
+    /// Takes away all of `other`, as far as it is there, whomever it is allocated to: from a bag
+    /// that bears no such marks.
+    pub(crate) fn subtract_unmarked(&mut self, other: &Self) {
+        for resource in other {
+            self.subtract_from(resource, Resource::same_but_for_allocation);
         }
     }
 
@@ -312,11 +329,14 @@ impl<'a> IntoIterator for &'a Resources {
 impl FromIterator<Resource> for Resources {
     fn from_iter<I: IntoIterator<Item = Resource>>(items: I) -> Self {
         let items = items.into_iter();
-        let mut resources = Self::with_room(items.size_hint().0);
-        for item in items {
-            resources.add(&item);
+        let mut all: Vec<Resource> = Vec::with_capacity(items.size_hint().0);
+        for item in items.filter(|item| !item.is_empty()) {
+            match all.iter_mut().find(|known| known.can_merge(&item)) {
+                Some(known) => known.add(&item),
+                None => all.push(item),
+            }
         }
-        resources
+        Self(Arc::new(all))
     }
 }
 

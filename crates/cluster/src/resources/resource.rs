@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{Ranges, Scalar};
 use crate::id::Role;
@@ -167,11 +167,19 @@ pub struct Resource {
     pub provider: Option<Arc<str>>,
 }
 
+/// The name of a resource. The usual ones are made once: there are tens of thousands of resources
+/// and a handful of names.
+pub(super) fn name(name: &str) -> Arc<str> {
+    static USUAL: LazyLock<[Arc<str>; 5]> =
+        LazyLock::new(|| ["cpus", "mem", "disk", "ports", "gpus"].map(Arc::from));
+    USUAL.iter().find(|usual| ***usual == *name).cloned().unwrap_or_else(|| name.into())
+}
+
 impl Resource {
     /// An unreserved resource of the given name.
     pub fn new(name: &str, value: Value) -> Self {
         Self {
-            name: name.into(),
+            name: self::name(name),
             value,
             reservations: Vec::new(),
             allocation: None,
@@ -244,9 +252,13 @@ impl Resource {
 
     /// Whether both are the same thing, however much of it.
     pub fn same_identity(&self, other: &Self) -> bool {
+        self.allocation == other.allocation && self.same_but_for_allocation(other)
+    }
+
+    /// Whether both are the same thing, whomever each is allocated to.
+    pub(super) fn same_but_for_allocation(&self, other: &Self) -> bool {
         self.name == other.name
             && self.value.same_kind(&other.value)
-            && self.allocation == other.allocation
             && self.revocable == other.revocable
             && self.shared == other.shared
             && self.reservations == other.reservations

@@ -61,7 +61,7 @@ impl Resource {
             return Err(format!("DiskInfo should not be set for {} resource", wire.name));
         }
         Ok(Self {
-            name: wire.name.as_str().into(),
+            name: super::resource::name(&wire.name),
             value: value_from_wire(wire)?,
             reservations: reservations_from_wire(wire)?,
             allocation: wire
