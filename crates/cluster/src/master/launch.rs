@@ -12,7 +12,7 @@ use mesos_api::v1::task_status::Reason;
 use super::accept::Accepted;
 use super::agent::Executor;
 use super::output::Change;
-use super::task::{Cause, Task, staged};
+use super::task::{Cause, Task, allocate_wire, staged};
 use super::validate::task::{Context, ExecutorUse};
 use super::{Master, validate};
 use crate::id::{ExecutorId, FrameworkId, Role, TaskId};
@@ -233,6 +233,10 @@ fn for_agent(info: &mut v1::TaskInfo, role: &Role, format: Format) {
 
 fn resources_for_agent(resources: &mut [v1::Resource], role: &Role, format: Format) {
     for wire in resources {
+        if format == Format::Refined && is_refined(wire) {
+            allocate_wire(wire, role);
+            continue;
+        }
         let Ok(resource) = upgraded(wire, role) else { continue };
         let mut converted = resource.to_wire(format);
         converted.scalar = wire.scalar.take();
@@ -242,6 +246,12 @@ fn resources_for_agent(resources: &mut [v1::Resource], role: &Role, format: Form
         converted.disk = wire.disk.take();
         *wire = converted;
     }
+}
+
+/// Whether a resource is in the newer format already.
+#[expect(deprecated, reason = "the older format is told by these")]
+const fn is_refined(wire: &v1::Resource) -> bool {
+    wire.role.is_none() && wire.reservation.is_none()
 }
 
 impl Master {
