@@ -231,11 +231,12 @@ impl Driver {
             for send in output.send {
                 self.send(send);
             }
-            log(&output.publish);
-            self.subscribers.publish(output.publish, &self.core);
             for (pid, why) in self.refusals.drain(..) {
                 self.links.refuse(&pid, &why);
             }
+            self.links.flush();
+            log(&output.publish);
+            self.subscribers.publish(output.publish, &self.core);
             // A scheduler that does not read is gone, which has effects of its own.
             if self.streams.stuck.is_empty() {
                 return Ok(());

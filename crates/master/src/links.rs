@@ -55,6 +55,8 @@ pub(crate) struct Links {
     runtime: tokio::runtime::Handle,
     peers: HashMap<Arc<str>, Peer>,
     open: HashMap<SocketAddrV4, Arc<Link>>,
+    /// Connections with something to do that were not told so yet.
+    touched: Vec<Arc<Link>>,
 }
 
 /// A process, and the connection to where it is.
@@ -98,7 +100,14 @@ impl Role {
 
 impl Links {
     pub(crate) fn new(from: Upid, handle: Handle, runtime: tokio::runtime::Handle) -> Self {
-        Self { from, handle, runtime, peers: HashMap::new(), open: HashMap::new() }
+        Self {
+            from,
+            handle,
+            runtime,
+            peers: HashMap::new(),
+            open: HashMap::new(),
+            touched: Vec::new(),
+        }
     }
 
     /// Connects to an agent and reports when the connection breaks.
@@ -146,19 +155,28 @@ impl Links {
         self.peers.remove(pid);
     }
 
+    /// Lets everything leave that was sent since the last time: what goes to one peer goes together.
+    pub(crate) fn flush(&mut self) {
+        for link in self.touched.drain(..) {
+            link.changed.notify_one();
+        }
+    }
+
     fn with(&mut self, pid: &Arc<str>, change: impl FnOnce(&mut State, Arc<Upid>)) {
         if self.peers.get(pid).is_none_or(|peer| peer.link.lock().closed) && !self.meet(pid) {
             return;
         }
         let Some(peer) = self.peers.get(pid) else { return };
         let mut state = peer.link.lock();
+        if state.waiting.is_empty() {
+            self.touched.push(Arc::clone(&peer.link));
+        }
         change(&mut state, Arc::clone(&peer.to));
         if state.waiting.len() > WAITING_MAX {
             tracing::warn!(pid = &**pid, "peer does not read, its connection is dropped");
             state.waiting.clear();
             state.closed = true;
         }
-        peer.link.changed.notify_one();
     }
 
     /// Finds or makes the connection to where a process is. Whether its name says where that is.

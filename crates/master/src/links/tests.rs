@@ -43,6 +43,7 @@ async fn messages_arrive_in_order_over_one_connection() {
     for _ in 0..3000 {
         links.send(&pid, ping());
     }
+    links.flush();
     let (mut stream, _) = timeout(WAIT, listener.accept()).await.unwrap().unwrap();
     let mut decoder = Decoder::new(1000);
     let mut seen = 0;
@@ -64,6 +65,7 @@ async fn a_link_that_breaks_is_reported() {
     let (listener, pid) = peer().await;
     let (mut links, mut queues) = links();
     links.link(&pid);
+    links.flush();
     let (stream, _) = timeout(WAIT, listener.accept()).await.unwrap().unwrap();
     drop(stream);
     assert!(matches!(next_input(&mut queues).await, Input::AgentGone { pid: gone } if gone == pid));
@@ -75,6 +77,7 @@ async fn a_peer_that_cannot_be_reached_is_reported() {
     drop(listener);
     let (mut links, mut queues) = links();
     links.link(&pid);
+    links.flush();
     assert!(matches!(next_input(&mut queues).await, Input::AgentGone { pid: gone } if gone == pid));
 }
 
@@ -85,6 +88,7 @@ async fn an_unlinked_connection_ends_quietly_after_what_was_sent() {
     links.link(&pid);
     links.send(&pid, ping());
     links.unlink(&pid);
+    links.flush();
     let (mut stream, _) = timeout(WAIT, listener.accept()).await.unwrap().unwrap();
     let mut all = BytesMut::new();
     while timeout(WAIT, stream.read_buf(&mut all)).await.unwrap().unwrap() > 0 {}
@@ -97,6 +101,7 @@ async fn a_scheduler_that_goes_is_reported_as_one() {
     let (listener, pid) = peer().await;
     let (mut links, mut queues) = links();
     links.event(&pid, Box::default());
+    links.flush();
     let (stream, _) = timeout(WAIT, listener.accept()).await.unwrap().unwrap();
     drop(stream);
     let gone = next_input(&mut queues).await;
@@ -114,6 +119,7 @@ async fn processes_of_one_address_share_a_connection_and_are_reported_one_by_one
         links.send(pid, ping());
     }
     links.unlink(&second);
+    links.flush();
     let (mut stream, _) = timeout(WAIT, listener.accept()).await.unwrap().unwrap();
     let mut decoder = Decoder::new(1000);
     let mut seen = Vec::new();
