@@ -5,9 +5,11 @@
 //! media      Content-Type and Accept
 //! reply      answers in the words of Mesos
 //! scheduler  the scheduler API        stream    its events
+//! calls      calls of schedulers that follow each other
 //! operator   the operator API         legacy    the older endpoints
 //! ```
 
+mod calls;
 mod explain;
 mod files;
 mod forms;
@@ -74,18 +76,10 @@ impl Server {
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
         let (head, body) = request.into_parts();
-        let Some(found) = route::find(head.uri.path()) else {
-            return not_found();
-        };
-        if let Some(text) = self.facts.firewall.forbids(found.process, found.path) {
-            return error(StatusCode::FORBIDDEN, text);
-        }
-        let endpoint = found.endpoint;
         let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let admitted = self.facts.authentication.admit(endpoint.realm(), header, now_secs());
-        let principal = match admitted {
-            Ok(who) => who.and_then(Who::principal),
-            Err(denied) => return reply::unauthorized(denied),
+        let (endpoint, principal) = match self.admit(head.uri.path(), header) {
+            Ok(admitted) => admitted,
+            Err(response) => return *response,
         };
         let body = match Limited::new(body, BODY_MAX).collect().await {
             Ok(body) => body.to_bytes(),
@@ -95,6 +89,23 @@ impl Server {
             }
         };
         self.dispatch(endpoint, Whole { head, body, principal }).await
+    }
+
+    /// What a path means, and who asks for it; or the answer, if it may not be asked for.
+    fn admit(
+        &self,
+        path: &str,
+        authorization: Option<&str>,
+    ) -> Result<(Endpoint, Option<Arc<str>>), Box<Response>> {
+        let found = route::find(path).ok_or_else(|| Box::new(not_found()))?;
+        if let Some(text) = self.facts.firewall.forbids(found.process, found.path) {
+            return Err(Box::new(error(StatusCode::FORBIDDEN, text)));
+        }
+        let realm = found.endpoint.realm();
+        match self.facts.authentication.admit(realm, authorization, now_secs()) {
+            Ok(who) => Ok((found.endpoint, who.and_then(Who::principal))),
+            Err(denied) => Err(Box::new(reply::unauthorized(denied))),
+        }
     }
 
     async fn dispatch(&self, endpoint: Endpoint, request: Whole) -> Response {

@@ -71,7 +71,7 @@ async fn connection(mut stream: TcpStream, server: Arc<Server>) {
     match speaks {
         Dialect::Libprocess => inbound::serve(stream, first, server.handle()).await,
         // In a box: agents' connections, which stay, need not have room for it.
-        Dialect::Http => Box::pin(http(Prefixed { first, stream }, server)).await,
+        Dialect::Http => Box::pin(http(stream, first, server)).await,
     }
 }
 
@@ -87,7 +87,16 @@ async fn recognize(stream: &mut TcpStream, first: &mut BytesMut) -> io::Result<O
     }
 }
 
-async fn http(stream: Prefixed, server: Arc<Server>) {
+async fn http(mut stream: TcpStream, mut first: BytesMut, server: Arc<Server>) {
+    match server.take_calls(&mut stream, &mut first, HEADERS_TIMEOUT).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => {
+            tracing::debug!(%error, "connection broke");
+            return;
+        }
+    }
+    let stream = Prefixed { first, stream };
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)

@@ -52,7 +52,7 @@ pub(super) async fn answer(server: &Server, request: Whole) -> Response {
 
 /// Whether the answer is known before the driver has seen the call. A scheduler then does not wait
 /// for the driver's turn with each of the many calls it makes one after the other.
-fn is_certain(server: &Server, stream: &str, call: &Call) -> bool {
+pub(super) fn is_certain(server: &Server, stream: &str, call: &Call) -> bool {
     let framework = call.framework_id.as_ref().map_or("", |id| &*id.value);
     cluster::master::is_accepted_anyway(call) && server.handle.speaks_for(stream, framework)
 }

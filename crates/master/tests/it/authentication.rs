@@ -27,7 +27,7 @@ const CALL: &str = "mesos.scheduler.Call";
 const SUBSCRIBE: &str =
     r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"q"}}}"#;
 
-async fn guarded() -> World {
+pub(crate) async fn guarded() -> World {
     World::start_with(&[
         "--registry=in_memory",
         "--authenticate_http_frameworks",

@@ -9,6 +9,7 @@ mod frameworks;
 mod garbage;
 mod golden;
 mod operators;
+mod pipeline;
 mod protobuf;
 mod quirks;
 mod restart;
