@@ -185,11 +185,11 @@ impl Allocator {
     ) -> Result<(), Obstacle> {
         let smallest =
             framework.spec.min_allocatable.get(role).unwrap_or(&self.options.min_allocatable);
-        if !smallest.is_empty() {
-            let quantities = Quantities::from(part);
-            if !smallest.iter().any(|smallest| quantities.contains(smallest)) {
-                return Err(Obstacle::TooSmall);
-            }
+        let reaches = |smallest: &Quantities| {
+            smallest.iter().all(|(name, least)| part.amount(name).is_some_and(|it| it >= least))
+        };
+        if !smallest.is_empty() && !smallest.iter().any(reaches) {
+            return Err(Obstacle::TooSmall);
         }
         let filtered =
             framework.filters.get(role).and_then(|filters| filters.get(agent)).is_some_and(

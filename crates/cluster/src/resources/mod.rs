@@ -158,6 +158,7 @@ impl Resources {
     pub fn contains(&self, other: &Self) -> bool {
         match other.0.as_slice() {
             [] => true,
+            _ if Arc::ptr_eq(&self.0, &other.0) => true,
             // Entries that can be split differ in what they are: each is found in a place of its own.
             all if all.iter().all(|item| !item.shared && !item.is_indivisible()) => {
                 all.iter().all(|resource| self.contains_one(resource))
