@@ -13,8 +13,9 @@ use crate::context::{Context, Opener, ignored, remove_ignored};
 use crate::diagnostic::Diagnostic;
 use crate::error::SourceFile;
 use crate::lint::{self, Facts, Settings};
+use crate::outline;
 use crate::plan::{self, Inputs, Names, Plan, Planned};
-use crate::request::{Event, Events, NamedContext, Options, Request};
+use crate::request::{Call, Event, Events, NamedContext, Options, Request};
 use crate::scratch::Scratch;
 use crate::sources::{Finished, Sources};
 use crate::state::{self, State};
@@ -86,9 +87,18 @@ pub(crate) async fn run(
     cancel: CancellationToken,
 ) -> Result<Option<ImageId>> {
     let build = Arc::new(prepare(builder, request, events, cancel).await?);
-    advise(&build).await?;
-    if build.request.check_only {
-        return Ok(None);
+    match build.request.call {
+        Call::Build => advise(&build).await?,
+        Call::Check => {
+            advise(&build).await?;
+            return Ok(None);
+        }
+        Call::Outline | Call::Targets => {
+            let asked = Arc::clone(&build);
+            let answer = crate::blocking(move || asked.answer()).await?;
+            build.tell(Event::Answer(answer)).await;
+            return Ok(None);
+        }
     }
     let planned = build.plan.stages.iter().map(|planned| planned.index).collect();
     build.tell(Event::Planned { stages: planned }).await;
@@ -114,7 +124,7 @@ async fn advise(build: &Arc<Build>) -> Result<()> {
         let text = finding.render(&build.source.name, &build.source.text);
         build.tell(Event::Lint { rule, text }).await;
     }
-    let check_only = build.request.check_only;
+    let check_only = build.request.call == Call::Check;
     match findings.len() {
         0 if check_only => {
             let text = "Check complete, no warnings found.".to_owned();
@@ -319,6 +329,26 @@ async fn stage(build: Arc<Build>, planned: Planned) -> Result<()> {
 }
 
 impl Build {
+    /// Lists what the Dockerfile offers.
+    fn answer(&self) -> Result<serde_json::Value> {
+        if self.request.call == Call::Targets {
+            return Ok(outline::targets(&self.file, &self.source));
+        }
+        let images = self.builder.inner.engine.images();
+        // Variables of one that is not here are not known; no list is worth a pull.
+        let image = |name: &str| {
+            let id = images.resolve(name).ok()?;
+            Some(State::image(&id, images.inspect(&id).ok()?.config, Vec::new()))
+        };
+        outline::outline(&outline::Facts {
+            file: &self.file,
+            source: &self.source,
+            plan: &self.plan,
+            build_args: &self.request.build_args,
+            image: &image,
+        })
+    }
+
     /// Waits for a stage.
     pub(crate) async fn result(&self, index: usize) -> Result<Arc<State>> {
         let mut receiver = self.results[index].subscribe();

@@ -25,6 +25,7 @@ mod layer;
 mod lint;
 mod mount;
 mod mounts;
+mod outline;
 mod owner;
 pub mod plan;
 mod request;
@@ -48,7 +49,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use error::{Error, ErrorKind, Result};
 pub use gc::{CacheEntry, GcPolicy, GcRule, PruneOptions, Pruned};
 pub use request::{
-    ContextSource, Credentials, Event, Events, NamedContext, Options, Request, Secret,
+    Call, ContextSource, Credentials, Event, Events, NamedContext, Options, Request, Secret,
 };
 
 /// Builds images, one cache for all of them. Clones share everything.

@@ -83,8 +83,8 @@ pub struct Options {
     pub allow_insecure: bool,
     /// Devices and classes of devices that `RUN --device` is granted; `*` is all.
     pub allowed_devices: Vec<String>,
-    /// Only read the Dockerfile and tell what is wrong with it.
-    pub check_only: bool,
+    /// What is to become of the Dockerfile.
+    pub call: Call,
     /// Credentials for base images.
     pub credentials: Credentials,
 }
@@ -147,10 +147,23 @@ impl Default for Options {
             ssh: BTreeMap::new(),
             allow_insecure: false,
             allowed_devices: Vec::new(),
-            check_only: false,
+            call: Call::Build,
             credentials: Arc::new(|_| AuthConfig::default()),
         }
     }
+}
+
+/// What is to become of a Dockerfile, by BuildKit's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// An image.
+    Build,
+    /// Advice.
+    Check,
+    /// A list of what the target takes: values, secrets, agents.
+    Outline,
+    /// A list of the targets.
+    Targets,
 }
 
 /// Bytes that are not to be shown.
@@ -242,6 +255,8 @@ pub enum Event {
     },
     /// Something to know.
     Warning(String),
+    /// What [`Call::Outline`] and [`Call::Targets`] find, in BuildKit's form.
+    Answer(serde_json::Value),
     /// What the cache has of the build, by key.
     Steps {
         /// Steps of all stages.

@@ -30,7 +30,7 @@ pub(super) const BUILD: Command = Command {
         flag("builder", STRING, ""),
         flag("cache-from", LIST, "Take finished steps from an image, or type=local,src=DIR"),
         flag("cache-to", LIST, "Write finished steps elsewhere (type=local,dest=DIR)"),
-        flag("call", STRING, "What to do: build, or check"),
+        flag("call", STRING, "What to do: build, check, outline or targets"),
         flag("cgroup-parent", STRING, "Parent cgroup of RUN"),
         flag("check", SWITCH, "Only say what is wrong with the Dockerfile"),
         flag("compress", SWITCH, "Send the context with gzip"),

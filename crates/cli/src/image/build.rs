@@ -1,6 +1,7 @@
 //! `build`: the context to the daemon, its progress back, and the result to where it is wanted.
 
 mod cache;
+mod call;
 mod context;
 mod display;
 mod output;
@@ -15,6 +16,7 @@ use docker_api::{Client, Host, Request};
 use serde_json::{Map, Value as Json, json};
 
 use self::cache::Caches;
+use self::call::{Call as Wanted, Method};
 use self::context::{Shape, Source};
 use self::display::Display;
 use self::output::Output;
@@ -34,7 +36,7 @@ pub(crate) async fn command(call: Call<'_>) -> Outcome {
     flags.all("attest").iter().try_for_each(|text| no_attestation("attest", Some(text)))?;
     no_annotation(flags.all("annotation"))?;
     only_builder(flags.get("builder"))?;
-    let check = is_check(flags.get("call"))? || flags.on("check");
+    let wanted = Wanted::parse(flags.get("call"), flags.on("check"))?;
     let short = [("load", "type=docker"), ("push", "type=registry")];
     let short = short.into_iter().filter(|(flag, _)| flags.on(flag));
     let mut outputs = flags.all("output").to_vec();
@@ -60,13 +62,16 @@ pub(crate) async fn command(call: Call<'_>) -> Outcome {
         request = request.query("cachefrom", json!(images).to_string());
     }
     request = inputs(client, request, flags).await?;
-    request = request.query_flag("check", check);
+    if wanted.method != Method::Build {
+        request = request.query("call", wanted.method.name());
+    }
     if outputs.wants_image() {
         for tag in tags {
             request = request.query("t", tag);
         }
     }
-    let shape = Shape { dockerfile_only: check, compressed: flags.on("compress") };
+    let shape =
+        Shape { dockerfile_only: wanted.method != Method::Build, compressed: flags.on("compress") };
     let (request, sending) = source.into_request(request, shape).await?;
     let response = client.call(request).await;
     if let Some(sending) = sending {
@@ -78,6 +83,9 @@ pub(crate) async fn command(call: Call<'_>) -> Outcome {
     };
     Caches::forget(call.cli, &fetched).await?;
     let done = done?;
+    if let Some(answer) = &done.answer {
+        print!("{}", wanted.shown(answer));
+    }
     let Some(id) = done.image else { return Ok(0) };
     caches.write(call.cli, &done.steps).await?;
     outputs.write(call.cli, &id).await?;
@@ -126,15 +134,6 @@ fn only_builder(name: Option<&str>) -> Result<(), String> {
             "no builder {name:?} found: the daemon itself builds, and is called default (another \
              daemon is chosen with --host or --context)"
         )),
-    }
-}
-
-/// Reads `--call`: what to do with the Dockerfile.
-fn is_check(method: Option<&str>) -> Result<bool, String> {
-    match method {
-        None | Some("" | "build") => Ok(false),
-        Some("check" | "lint") => Ok(true),
-        Some(other) => Err(format!("--call {other}: it is not offered: use build or check")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use builder::{Builder, Event, NamedContext, Options, PruneOptions};
+use builder::{Builder, Call, Event, NamedContext, Options, PruneOptions};
 use engine::container::{Resources, Ulimit};
 use images::Reference;
 use images::registry::AuthConfig;
@@ -51,7 +51,7 @@ pub(crate) fn options(params: &Params, headers: &HeaderMap) -> ApiResult<Options
         shm_size_bytes: params.number("shmsize")?.unwrap_or(0),
         resources: resources(params)?,
         ssh: pairs(params, "ssh")?.into_iter().map(|(id, path)| (id, path.into())).collect(),
-        check_only: params.bool("check"),
+        call: call(params)?,
         allow_insecure: granted.iter().any(|allowed| allowed == "security.insecure"),
         allowed_devices: allowed_devices.collect(),
         credentials: Arc::new(move |reference| {
@@ -59,6 +59,21 @@ pub(crate) fn options(params: &Params, headers: &HeaderMap) -> ApiResult<Options
         }),
         ..Options::default()
     })
+}
+
+/// What is wanted of the Dockerfile, of Teu's own; `check` alone is how older clients ask for advice.
+fn call(params: &Params) -> ApiResult<Call> {
+    match params.text("call").unwrap_or("build") {
+        "build" if params.bool("check") => Ok(Call::Check),
+        "build" => Ok(Call::Build),
+        "check" => Ok(Call::Check),
+        "outline" => Ok(Call::Outline),
+        "targets" => Ok(Call::Targets),
+        other => Err(ApiError::invalid(format!(
+            "invalid value {:?} of call: want build, check, outline or targets",
+            printable(other)
+        ))),
+    }
 }
 
 /// `name=value` parameters, each of Teu's own.
@@ -410,6 +425,7 @@ fn of_classic(event: &Event) -> Vec<Value> {
         // For those who ask for it.
         Event::Planned { .. } | Event::Lint { .. } | Event::Steps { .. } => Vec::new(),
         Event::Warning(text) => stream(format!("{text}\n")),
+        Event::Answer(value) => vec![json!({"aux": value})],
         Event::Built { image } => vec![
             json!({"aux": {"ID": image}}),
             json!({"stream": format!("Successfully built {}\n", short(image))}),
@@ -444,6 +460,7 @@ fn of_event(event: &Event) -> Option<Value> {
         Event::Steps { all, result } => json!({"type": "steps", "keys": all, "result": result}),
         Event::Lint { rule, text } => json!({"type": "lint", "rule": rule, "text": text}),
         Event::Warning(text) => json!({"type": "warning", "text": text}),
+        Event::Answer(value) => json!({"type": "answer", "value": value}),
         Event::Built { image } => json!({"type": "built", "image": image}),
         Event::Tagged { name } => json!({"type": "tagged", "name": name}),
     };

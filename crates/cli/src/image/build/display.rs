@@ -70,6 +70,9 @@ enum Event {
     Warning {
         text: String,
     },
+    Answer {
+        value: Json,
+    },
     Built {
         image: String,
     },
@@ -95,6 +98,8 @@ pub(super) struct Done {
     pub(super) image: Option<String>,
     /// Its steps.
     pub(super) steps: Steps,
+    /// What the Dockerfile offers, if that was asked.
+    pub(super) answer: Option<Json>,
 }
 
 /// Keys of steps in the daemon's cache.
@@ -205,7 +210,7 @@ impl Display {
 
     /// Shows the lines of an answer.
     pub(super) async fn follow(mut self, mut response: Response) -> Result<Done, Failure> {
-        let mut built = None;
+        let (mut built, mut answer) = (None, None);
         let mut steps = Steps::default();
         while let Some(line) = response.next_json::<Json>().await? {
             if self.mode == Mode::Raw {
@@ -222,6 +227,7 @@ impl Display {
                     self.print(&format!("writing image {image}"));
                     built = Some(image);
                 }
+                Some(Event::Answer { value }) => answer = Some(value),
                 Some(Event::Steps { keys, result }) => steps = Steps { all: keys, result },
                 Some(event) => self.show(event),
                 None => {}
@@ -232,7 +238,7 @@ impl Display {
             self.print(&format!("built in {seconds:.1} s"));
         }
         self.clear();
-        Ok(Done { image: built, steps })
+        Ok(Done { image: built, steps, answer })
     }
 
     fn clear(&self) {
@@ -287,7 +293,7 @@ impl Display {
             Event::Lint { rule, text } => self.print(&format!("WARNING: {rule}: {text}")),
             Event::Warning { text } => self.print(&text),
             Event::Tagged { name } => self.print(&format!("naming to {name}")),
-            Event::Built { .. } | Event::Steps { .. } | Event::Other => {}
+            Event::Built { .. } | Event::Steps { .. } | Event::Answer { .. } | Event::Other => {}
         }
     }
 

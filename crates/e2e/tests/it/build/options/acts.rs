@@ -84,6 +84,43 @@ pub(super) fn call_checks(world: &World) -> Result<()> {
     checks_by(world, "--call=check")
 }
 
+pub(super) fn call_lists(world: &World) -> Result<()> {
+    let dockerfile = "# GREETING is what it says\nARG GREETING=ahoy\nFROM busybox AS base\nRUN false\n\
+        # speaks greets\nFROM base AS speaks\nARG GREETING\nARG TOKEN=$GREETING-$PATH\n\
+        RUN --mount=type=secret,id=key,required --mount=type=ssh echo $GREETING\nFROM base\n";
+    let files = files(world, dockerfile)?;
+    let listed = |call: &str, more: &[&str]| -> Result<String> {
+        let ran = build(world, &files, &[&["-t", "listed", "--call", call], more].concat())?;
+        ensure!(ran.code == 0, "{ran:?}");
+        Ok(ran.stdout)
+    };
+    let targets = "TARGET    DESCRIPTION\nbase      \nspeaks    greets\n(default) \n";
+    ensure!(listed("targets", &[])? == targets, "{:?}", listed("targets", &[]));
+    let target = ["--target", "speaks", "--build-arg", "GREETING=hi"];
+    let shown = listed("outline", &target)?;
+    // PATH is the image's.
+    for line in [
+        "TARGET:      speaks",
+        "DESCRIPTION: greets",
+        "GREETING    hi",
+        "SECRET   REQUIRED",
+        "key      true",
+        "default",
+    ] {
+        ensure!(shown.lines().any(|own| own.starts_with(line)), "{line:?}: {shown}");
+    }
+    let json = listed("outline,format=json", &target)?;
+    let outline: serde_json::Value = serde_json::from_str(&json)?;
+    let args = outline["args"].as_array().context("no args")?;
+    ensure!(args[0]["name"] == "GREETING" && args[0]["value"] == "hi", "{json}");
+    ensure!(args[0]["location"]["ranges"][0]["start"]["line"] == 7, "{json}");
+    let token = args[1]["value"].as_str().context("no value")?;
+    ensure!(token.starts_with("hi-/"), "{json}");
+    ensure!(outline["ssh"][0]["name"] == "default", "{json}");
+    ensure!(id(world, "listed")?.is_empty(), "there is an image");
+    Ok(())
+}
+
 pub(super) fn cgroup_parent(world: &World) -> Result<()> {
     let files = files(world, "FROM busybox\nRUN sleep 3603\n")?;
     let path = files.path().display().to_string();

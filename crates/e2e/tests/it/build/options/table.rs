@@ -152,14 +152,20 @@ pub(super) static ROWS: &[Row] = &[
     .seen("after a prune, `--cache-from` with that directory gives the same image id"),
     row(
         "--call",
-        "`build`, or `check` as `--check` does",
+        "`build`, `check` as `--check` does, `outline`: what the target takes, `targets`: which there are; \
+         the last two also with `,format=json`",
         &[
             Builds(&["--call", "build"], "RUN true"),
             Does(acts::call_checks),
-            Refuses(&["--call", "outline"], "it is not offered: use build or check"),
+            Does(acts::call_lists),
+            Refuses(&["--call", "prune"], "it is not offered: use build, check, outline or targets"),
+            Refuses(&["--call", "check,format=json"], "check has no JSON"),
         ],
     )
-    .seen("`check` tells what is probably not meant, and builds nothing"),
+    .seen(
+        "`check` tells what is probably not meant; the tables and the JSON of the others name values, \
+         secrets, agents and stages; nothing is built",
+    ),
     row("--cgroup-parent", "The cgroup above those of `RUN`", &[Does(acts::cgroup_parent)])
         .seen("the process' line in `/proc/PID/cgroup` of the host"),
     row(
