@@ -111,7 +111,7 @@ pub(crate) async fn import(api: Api, params: Params, body: Body) -> ApiResult<Re
     let options = ImportOptions {
         reference: reference(&params)?,
         message: params.get("message").unwrap_or("").to_owned(),
-        changes: changes(&params),
+        changes: params.all("changes"),
         platform: params.text("platform").map(str::to_owned),
         source: source.to_owned(),
     };
@@ -148,16 +148,11 @@ pub(crate) async fn commit(
         comment: params.get("comment").unwrap_or("").to_owned(),
         author: params.get("author").unwrap_or("").to_owned(),
         config: container::config(config.flatten().unwrap_or_default())?,
-        changes: changes(&params),
+        changes: params.all("changes"),
         pause: params.bool_or("pause", true),
     };
     let id = api.engine.commit(name, options).await?;
     Ok((StatusCode::CREATED, Json(json!({"Id": id.to_string()}))))
-}
-
-fn changes(params: &Params) -> Vec<String> {
-    let changes = params.all("changes");
-    changes.iter().flat_map(|change| change.lines()).map(str::to_owned).collect()
 }
 
 /// The name that `repo` and `tag` make up; `None` without a repo.

@@ -3,7 +3,7 @@
 mod cache;
 mod checks;
 mod inputs;
-mod options;
+pub(crate) mod options;
 mod remote;
 
 use std::path::{Path, PathBuf};

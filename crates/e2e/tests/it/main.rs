@@ -16,6 +16,7 @@ mod api;
 mod bad_input;
 mod build;
 mod cluster;
+mod command_options;
 mod compose;
 mod containers;
 mod dockerfile;

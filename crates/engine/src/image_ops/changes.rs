@@ -12,17 +12,20 @@ const MAX_BYTES: usize = 1 << 20;
 /// Applies instructions, one a line; a line that ends in a backslash goes on in the next.
 ///
 /// # Errors
-/// InvalidParameter for an instruction that is not allowed here, or a bad one.
+/// InvalidParameter for an instruction that is not allowed here, or a bad one, and where changes were
+/// given that have none.
 pub(super) fn apply(config: &mut RunConfig, changes: &[String]) -> Result<()> {
     let text = changes.join("\n");
     if text.len() > MAX_BYTES {
         return Err(invalid("changes are too long"));
     }
-    for line in text.replace("\\\r\n", "").replace("\\\n", "").lines() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
+    let text = text.replace("\\\r\n", "").replace("\\\n", "");
+    let lines = text.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
+    if lines.peek().is_none() && !changes.is_empty() {
+        return Err(invalid("file with no instructions"));
+    }
+    for line in lines {
         let (instruction, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         apply_one(config, instruction, rest.trim())?;
     }

@@ -78,6 +78,8 @@ fn what_is_not_allowed_is_named() {
     let rows = [
         ("RUN make", "RUN is not a valid change command"),
         ("copy a b", "copy is not a valid change command"),
+        ("", "file with no instructions"),
+        ("# CMD x\n \n", "file with no instructions"),
         ("ENV", "ENV requires at least one argument"),
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", "Syntax error - can't find = in \"B\". Must be of the form: name=value"),

@@ -85,7 +85,7 @@ fn no_option_is_forgotten() -> Result<()> {
 }
 
 /// Nothing where the program is not installed.
-fn names_in_help(command: &mut std::process::Command) -> Result<BTreeSet<String>> {
+pub(crate) fn names_in_help(command: &mut std::process::Command) -> Result<BTreeSet<String>> {
     let Ok(help) = command.env("DOCKER_BUILDKIT", "0").output() else {
         return Ok(BTreeSet::new());
     };
