@@ -19,7 +19,7 @@ const FILE: &str = "registry.redb";
 
 /// What the database may keep of its pages. They are read at the start and to be changed, and the
 /// kernel keeps them too; without a limit the whole registry would be held here once more.
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = 1 << 20;
 
 /// Why the registry cannot be used.
 #[derive(Debug, Error)]
