@@ -93,6 +93,17 @@ pub(crate) struct Handle {
     sessions: Sessions,
 }
 
+/// Room for one job that is kept for whoever has this.
+#[derive(Debug)]
+pub(crate) struct Turn<'a>(mpsc::Permit<'a, Job>);
+
+impl Turn<'_> {
+    /// Tells the driver of things that nobody waits for, in this order.
+    pub(crate) fn tell_all(self, inputs: Vec<Input>) {
+        self.0.send(Job::TellAll(inputs));
+    }
+}
+
 /// The driver's ends of its queues.
 #[derive(Debug)]
 pub(crate) struct Queues {
@@ -114,6 +125,11 @@ impl Handle {
     /// Tells the driver of something that nobody waits for.
     pub(crate) async fn tell(&self, input: Input) -> Result<(), Gone> {
         self.send(Job::Tell(input)).await
+    }
+
+    /// Waits until there is room for a job. Who decodes only then waits with bytes.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Gone> {
+        self.jobs.reserve().await.map(Turn).map_err(|_| Gone)
     }
 
     /// Tells the driver of things that nobody waits for, in this order.

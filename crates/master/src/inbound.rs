@@ -51,11 +51,14 @@ pub(crate) async fn serve(mut stream: TcpStream, first: BytesMut, handle: Handle
     *decoder.buffer() = first;
     let mut answers = Vec::new();
     loop {
+        let Ok(turn) = handle.turn().await else { return };
         // What came together is handed on together.
         let mut taken = Taken::default();
         let ended = taken.take_all(&mut decoder, &mut answers);
-        if !taken.inputs.is_empty() && handle.tell_all(taken.inputs).await.is_err() {
-            return;
+        if taken.inputs.is_empty() {
+            drop(turn);
+        } else {
+            turn.tell_all(taken.inputs);
         }
         for (from, message) in taken.authentications {
             if handle.authenticate(from, message).await.is_err() {
