@@ -100,8 +100,6 @@ async fn http(mut stream: TcpStream, mut first: BytesMut, server: Arc<Server>) {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
-        // Answers to calls that came together leave together.
-        .pipeline_flush(true)
         .serve_connection(
             TokioIo::new(stream),
             hyper::service::service_fn(move |request| {

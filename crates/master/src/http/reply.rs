@@ -17,11 +17,6 @@ use crate::handle::Gone;
 
 pub(crate) type Response = hyper::Response<Body>;
 
-/// A body is handed over in pieces of this size. Answers to calls are gathered in a buffer, so that
-/// those that came together leave together, and a piece is what that buffer grows by: the state of a
-/// large cluster would be copied there as a whole, and its space kept as long as the client stays.
-const PIECE: usize = 1 << 20;
-
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -40,7 +35,7 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Whole(left) => Poll::Ready(next_piece(left).map(|b| Ok(Frame::data(b)))),
+            Self::Whole(left) => Poll::Ready(left.pop_front().map(|b| Ok(Frame::data(b)))),
             Self::Events(stream) => {
                 stream.poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
             }
@@ -66,11 +61,6 @@ impl hyper::body::Body for Body {
             Self::Events(_) | Self::Operator(_) => hyper::body::SizeHint::default(),
         }
     }
-}
-
-fn next_piece(left: &mut VecDeque<Bytes>) -> Option<Bytes> {
-    let first = left.front_mut()?;
-    if first.len() > PIECE { Some(first.split_to(PIECE)) } else { left.pop_front() }
 }
 
 fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response {
