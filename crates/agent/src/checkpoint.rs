@@ -48,30 +48,19 @@ pub(crate) enum Unreadable {
     LeaveOut,
 }
 
-impl Unreadable {
-    fn pass<T>(self, read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
-        match read {
-            Err(error) if self == Self::LeaveOut => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "a checkpoint is left out");
-                Ok(None)
-            }
-            other => other,
-        }
-    }
-}
-
 /// The records of an agent.
 #[derive(Debug)]
 pub(crate) struct Store {
     layout: Layout,
     /// The agent's id, once it has one.
     agent: Option<String>,
+    /// How many records were left out because they could not be read.
+    left_out: u64,
 }
 
 impl Store {
     pub(crate) fn new(layout: Layout) -> Self {
-        Self { layout, agent: None }
+        Self { layout, agent: None, left_out: 0 }
     }
 
     /// Under which id sandboxes are kept; there is none before the first registration.
@@ -199,6 +188,28 @@ impl Store {
         batch.commit()
     }
 
+    /// How many records were left out because they could not be read.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Passes over what cannot be read, if that may be.
+    fn pass<T>(
+        &mut self,
+        unreadable: Unreadable,
+        read: Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(error) if unreadable == Unreadable::LeaveOut => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "a checkpoint is left out");
+                self.left_out += 1;
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
     /// Reads everything that is not finished.
     pub(crate) fn read(&mut self, unreadable: Unreadable) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
@@ -219,30 +230,31 @@ impl Store {
         self.agent = info.id.as_ref().map(|id| id.value.clone());
         recovered.info = Some(info);
         for framework in entries(&directory.join("frameworks"))? {
-            let read = read_framework(&framework, unreadable);
-            recovered.frameworks.extend(unreadable.pass(read)?);
+            let read = self.read_framework(&framework, unreadable);
+            recovered.frameworks.extend(self.pass(unreadable, read)?);
         }
         Ok(recovered)
     }
-}
 
-fn read_framework(
-    directory: &Path,
-    unreadable: Unreadable,
-) -> Result<Option<RecoveredFramework>, StoreError> {
-    let Some(info) = read_message::<FrameworkInfo>(&directory.join("framework.info"))? else {
-        return Ok(None); // the agent ended before it had written that much
-    };
-    let Some(id) = info.id.as_ref().map(|id| FrameworkId::from(id.value.as_str())) else {
-        return Ok(None);
-    };
-    let pid = read_file(&directory.join("framework.pid"))?;
-    let pid = pid.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|pid| !pid.is_empty());
-    let mut executors = Vec::new();
-    for executor in entries(&directory.join("executors"))? {
-        executors.extend(unreadable.pass(read_executor(&executor))?);
+    fn read_framework(
+        &mut self,
+        directory: &Path,
+        unreadable: Unreadable,
+    ) -> Result<Option<RecoveredFramework>, StoreError> {
+        let Some(info) = read_message::<FrameworkInfo>(&directory.join("framework.info"))? else {
+            return Ok(None); // the agent ended before it had written that much
+        };
+        let Some(id) = info.id.as_ref().map(|id| FrameworkId::from(id.value.as_str())) else {
+            return Ok(None);
+        };
+        let pid = read_file(&directory.join("framework.pid"))?;
+        let pid = pid.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|pid| !pid.is_empty());
+        let mut executors = Vec::new();
+        for executor in entries(&directory.join("executors"))? {
+            executors.extend(self.pass(unreadable, read_executor(&executor))?);
+        }
+        Ok(Some(RecoveredFramework { id, info, pid, executors }))
     }
-    Ok(Some(RecoveredFramework { id, info, pid, executors }))
 }
 
 fn read_executor(directory: &Path) -> Result<Option<RecoveredExecutor>, StoreError> {

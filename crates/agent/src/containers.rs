@@ -210,6 +210,11 @@ impl Containers {
         });
     }
 
+    /// How long pulls of images took, by the endings of Mesos' names.
+    pub(crate) fn image_pulls(&self) -> Vec<(&'static str, f64)> {
+        self.docker.pulls.figures()
+    }
+
     /// How to measure a container.
     pub(crate) fn usage(&self, container: &ContainerId) -> Usage {
         Usage {

@@ -85,6 +85,15 @@ pub(crate) struct View<'a> {
     /// Seconds since the epoch at which the agent started.
     pub(crate) started: f64,
     pub(crate) uptime: Duration,
+    pub(crate) recovery: Recovery,
+}
+
+/// How the agent came by what an earlier one had left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovery {
+    /// Records that could not be read, and were left out.
+    pub(crate) errors: u64,
+    pub(crate) took: Duration,
 }
 
 /// Wall-clock time that never goes back.
@@ -127,6 +136,7 @@ pub(crate) struct Driver {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) to_self: mpsc::Sender<Request>,
     pub(crate) executors: HashMap<ContainerId, Subscription>,
+    pub(crate) recovery: Recovery,
 }
 
 /// A subscribed executor.
@@ -242,6 +252,7 @@ impl Driver {
                     containers: &self.containers,
                     started: self.clock.base.as_secs_f64(),
                     uptime: self.clock.start.elapsed(),
+                    recovery: self.recovery,
                 });
                 Vec::new()
             }

@@ -20,6 +20,7 @@ const OFTEN: Duration = Duration::from_secs(1);
 pub(crate) struct Collected {
     succeeded: AtomicU64,
     failed: AtomicU64,
+    pending: AtomicU64,
     max_age_secs: AtomicU64,
 }
 
@@ -30,6 +31,11 @@ impl Collected {
 
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Sandboxes that nobody needs and that are not old enough, when it was looked last.
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn max_age_secs(&self) -> u64 {
@@ -94,6 +100,7 @@ fn collect(root: &Path, age: Duration, live: &BTreeSet<String>, collected: &Coll
     // slaves/S/frameworks/F/executors/E/runs/C
     let frameworks = below(root).into_iter().flat_map(|agent| below(&agent.join("frameworks")));
     let executors = frameworks.flat_map(|framework| below(&framework.join("executors")));
+    let mut pending = 0;
     for executor in executors {
         let runs = executor.join("runs");
         let mut left = 0;
@@ -105,6 +112,7 @@ fn collect(root: &Path, age: Duration, live: &BTreeSet<String>, collected: &Coll
             });
             if live.contains(&name) || !old {
                 left += 1;
+                pending += u64::from(!live.contains(&name));
                 continue;
             }
             match fs::remove_dir_all(&run) {
@@ -123,6 +131,7 @@ fn collect(root: &Path, age: Duration, live: &BTreeSet<String>, collected: &Coll
             let _ = fs::remove_dir_all(&executor); // only the link to the last run is in it
         }
     }
+    collected.pending.store(pending, Ordering::Relaxed);
 }
 
 /// The directories in a directory; links are not followed.
@@ -158,10 +167,11 @@ mod tests {
         let collected = Collected::default();
         collect(dir.path(), Duration::from_secs(3600), &live, &collected);
         assert!(runs.join("dead").exists());
+        assert_eq!(collected.pending(), 1);
         collect(dir.path(), Duration::ZERO, &live, &collected);
         assert!(runs.join("live").exists() && !runs.join("dead").exists());
         collect(dir.path(), Duration::ZERO, &BTreeSet::new(), &collected);
-        assert_eq!((collected.succeeded(), collected.failed()), (2, 0));
+        assert_eq!((collected.succeeded(), collected.failed(), collected.pending()), (2, 0, 0));
         assert!(!dir.path().join("S/frameworks/F/executors/E").exists());
     }
 }

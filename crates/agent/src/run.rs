@@ -6,10 +6,12 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use cluster::agent::{Agent, Output, Record, Recovered};
 use cluster::resources::Resources;
+use endpoints::timer::Timer;
 use flags::{Parsed, Values};
 use logging::Verbosity;
 use mesos_api::libprocess::Upid;
@@ -26,7 +28,7 @@ use crate::checkpoint::{Store, Unreadable};
 use crate::config::{Config, Reconfiguration, Recover};
 use crate::containers::{Containers, Live};
 use crate::docker::{Docker, Engine};
-use crate::driver::{self, Clock, Driver, Request};
+use crate::driver::{self, Clock, Driver, Recovery, Request};
 use crate::fetch::Fetcher;
 use crate::journal::Journal;
 use crate::layout::Layout;
@@ -95,6 +97,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let _alone = alone(&config.work_dir)?;
+    let begun = Instant::now();
     let layout = Layout::new(&config.work_dir);
     let mut store = Store::new(layout.clone());
     let recovered = recover(&config, &mut store, &layout)?;
@@ -113,6 +116,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         dns: config.docker.dns.clone(),
         defaults: config.environment.clone(),
         fetcher: Arc::clone(&fetcher),
+        pulls: Timer::default(),
         host_memory: crate::resources::host_memory().map_err(anyhow::Error::msg)?,
     };
     if let Err(error) = docker.engine.ping().await {
@@ -159,6 +163,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         Output::Persist(record) => Some(record.as_ref()),
         _ => None,
     });
+    let store_errors = store.left_out();
     store.write(records).context("cannot carry on with what an earlier agent has left")?;
     let driver = Driver {
         agent,
@@ -173,6 +178,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         requests,
         to_self: to_driver.clone(),
         executors: HashMap::new(),
+        recovery: Recovery { errors: store_errors, took: begun.elapsed() },
         config: config.clone(),
     };
     let mut leave = signal(SignalKind::user_defined1())?;

@@ -17,6 +17,7 @@ pub mod agent;
 pub mod allocator;
 pub mod capability;
 pub mod id;
+pub mod judged;
 pub mod master;
 pub mod registry;
 pub mod resources;

@@ -1,12 +1,8 @@
 //! How long things took, who listens and how many came, for the metrics: the driver notes, whoever asks reads.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-/// How many of the last times are kept.
-const KEPT: usize = 1000;
+use endpoints::timer::Timer;
 
 /// The timers of a master.
 #[derive(Debug, Default)]
@@ -24,57 +20,3 @@ pub(crate) struct Timings {
     /// How often somebody began to prove who it is.
     pub(crate) authentications: AtomicU64,
 }
-
-/// The last times that something took.
-#[derive(Debug, Default)]
-pub(crate) struct Timer(Mutex<Window>);
-
-#[derive(Debug, Default)]
-struct Window {
-    count: u64,
-    last: VecDeque<Duration>,
-}
-
-impl Timer {
-    /// Notes one more.
-    pub(crate) fn note(&self, took: Duration) {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        window.count += 1;
-        if window.last.len() == KEPT {
-            window.last.pop_front();
-        }
-        window.last.push_back(took);
-    }
-
-    /// What Mesos tells of a timer: endings of names, and values in milliseconds.
-    #[allow(clippy::cast_precision_loss, reason = "nobody counts that far")]
-    pub(crate) fn figures(&self) -> Vec<(&'static str, f64)> {
-        let window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut figures = vec![("/count", window.count as f64)];
-        let Some(last) = window.last.back() else { return figures };
-        let millis = |took: Duration| took.as_secs_f64() * 1000.0;
-        figures.push(("", millis(*last)));
-        let mut sorted: Vec<Duration> = window.last.iter().copied().collect();
-        drop(window);
-        sorted.sort_unstable();
-        // Of ten thousand.
-        let ranks = [
-            ("/min", 0),
-            ("/p50", 5000),
-            ("/p90", 9000),
-            ("/p95", 9500),
-            ("/p99", 9900),
-            ("/p999", 9990),
-            ("/p9999", 9999),
-            ("/max", 10_000),
-        ];
-        for (name, rank) in ranks {
-            let at = (sorted.len() * rank).div_ceil(10_000).max(1) - 1;
-            figures.extend(sorted.get(at).map(|took| (name, millis(*took))));
-        }
-        figures
-    }
-}
-
-#[cfg(test)]
-mod tests;

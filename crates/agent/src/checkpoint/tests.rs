@@ -176,4 +176,5 @@ fn what_cannot_be_read_is_refused_or_left_out() {
     assert!(error.to_string().starts_with("read ") && error.to_string().ends_with("executor.info"));
     let found = store.read(Unreadable::LeaveOut).expect("without it");
     assert!(found.frameworks[0].executors.is_empty());
+    assert_eq!(store.left_out(), 1);
 }

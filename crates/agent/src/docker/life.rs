@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cluster::agent::{ContainerEvent, Exit};
+use endpoints::timer::Timer;
 use mesos_api::v1::network_info::{IpAddress, Protocol};
 use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{CommandInfo, NetworkInfo};
@@ -47,6 +48,8 @@ pub(crate) struct Docker {
     /// Variables of every container, unless its command has them.
     pub(crate) defaults: BTreeMap<String, String>,
     pub(crate) fetcher: Arc<Fetcher>,
+    /// How long pulls of images took.
+    pub(crate) pulls: Timer,
 }
 
 /// Whether a container is to be made, or was by an earlier agent.
@@ -145,7 +148,9 @@ impl Docker {
         if force || directory.is_none() {
             let auth = self.registry_auth(&job.sandbox, &image).await?;
             let reference = with_tag(&image);
+            let begun = Instant::now();
             self.engine.pull(&reference, auth).await.map_err(|e| cannot("pull", &e))?;
+            self.pulls.note(begun.elapsed());
             directory =
                 self.engine.image_directory(&image).await.map_err(|e| cannot("inspect", &e))?;
         }

@@ -25,6 +25,7 @@ pub(super) async fn all(server: &Server) -> Result<BTreeMap<String, f64>, Answer
     for (name, value) in [
         ("gc/path_removals_succeeded", collected.succeeded()),
         ("gc/path_removals_failed", collected.failed()),
+        ("gc/path_removals_pending", collected.pending()),
         ("slave/executor_directory_max_allowed_age_secs", collected.max_age_secs()),
     ] {
         all.insert(name.to_owned(), value as f64);
@@ -51,6 +52,32 @@ fn numbers(view: &View<'_>) -> BTreeMap<String, f64> {
     let executors = || view.agent.frameworks().flat_map(|f| f.executors.values());
     set("slave/uptime_secs", view.uptime.as_secs_f64());
     set("slave/registered", f64::from(u8::from(view.agent.phase() == Phase::Running)));
+    let recovery = view.recovery;
+    set("slave/recovery_errors", recovery.errors as f64);
+    set("slave/recovery_time_secs", recovery.took.as_secs_f64());
+    let counted = view.agent.counters();
+    set("slave/container_launch_errors", counted.container_launch_errors as f64);
+    set("slave/executors_terminated", counted.executors_terminated as f64);
+    for (name, judged) in [
+        ("status_updates", counted.status_updates),
+        ("framework_messages", counted.framework_messages),
+    ] {
+        set(&format!("slave/valid_{name}"), judged.valid as f64);
+        set(&format!("slave/invalid_{name}"), judged.invalid as f64);
+    }
+    for (ending, value) in view.containers.image_pulls() {
+        set(&format!("containerizer/docker/image_pull_ms{ending}"), value);
+    }
+    // Nothing runs on what belongs to others, so nothing has to make room for them; and there are
+    // no resource providers.
+    for name in [
+        "slave/executors_preempted",
+        "resource_provider_manager/subscribed",
+        "resource_provider_manager/events/subscribe",
+        "resource_provider_manager/events/disconnect",
+    ] {
+        set(name, 0.0);
+    }
     set("slave/frameworks_active", view.agent.frameworks().count() as f64);
     for (name, state) in [
         ("registering", ExecutorState::Registering),

@@ -38,6 +38,11 @@ impl Agent {
                 tasks.iter().for_each(|at| self.launched(at, &data));
             }
             ContainerEvent::Refused { reason, message } => {
+                let found = self.executor_mut(framework, executor);
+                // One of before a restart was started once.
+                if found.is_some_and(|executor| !executor.recovered) {
+                    self.counters.container_launch_errors += 1;
+                }
                 self.ended(framework, executor, container, &Ending::Refused(reason, message));
             }
             ContainerEvent::Health { healthy, kill, message } => {
@@ -179,6 +184,7 @@ impl Agent {
         found.queued.clear();
         // Before the last updates, so that the executor goes with their acknowledgements.
         found.state = ExecutorState::Terminated;
+        self.counters.executors_terminated += 1;
         for at in self.live_tasks(framework, executor) {
             let Some(record) = self.record_mut(&at) else { continue };
             record.complete_by = None;

@@ -10,7 +10,7 @@ use mesos_api::v1::{AgentInfo, TaskState};
 use super::launch::launch_event;
 use super::model::is_terminal;
 use super::updates::{At, News};
-use super::{Agent, ExecutorState, Killing, Kind, Output};
+use super::{Agent, ExecutorState, Killing, Kind, Output, Phase};
 use crate::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::time::Time;
 use crate::wire::FromAgent;
@@ -82,6 +82,7 @@ impl Agent {
             .frameworks
             .get(&framework)
             .ok_or_else(|| Refusal::bad("Framework cannot be found"))?;
+        let shutting_down = owner.shutting_down;
         let executor = owner
             .executors
             .get(&id)
@@ -106,6 +107,8 @@ impl Agent {
                 self.executor_update(&framework, &id, &container, update)?;
             }
             (call::Type::Message, _, _, Some(message)) => {
+                let registered = self.phase == Phase::Running;
+                self.counters.framework_messages.count(registered && !shutting_down);
                 let message = wire::ExecutorToFrameworkMessage {
                     agent_id: self.agent_id(),
                     framework_id: framework.as_str().into(),
@@ -253,8 +256,10 @@ impl Agent {
     pub(super) fn relay(&mut self, message: wire::FrameworkToExecutorMessage) {
         let framework = FrameworkId::from(message.framework_id.value.as_str());
         let id = ExecutorId::from(message.executor_id.value.as_str());
-        let Some(executor) = self.executor_mut(&framework, &id) else { return };
-        let container = executor.container.clone();
+        let executor = self.executor_mut(&framework, &id).filter(|executor| executor.connected);
+        let container = executor.map(|executor| executor.container.clone());
+        self.counters.framework_messages.count(container.is_some());
+        let Some(container) = container else { return };
         let body = Some(event::Message { data: message.data });
         let mut event = Event { message: body, ..Event::default() };
         event.set_type(event::Type::Message);

@@ -20,6 +20,7 @@
 //! before a restart would know of it.
 
 mod containers;
+mod counters;
 mod draining;
 mod executor_api;
 mod group;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 use mesos_api::v1::{AgentInfo, FrameworkInfo, Resource, TaskState};
 
+pub use counters::Counters;
 pub use executor_api::{Caller, Refusal};
 pub use model::{
     CompletedExecutor, Executor, ExecutorState, Framework, Killing, Kind, Member, Queued,
@@ -114,6 +116,7 @@ pub struct Agent {
     operations: Vec<mesos_api::internal::UpdateOperationStatusMessage>,
     /// How many tasks have ended in which way since the agent started.
     ended: BTreeMap<i32, u64>,
+    counters: Counters,
     resource_version: [u8; 16],
     rng: Rng,
     now: Time,
@@ -137,6 +140,7 @@ impl Agent {
             drain: None,
             operations: Vec::new(),
             ended: BTreeMap::new(),
+            counters: Counters::default(),
             resource_version,
             rng,
             now,
@@ -239,6 +243,11 @@ impl Agent {
         let all = (0..=i32::from(u8::MAX)).filter_map(|number| TaskState::try_from(number).ok());
         let terminal = all.filter(|state| model::is_terminal(*state));
         terminal.map(|state| (state, self.ended.get(&(state as i32)).copied().unwrap_or(0)))
+    }
+
+    /// What it has counted since it started.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Where registration stands.

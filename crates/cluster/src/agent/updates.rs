@@ -78,8 +78,15 @@ impl Agent {
         self.push_status(at, status);
     }
 
-    /// Puts a status into its task's stream; false when there is no such task.
-    pub(super) fn push_status(&mut self, at: &At, status: TaskStatus) -> bool {
+    /// Puts a status into its task's stream, if there is such a task.
+    pub(super) fn push_status(&mut self, at: &At, status: TaskStatus) {
+        let wanted = self.frameworks.get(&at.framework).is_some_and(|it| !it.shutting_down);
+        let taken = self.take_status(at, status);
+        self.counters.status_updates.count(wanted && taken);
+    }
+
+    /// False when there is no such task.
+    fn take_status(&mut self, at: &At, status: TaskStatus) -> bool {
         let Some(framework) = self.frameworks.get_mut(&at.framework) else { return false };
         let Some(executor) = framework.executors.get_mut(&at.executor) else { return false };
         let Some(record) = executor.tasks.get_mut(&at.task) else { return false };

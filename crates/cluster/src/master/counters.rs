@@ -6,6 +6,8 @@ use mesos_api::v1::offer::operation;
 use mesos_api::v1::task_status::{Reason, Source};
 use mesos_api::v1::{OperationState, TaskState, scheduler};
 
+use crate::judged::Judged;
+
 /// Events since the master started.
 #[derive(Debug, Default, Clone)]
 pub struct Counters {
@@ -45,19 +47,6 @@ pub struct Counters {
     pub operation_acknowledgements: Judged,
     pub messages_to_executors: Judged,
     pub messages_of_executors: Judged,
-}
-
-/// Messages that made sense, and those that did not.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Judged {
-    pub valid: u64,
-    pub invalid: u64,
-}
-
-impl Judged {
-    pub(super) const fn count(&mut self, valid: bool) {
-        *(if valid { &mut self.valid } else { &mut self.invalid }) += 1;
-    }
 }
 
 /// Events of one framework since it subscribed to this master.

@@ -56,7 +56,7 @@ use mesos_api::v1::scheduler::{Event, event};
 
 pub use call::is_accepted_anyway;
 pub use config::Config;
-pub use counters::{Counters, FrameworkCounters, Judged};
+pub use counters::{Counters, FrameworkCounters};
 pub use explain::{FrameworkExplanation, TaskExplanation};
 pub use framework::Link;
 pub use input::{Input, RequestId, Scheduler};

@@ -1,10 +1,13 @@
 //! Custom executors and what they may say.
 
+use mesos_api::internal as wire;
 use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{TaskState, executor};
 
 use super::harness::*;
-use crate::agent::{Caller, Output};
+use crate::agent::{Caller, ContainerEvent, Counters, Output};
+use crate::judged::Judged;
+use crate::wire::ToAgent;
 
 #[test]
 fn a_custom_executor_gets_what_waited_for_it() {
@@ -66,6 +69,44 @@ fn calls_that_say_nothing_useful_are_refused_in_mesos_words() {
         refusal(empty),
         "Failed to validate Executor::Call: Expecting 'subscribe' to be present"
     );
+}
+
+/// What happens here is counted, by whether it made sense.
+#[test]
+fn messages_updates_and_ends_are_counted() {
+    let mut rig = Rig::registered();
+    rig.run(with_executor("t"));
+    let say = |rig: &mut Rig, call| {
+        let (_, outputs) = rig.agent.executor_call(rig.now, call, None).expect("taken");
+        rig.keep(outputs);
+    };
+    say(&mut rig, subscribe());
+    let message = Some(executor::call::Message { data: bytes::Bytes::from_static(b"x") });
+    let mut call = executor::Call { message, subscribe: None, ..subscribe() };
+    call.set_type(executor::call::Type::Message);
+    say(&mut rig, call);
+    for executor in ["E", "nobody"] {
+        rig.hear(ToAgent::FrameworkToExecutor(wire::FrameworkToExecutorMessage {
+            agent_id: "S".into(),
+            framework_id: "F".into(),
+            executor_id: executor.into(),
+            data: bytes::Bytes::from_static(b"x"),
+        }));
+    }
+    say(&mut rig, update("t", TaskState::TaskRunning, 1));
+    say(&mut rig, update("nobody", TaskState::TaskRunning, 2));
+    rig.ended("E", 1);
+    rig.run(command("c"));
+    let message = "no such image".to_owned();
+    rig.event("c", ContainerEvent::Refused { reason: Reason::ContainerLaunchFailed, message });
+    let expected = Counters {
+        container_launch_errors: 1,
+        executors_terminated: 2,
+        // Besides what executors told: that the tasks have failed.
+        status_updates: Judged { valid: 3, invalid: 1 },
+        framework_messages: Judged { valid: 2, invalid: 1 },
+    };
+    assert_eq!(*rig.agent.counters(), expected);
 }
 
 #[test]
