@@ -90,14 +90,15 @@ impl Docker {
         let name = container_name(job.launch.container_id.as_str());
         let begun = match how {
             How::Start => self.start(&job, &name, &mut commands, &reporter).await,
-            How::Reattach => self.reattach(&name, job.launch.container_id.as_str()).await,
+            How::Reattach => self.reattach(&name, job.launch.container_id.as_str()).await.map(Some),
         };
         match begun {
             Err(Refused { reason, message }) => {
                 tracing::info!(container_id = %job.launch.container_id, message, "no container");
                 reporter.send(ContainerEvent::Refused { reason, message }).await;
             }
-            Ok((inspect, data)) => {
+            Ok(None) => {}
+            Ok(Some((inspect, data))) => {
                 reporter.send(launched(&inspect, &data)).await;
                 let exit = self.watch(&job, &name, &inspect, &mut commands, &reporter).await;
                 reporter.send(ContainerEvent::Ended(exit)).await;
@@ -106,13 +107,14 @@ impl Docker {
         self.linger(&name, &job, commands).await;
     }
 
+    /// Starts a container; `None` when it was killed meanwhile, which is told then.
     async fn start(
         &self,
         job: &Job,
         name: &str,
         commands: &mut mpsc::Receiver<Command>,
         reporter: &Reporter,
-    ) -> Result<(Inspect, Bytes), Refused> {
+    ) -> Result<Option<(Inspect, Bytes)>, Refused> {
         let prepared = tokio::select! {
             prepared = self.prepare(job) => prepared?,
             () = killed(commands) => {
@@ -121,7 +123,23 @@ impl Docker {
             }
         };
         reporter.send(ContainerEvent::Starting).await;
-        self.run(job, name, prepared).await
+        let given_up = CancellationToken::new();
+        let running = self.run(job, name, prepared, &given_up);
+        tokio::pin!(running);
+        tokio::select! {
+            begun = &mut running => return begun.map(Some),
+            () = killed(commands) => given_up.cancel(),
+        }
+        // Nobody waits for an engine that hangs. What it was asked it may still do: what comes of
+        // it is removed, and nothing else is told of it.
+        let message = "Container destroyed while it was being started".to_owned();
+        let reason = Reason::ContainerLaunchFailed;
+        reporter.send(ContainerEvent::Refused { reason, message }).await;
+        if let Err(Refused { message, .. }) = running.await {
+            tracing::debug!(container_id = %job.launch.container_id, message, "not started");
+        }
+        self.remove(name).await;
+        Ok(None)
     }
 
     /// Fetches and pulls; nothing of it has to be undone.
@@ -234,12 +252,16 @@ impl Docker {
         job: &Job,
         name: &str,
         request: cli::request::CreateRequest,
+        given_up: &CancellationToken,
     ) -> Result<(Inspect, Bytes), Refused> {
         let failed = |e: docker_api::Error| Refused::launch(describe(&e));
         self.engine
             .create(name, request.platform.as_deref(), &request.body)
             .await
             .map_err(failed)?;
+        if given_up.is_cancelled() {
+            return Err(Refused::launch("it was killed before it was started"));
+        }
         if let Err(error) = self.engine.start(name).await {
             self.remove(name).await;
             return Err(failed(error));

@@ -8,6 +8,7 @@ mod executors;
 mod failover;
 mod faults;
 mod groups;
+mod hung_engine;
 mod limits;
 mod places;
 mod proofs;
