@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::config::Containerizer;
 use crate::docker::{self, Docker, How, Job};
 use crate::driver::Request;
+use crate::nested::{InContainer, Inside, Nested};
 use crate::process::{self, Processes};
 
 /// How many commands may wait for a container; a further one repeats an earlier.
@@ -100,6 +101,8 @@ struct Handle {
     commands: mpsc::Sender<Command>,
     /// What it may use; only the latest counts.
     resources: watch::Sender<Vec<Resource>>,
+    /// Where commands inside of it run.
+    inside: Option<Inside>,
 }
 
 /// All containers of the agent.
@@ -112,6 +115,7 @@ pub(crate) struct Containers {
     handles: HashMap<ContainerId, Handle>,
     live: Live,
     tasks: JoinSet<()>,
+    nested: Arc<Nested>,
 }
 
 impl Containers {
@@ -120,9 +124,10 @@ impl Containers {
         docker: Arc<Docker>,
         processes: Arc<Processes>,
         driver: mpsc::Sender<Request>,
+        nested: Arc<Nested>,
     ) -> Self {
         let (handles, live, tasks) = (HashMap::new(), Live::default(), JoinSet::new());
-        Self { order, docker, processes, driver, handles, live, tasks }
+        Self { order, docker, processes, driver, handles, live, tasks, nested }
     }
 
     /// Starts to look after a container.
@@ -139,12 +144,23 @@ impl Containers {
         let resources = watch::Sender::new(all.clone());
         job.resources = resources.subscribe();
         self.live.lock().insert(reporter.container.to_string());
-        self.handles.insert(reporter.container.clone(), Handle { commands: sender, resources });
         let fits = |one: &&Containerizer| match one {
             Containerizer::Docker => docker::supports(&job.launch),
             Containerizer::Mesos => process::supports(&job.launch),
         };
-        match self.order.iter().find(fits) {
+        let by = self.order.iter().find(fits);
+        let inside = match by {
+            Some(Containerizer::Docker) => {
+                let name = docker::container_name(job.launch.container_id.as_str());
+                let docker = Arc::clone(&self.docker);
+                Some(Inside::Container(InContainer { docker, name }))
+            }
+            Some(Containerizer::Mesos) => self.processes.inside(&job).map(Inside::Process),
+            None => None,
+        };
+        let handle = Handle { commands: sender, resources, inside };
+        self.handles.insert(reporter.container.clone(), handle);
+        match by {
             Some(Containerizer::Docker) => {
                 let docker = Arc::clone(&self.docker);
                 self.tasks.spawn(docker.manage(job, how, receiver, reporter));
@@ -177,6 +193,7 @@ impl Containers {
         }
         if command == Command::Remove {
             let known = self.handles.remove(container).is_some();
+            self.nested.forget(container);
             self.live.lock().remove(container.as_str());
             if !known {
                 // It may be one that had others inside of it and no process of its own.
@@ -190,6 +207,16 @@ impl Containers {
     /// Whether a container has been begun and is not removed.
     pub(crate) fn knows(&self, container: &ContainerId) -> bool {
         self.handles.contains_key(container)
+    }
+
+    /// Where commands inside of a container run.
+    pub(crate) fn inside(&self, container: &ContainerId) -> Option<Inside> {
+        self.handles.get(container)?.inside.clone()
+    }
+
+    /// Sessions inside of containers that run now.
+    pub(crate) fn sessions(&self) -> Vec<ContainerId> {
+        self.nested.running()
     }
 
     /// Says what a container may use from now on.

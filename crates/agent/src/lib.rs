@@ -29,6 +29,7 @@ mod identity;
 mod journal;
 mod layout;
 mod link;
+mod nested;
 mod options;
 mod process;
 mod resources;

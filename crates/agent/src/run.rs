@@ -32,7 +32,8 @@ use crate::driver::{self, Clock, Driver, Recovery, Request};
 use crate::fetch::Fetcher;
 use crate::journal::Journal;
 use crate::layout::Layout;
-use crate::process::{Processes, launcher};
+use crate::nested::Nested;
+use crate::process::{Processes, enter, launcher};
 use crate::server::{self, Server};
 use crate::volumes::Volumes;
 use crate::{gc, identity, link, options};
@@ -45,6 +46,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.peek().is_some_and(|word| word == launcher::WORD) {
         let directory = args.nth(1).unwrap_or_default();
         return launcher::main(std::path::Path::new(&directory));
+    }
+    if args.peek().is_some_and(|word| word == enter::WORD) {
+        let path = args.nth(1).unwrap_or_default();
+        return enter::main(std::path::Path::new(&path));
     }
     let words = args.map(|arg| arg.to_string_lossy().into_owned());
     let values = match flags::parse(options::TABLE, words, std::env::vars()) {
@@ -128,14 +133,17 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         hierarchies: runtime::cgroup::Hierarchies::detect()?,
         cfs: config.cfs,
         limit_swap: config.limit_swap,
+        switch_user: config.switch_user,
         defaults: config.environment.clone(),
         fetcher: Arc::clone(&fetcher),
     });
+    let nested = Arc::new(Nested::default());
     let containers = Containers::new(
         config.containerizers.clone(),
         Arc::clone(&docker),
         Arc::clone(&processes),
         to_driver.clone(),
+        Arc::clone(&nested),
     );
     let cleanup = config.recover == Recover::Cleanup;
     let recovered = if cleanup { Recovered::default() } else { recovered };
@@ -156,6 +164,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         firewall: Arc::new(config.firewall.clone()),
         fetcher,
         collected: Arc::clone(&collected),
+        nested: Arc::clone(&nested),
     };
     tracing::info!(address = %config.address, work_dir = %config.work_dir.display(), "agent started");
     let sandboxes = layout.sandboxes();

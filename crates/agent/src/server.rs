@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
@@ -31,6 +31,7 @@ use crate::authenticatee;
 use crate::driver::Request;
 use crate::fetch::Fetcher;
 use crate::gc::Collected;
+use crate::nested::Nested;
 
 /// No body of a call or a message may be longer.
 const MAX_BODY: usize = 64 << 20;
@@ -49,6 +50,7 @@ pub(crate) struct Server {
     pub(crate) firewall: Arc<Firewall>,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) collected: Arc<Collected>,
+    pub(crate) nested: Arc<Nested>,
 }
 
 /// Takes connections for as long as the process lives.
@@ -201,41 +203,80 @@ impl Form {
     }
 }
 
+/// The media type of a body that is records.
+pub(crate) const RECORDIO: &str = "application/recordio";
+
+/// Whether a media type that may be used stands in a list of those that a client takes.
+fn takes(accepted: &str, wanted: &str) -> bool {
+    accepted
+        .split(',')
+        .map(|one| one.split(';').next().unwrap_or_default().trim())
+        .any(|one| one == wanted || one == "*/*" || one == "application/*")
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The form of the messages in an answer of many records, and whether the client has asked for
+/// records by name.
+pub(crate) fn message_form(headers: &HeaderMap) -> Result<(Form, bool), Answer> {
+    let accepted = header(headers, "accept").unwrap_or("*/*");
+    let refuse = |name: &str| {
+        let why = format!(
+            "Expecting '{name}' to allow application/json or application/x-protobuf or {RECORDIO}"
+        );
+        Err(text(StatusCode::NOT_ACCEPTABLE, &why))
+    };
+    if takes(accepted, "application/json") {
+        return Ok((Form::Json, false));
+    }
+    if takes(accepted, "application/x-protobuf") {
+        return Ok((Form::Protobuf, false));
+    }
+    if !takes(accepted, RECORDIO) {
+        return refuse("Accept");
+    }
+    let accepted = header(headers, "message-accept").unwrap_or("*/*");
+    if takes(accepted, "application/json") {
+        return Ok((Form::Json, true));
+    }
+    if takes(accepted, "application/x-protobuf") {
+        return Ok((Form::Protobuf, true));
+    }
+    refuse("Message-Accept")
+}
+
+/// The form of the messages in a request that is records; `None` for any other request.
+pub(crate) fn record_form(headers: &HeaderMap) -> Result<Option<Form>, Answer> {
+    let media = |name| {
+        let value = header(headers, name)?;
+        Some(value.split(';').next().unwrap_or_default().trim())
+    };
+    if media("content-type") != Some(RECORDIO) {
+        return Ok(None);
+    }
+    match media("message-content-type") {
+        Some("application/json") => Ok(Some(Form::Json)),
+        Some("application/x-protobuf") => Ok(Some(Form::Protobuf)),
+        Some(_) => Err(text(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Expecting 'Message-Content-Type' of application/json or application/x-protobuf",
+        )),
+        None => Err(text(
+            StatusCode::BAD_REQUEST,
+            "Expecting 'Message-Content-Type' to be set for streaming requests",
+        )),
+    }
+}
+
 /// Tells the forms of a call and of its answer; refuses in Mesos' words.
 pub(crate) fn forms(request: &HttpRequest<Incoming>) -> Result<(Form, Form), Answer> {
-    if request.method() != Method::POST {
-        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
-        answer
-            .headers_mut()
-            .insert(hyper::header::ALLOW, hyper::header::HeaderValue::from_static("POST"));
-        return Err(answer);
-    }
-    let header = |name| {
-        request.headers().get(name).and_then(|v: &hyper::header::HeaderValue| v.to_str().ok())
-    };
-    let Some(kind) = header(CONTENT_TYPE) else {
-        return Err(text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present"));
-    };
-    let kind = match kind.split(';').next().unwrap_or_default().trim() {
-        "application/json" => Form::Json,
-        "application/x-protobuf" => Form::Protobuf,
-        _ => {
-            return Err(text(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Expecting 'Content-Type' of application/json or application/x-protobuf",
-            ));
-        }
-    };
-    let accepted = header(ACCEPT).unwrap_or("*/*");
-    let takes = |wanted: &str| {
-        accepted
-            .split(',')
-            .map(|one| one.split(';').next().unwrap_or_default().trim())
-            .any(|one| one == wanted || one == "*/*" || one == "application/*")
-    };
-    let accept = if takes("application/json") {
+    let kind = content_form(request)?;
+    let accepted = header(request.headers(), "accept").unwrap_or("*/*");
+    let accept = if takes(accepted, "application/json") {
         Form::Json
-    } else if takes("application/x-protobuf") {
+    } else if takes(accepted, "application/x-protobuf") {
         Form::Protobuf
     } else {
         return Err(text(
@@ -244,6 +285,30 @@ pub(crate) fn forms(request: &HttpRequest<Incoming>) -> Result<(Form, Form), Ans
         ));
     };
     Ok((kind, accept))
+}
+
+/// Tells the form of a call.
+pub(crate) fn content_form(request: &HttpRequest<Incoming>) -> Result<Form, Answer> {
+    if request.method() != Method::POST {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
+        answer
+            .headers_mut()
+            .insert(hyper::header::ALLOW, hyper::header::HeaderValue::from_static("POST"));
+        return Err(answer);
+    }
+    let Some(kind) = header(request.headers(), "content-type") else {
+        return Err(text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present"));
+    };
+    Ok(match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json" => Form::Json,
+        "application/x-protobuf" => Form::Protobuf,
+        _ => {
+            return Err(text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Expecting 'Content-Type' of application/json or application/x-protobuf",
+            ));
+        }
+    })
 }
 
 /// Reads a call.

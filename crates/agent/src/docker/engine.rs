@@ -72,6 +72,17 @@ struct Exec {
     pid: u32,
 }
 
+/// A command in a container that somebody attaches to.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) words: Vec<String>,
+    pub(crate) variables: Vec<(String, String)>,
+    /// Of the container's; `None` is the container's own.
+    pub(crate) user: Option<String>,
+    /// Rows and columns of its terminal, if it has one.
+    pub(crate) terminal: Option<[u16; 2]>,
+}
+
 /// Where a command in a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExecState {
@@ -261,23 +272,67 @@ impl Engine {
         words: &[String],
         variables: &[(String, String)],
     ) -> Result<String> {
+        let env: Vec<String> =
+            variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let body = json!({"Cmd": words, "Env": env, "AttachStdout": true, "AttachStderr": true});
+        self.create_exec(name, &body).await
+    }
+
+    /// Prepares a command that somebody attaches to; returns its name.
+    pub(crate) async fn exec_session(&self, name: &str, session: &Session) -> Result<String> {
+        let env: Vec<String> =
+            session.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let body = json!({
+            "Cmd": session.words,
+            "Env": env,
+            "User": session.user.as_deref().unwrap_or_default(),
+            "Tty": session.terminal.is_some(),
+            "ConsoleSize": session.terminal,
+            "AttachStdin": true,
+            "AttachStdout": true,
+            "AttachStderr": true,
+        });
+        self.create_exec(name, &body).await
+    }
+
+    async fn create_exec(&self, name: &str, body: &Json) -> Result<String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Created {
             id: String,
         }
-        let env: Vec<String> =
-            variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let body = json!({"Cmd": words, "Env": env, "AttachStdout": true, "AttachStderr": true});
-        let request = Request::post(format!("/containers/{name}/exec")).json(&body);
+        let request = Request::post(format!("/containers/{name}/exec")).json(body);
         Ok(self.client.call(request).await?.json::<Created>().await?.id)
+    }
+
+    /// Starts a prepared command; the stream is its input and output.
+    pub(crate) async fn start_exec(
+        &self,
+        id: &str,
+        terminal: Option<[u16; 2]>,
+    ) -> Result<docker_api::Hijacked> {
+        let body = json!({"Detach": false, "Tty": terminal.is_some(), "ConsoleSize": terminal});
+        let start = Request::post(format!("/exec/{id}/start")).json(&body);
+        self.client.hijack(start).await
+    }
+
+    /// The exit code of a command; `None` while it runs.
+    pub(crate) async fn exec_code(&self, id: &str) -> Result<Option<i64>> {
+        let exec = self.inspect_exec(id).await?;
+        Ok(exec.exit_code.filter(|_| !exec.running))
+    }
+
+    /// Says how large the terminal of a command is.
+    pub(crate) async fn resize_exec(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let request = Request::post(format!("/exec/{id}/resize"))
+            .query("h", rows.to_string())
+            .query("w", columns.to_string());
+        self.client.call(request).await?.bytes().await.map(drop)
     }
 
     /// Runs a prepared command to its end; tells its exit code. Dropping the future leaves it running.
     pub(crate) async fn run_exec(&self, id: &str) -> Result<i64> {
-        let start = Request::post(format!("/exec/{id}/start"))
-            .json(&json!({"Detach": false, "Tty": false}));
-        let mut stream = self.client.hijack(start).await?.io;
+        let mut stream = self.start_exec(id, None).await?.io;
         // Its end is the command's end; what it says is nobody's business.
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         Ok(self.inspect_exec(id).await?.exit_code.unwrap_or(-1))

@@ -10,6 +10,7 @@
 
 mod dns;
 mod engine;
+mod exec;
 mod life;
 mod logs;
 mod plan;
@@ -24,7 +25,8 @@ use mesos_api::v1::{Resource, container_info};
 use tokio::sync::watch;
 
 pub(crate) use dns::DefaultDns;
-pub(crate) use engine::{Engine, ExecState};
+pub(crate) use engine::{Engine, ExecState, Session};
+pub(crate) use exec::signal_exec;
 pub(crate) use life::{Docker, How};
 pub(crate) use plan::{SANDBOX, amounts, container_name, scalar, variables};
 pub(crate) use unified::{group_refusal, sandbox_path};

@@ -4,6 +4,7 @@
 
 mod files;
 mod metrics;
+mod nested;
 mod operator;
 mod state;
 mod statistics;

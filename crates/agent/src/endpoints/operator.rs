@@ -6,36 +6,50 @@ use mesos_api::v1::agent::{Call, Response, call, response};
 use mesos_api::v1::{Flag, Metric, VersionInfo};
 use std::time::Duration;
 
-use super::{VERSION, files, look, metrics, statistics};
+use super::{VERSION, files, look, metrics, nested, statistics};
 use crate::driver::View;
-use crate::server::{Answer, Form, Server, body, decode, forms, text, whole};
+use crate::server::{
+    Answer, Form, RECORDIO, Server, body, content_form, decode, forms, record_form, text, whole,
+};
 
 /// How much `READ_FILE` gives at once.
 const LONGEST: u64 = 16 << 20;
 
 pub(super) async fn answer(server: &Server, request: HttpRequest<Incoming>) -> Answer {
-    let (kind, accept) = match forms(&request) {
-        Ok(forms) => forms,
-        Err(answer) => return answer,
-    };
-    let body = match body(request).await {
-        Ok(body) => body,
-        Err(answer) => return answer,
-    };
-    let call: Call = match decode(kind, &body, "Call") {
-        Ok(call) => call,
-        Err(answer) => return answer,
-    };
-    match carry_out(server, call).await {
-        Ok(response) => written(accept, &response),
-        Err(answer) => answer,
+    match answer_call(server, request).await {
+        Ok(answer) | Err(answer) => answer,
     }
+}
+
+async fn answer_call(server: &Server, request: HttpRequest<Incoming>) -> Result<Answer, Answer> {
+    use call::Type as T;
+    if let Some(form) = record_form(request.headers())? {
+        return Ok(nested::input(server, form, request).await);
+    }
+    let kind = content_form(&request)?;
+    // What the answer may be depends on the call.
+    let (accept, records) = (forms(&request), nested::Records::of(request.headers()));
+    let call: Call = decode(kind, &body(request).await?, "Call")?;
+    match call.r#type() {
+        T::LaunchNestedContainerSession => return Ok(nested::launch(server, call, records?).await),
+        T::AttachContainerOutput => return Ok(nested::output(server, call, records?).await),
+        T::AttachContainerInput => {
+            let why = format!(
+                "Expecting 'Content-Type' to be {RECORDIO} for ATTACH_CONTAINER_INPUT call"
+            );
+            return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why));
+        }
+        _ => {}
+    }
+    let (_, accept) = accept?;
+    Ok(written(accept, &carry_out(server, call).await?))
 }
 
 fn written(form: Form, response: &Response) -> Answer {
     whole(StatusCode::OK, form.media_type(), form.encode(response))
 }
 
+#[allow(deprecated, reason = "clients of long ago use the older names")]
 async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
     use call::Type as T;
     let refuse = |why: &str| {
@@ -102,7 +116,19 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
                 ..Default::default()
             });
         }
-        T::GetContainers => answer.get_containers = Some(containers(server).await?),
+        T::GetContainers => {
+            let nested = call.get_containers.is_some_and(|get| get.show_nested());
+            answer.get_containers = Some(containers(server, nested).await?);
+        }
+        T::WaitNestedContainer | T::WaitContainer => return nested::wait(server, call).await,
+        T::KillNestedContainer | T::KillContainer => {
+            nested::kill(server, call).await?;
+            return Err(text(StatusCode::OK, ""));
+        }
+        T::RemoveNestedContainer | T::RemoveContainer => {
+            nested::remove(server, call).await?;
+            return Err(text(StatusCode::OK, ""));
+        }
         T::ListFiles => {
             let Some(list) = call.list_files else {
                 return refuse("Expecting 'list_files' to be present");
@@ -123,8 +149,8 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
                 | T::MarkResourceProviderGone => "there are no resource providers",
                 T::PruneImages => "images are the Docker engine's, which prunes them",
                 _ => {
-                    "containers inside of others are those of task groups only; a command is run \
-                     in a container with the engine's exec"
+                    "containers inside of others are those of task groups, and sessions: run a \
+                     command in a task with LAUNCH_NESTED_CONTAINER_SESSION"
                 }
             };
             let why = format!("{} is not available on this agent: {instead}", other.as_str_name());
@@ -190,14 +216,14 @@ fn frameworks(view: &View<'_>) -> response::GetFrameworks {
     }
 }
 
-async fn containers(server: &Server) -> Result<response::GetContainers, Answer> {
+async fn containers(server: &Server, nested: bool) -> Result<response::GetContainers, Answer> {
     let mut all = response::GetContainers::default();
-    for (one, statistics) in statistics::all(server).await? {
+    for (one, statistics) in statistics::all(server, nested).await? {
         all.containers.push(response::get_containers::Container {
             framework_id: Some(one.framework_id.into()),
             executor_id: Some(one.executor_id.into()),
             executor_name: Some(one.executor_name),
-            container_id: one.container_id.into(),
+            container_id: one.status.container_id.clone().unwrap_or_default(),
             container_status: Some(one.status),
             resource_statistics: statistics,
         });

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,18 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use mesos_api::v1::CommandInfo;
 use mesos_api::v1::network_info::Protocol;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::thread::LinkNameSpaceType;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
-use crate::docker::{Engine, ExecState, variables};
+use crate::docker::{Engine, signal_exec, variables};
 use crate::identity::User;
 
 /// A connection to a port of the same namespace is made at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long an engine may take to start a command whose time is over already.
-const STARTING: Duration = Duration::from_secs(10);
-const STARTING_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is probed.
 #[derive(Clone)]
@@ -127,7 +123,7 @@ async fn command(
             match tokio::time::timeout(timeout, engine.run_exec(&id)).await {
                 Ok(code) => code.map_err(failed)?,
                 Err(_) => {
-                    end_exec(engine, &id, *pid).await;
+                    signal_exec(engine, &id, *pid, Signal::KILL.as_raw()).await;
                     return Err(Failure::Late(timeout));
                 }
             }
@@ -175,42 +171,6 @@ async fn run(mut process: tokio::process::Command, timeout: Duration) -> Result<
             Ok(status.map_err(failed)?.code().map_or(-1, i64::from))
         }
         Err(_) => Err(Failure::Late(timeout)),
-    }
-}
-
-/// Kills a command in a container that takes too long. The engine cannot: its process can be.
-async fn end_exec(engine: &Engine, id: &str, container: u32) {
-    let started = async {
-        loop {
-            match engine.exec_state(id).await {
-                // On a busy host the time can be over before the engine has started it.
-                Ok(ExecState::Starting) => tokio::time::sleep(STARTING_PAUSE).await,
-                Ok(ExecState::Running(pid)) => return Some(pid),
-                Ok(ExecState::Ended) => return None,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot end a check that takes too long");
-                    return None;
-                }
-            }
-        }
-    };
-    // One that has not begun by then will not: its starter has gone.
-    let Ok(Some(pid)) = tokio::time::timeout(STARTING, started).await else { return };
-    // An engine elsewhere has other numbers: only what is in the container may be killed.
-    let namespace = |pid: u32| std::fs::read_link(Path::new(&format!("/proc/{pid}/ns/mnt"))).ok();
-    let inside = namespace(pid).is_some_and(|found| Some(found) == namespace(container));
-    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| inside) else {
-        return;
-    };
-    // Engines start commands as leaders of a group, which then is the command with its children.
-    let leads = rustix::process::getpgid(Some(process)).is_ok_and(|group| group == process);
-    let killed = if leads && pid != container {
-        kill_process_group(process, Signal::KILL)
-    } else {
-        kill_process(process, Signal::KILL)
-    };
-    if let Err(error) = killed {
-        tracing::debug!(pid, %error, "a check that took too long has ended by itself");
     }
 }
 

@@ -27,6 +27,7 @@ use super::launcher::{self, EXIT, Identity, PID, SPEC, Spec, start_time};
 use crate::containers::{Command, Live, Reporter};
 use crate::docker::{How, Job, sandbox_path, scalar, variables};
 use crate::fetch::Fetcher;
+use crate::nested::InProcess;
 use crate::{health, sandbox};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,6 +47,8 @@ pub(crate) struct Processes {
     pub(crate) cfs: bool,
     /// Memory is limited together with swap.
     pub(crate) limit_swap: bool,
+    /// Whether commands may have users of their own.
+    pub(crate) switch_user: bool,
     /// Variables of every process, unless its command has them.
     pub(crate) defaults: BTreeMap<String, String>,
     pub(crate) fetcher: Arc<Fetcher>,
@@ -97,6 +100,20 @@ impl Processes {
             }
         }
         let _ = fs::remove_dir_all(self.home(&job)); // a stale record is all that is left otherwise
+    }
+
+    /// Where commands run that are told to run inside of a process.
+    pub(crate) fn inside(&self, job: &Job) -> Option<InProcess> {
+        // What is wrong with it keeps the process itself from starting.
+        let environment = self.environment(job, command(&job.launch)?).ok()?;
+        Some(InProcess {
+            home: self.home(job),
+            cgroup: self.cgroup(job.launch.container_id.as_str()).ok()?,
+            sandbox: job.sandbox.clone(),
+            environment: environment.into_iter().collect(),
+            user: job.user,
+            switch_user: self.switch_user,
+        })
     }
 
     fn home(&self, job: &Job) -> PathBuf {
@@ -218,21 +235,7 @@ impl Processes {
     }
 
     fn spec(&self, job: &Job, command: &CommandInfo, cgroup: &Cgroup) -> Result<Spec, String> {
-        let (program, arguments) = if command.shell() {
-            let value =
-                command.value.clone().ok_or("Shell specified but no command value provided")?;
-            ("/bin/sh".to_owned(), vec!["sh".to_owned(), "-c".to_owned(), value])
-        } else {
-            let value = command.value.clone().ok_or("there is no program to run")?;
-            let arguments = match command.arguments.as_slice() {
-                [] => vec![value.clone()],
-                given => given.to_vec(),
-            };
-            (value, arguments)
-        };
-        let mut files: Vec<PathBuf> =
-            cgroup.v1_directories().map(|(_, directory)| directory.join("cgroup.procs")).collect();
-        files.extend(cgroup.unified_directory().map(|directory| directory.join("cgroup.procs")));
+        let (program, arguments) = program(command)?;
         Ok(Spec {
             version: 1,
             program,
@@ -242,7 +245,7 @@ impl Processes {
             stdout: job.sandbox.join(sandbox::STDOUT),
             stderr: job.sandbox.join(sandbox::STDERR),
             user: job.user.map(|user| (user.uid, user.gid)),
-            cgroup: files,
+            cgroup: entrances(cgroup),
         })
     }
 
@@ -469,6 +472,26 @@ impl Processes {
             ..ResourceStatistics::default()
         })
     }
+}
+
+/// The program that a command runs, and its arguments from its own name on.
+pub(crate) fn program(command: &CommandInfo) -> Result<(String, Vec<String>), String> {
+    if command.shell() {
+        let value = command.value.clone().ok_or("Shell specified but no command value provided")?;
+        return Ok(("/bin/sh".to_owned(), vec!["sh".to_owned(), "-c".to_owned(), value]));
+    }
+    let value = command.value.clone().ok_or("there is no program to run")?;
+    let arguments = match command.arguments.as_slice() {
+        [] => vec![value.clone()],
+        given => given.to_vec(),
+    };
+    Ok((value, arguments))
+}
+
+/// The files through which a process enters a cgroup.
+pub(crate) fn entrances(cgroup: &Cgroup) -> Vec<PathBuf> {
+    let v1 = cgroup.v1_directories().map(|(_, directory)| directory);
+    v1.chain(cgroup.unified_directory()).map(|it| it.join("cgroup.procs")).collect()
 }
 
 fn command(launch: &Launch) -> Option<&CommandInfo> {

@@ -4,6 +4,7 @@
 //! <work_dir>/processes/<container>/spec.json   what to run; written first
 //!                                  pid         the launcher and when it started
 //!                                  exit        how it ended: {"code":0} or {"signal":9}
+//!                                  enter-*     what a session runs, until it has begun
 //! ```
 //!
 //! A container `C.D` is inside of `C`: its cgroup is below that of `C`, which limits all that are in
@@ -12,13 +13,15 @@
 //! Each process has a launcher, this program again, which outlives the agent, waits, and writes the
 //! exit down. The agent watches the launcher by a pidfd.
 
+pub(crate) mod enter;
 pub(crate) mod launcher;
 mod life;
 
 use cluster::agent::Launch;
 use mesos_api::v1::container_info;
 
-pub(crate) use life::Processes;
+pub(crate) use enter::{Spec as EnterSpec, WORD as ENTER};
+pub(crate) use life::{Processes, entrances, program};
 
 /// Whether a container is this containerizer's to run; one with an image is not.
 pub(crate) fn supports(launch: &Launch) -> bool {

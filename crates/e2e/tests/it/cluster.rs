@@ -12,6 +12,7 @@ mod hung_engine;
 mod limits;
 mod places;
 mod proofs;
+mod sessions;
 mod uris;
 
 use anyhow::{Result, ensure};
