@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ApiError, ApiResult};
@@ -13,6 +13,10 @@ use crate::params::printable;
 
 /// Largest JSON body. The largest legitimate one is a create request with a seccomp profile.
 const JSON_LIMIT: usize = 4 << 20;
+
+/// As much is read of a body that is too large, and dropped: whose connection is closed while it sends
+/// may never read why.
+const DRAINED: usize = 64 << 20;
 
 /// How long a client may take to send a JSON body.
 const JSON_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,15 +46,29 @@ pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> ApiResult<Jso
 
 /// Reads a small body whole.
 async fn read_limited(body: Body) -> ApiResult<Bytes> {
-    let collected = tokio::time::timeout(JSON_TIMEOUT, Limited::new(body, JSON_LIMIT).collect());
-    match collected.await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::invalid(format!(
+    match tokio::time::timeout(JSON_TIMEOUT, within_limit(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(ApiError::invalid(format!(
             "request body too large: the limit is {JSON_LIMIT} bytes"
         ))),
         Ok(Err(error)) => Err(ApiError::invalid(format!("reading the request body: {error}"))),
         Err(_) => Err(ApiError::invalid("the request body took too long to arrive")),
     }
+}
+
+/// A body, or none if it is too large.
+async fn within_limit(mut body: Body) -> Result<Option<Bytes>, axum::Error> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len();
+        if length <= JSON_LIMIT {
+            bytes.extend_from_slice(&data);
+        } else if length > DRAINED {
+            break;
+        }
+    }
+    Ok((length <= JSON_LIMIT).then(|| bytes.into()))
 }
 
 /// Parses JSON, answering as Docker does when it is not.

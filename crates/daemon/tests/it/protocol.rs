@@ -84,7 +84,7 @@ fn bad_bodies_are_refused() {
 fn a_body_beyond_the_limit_is_refused() {
     with_daemon(|host| async move {
         let json = [("content-type", "application/json")];
-        let body = format!("{{\"Image\": \"{}\"}}", "x".repeat(5 << 20));
+        let body = format!("{{\"Image\": \"{}\"}}", "x".repeat(20 << 20));
         let answer = host.request("POST", "/containers/create", &json, body).await;
         assert_eq!(answer.status, 400);
         assert!(answer.message().starts_with("request body too large"), "{answer:?}");
