@@ -18,7 +18,7 @@ fn serve(client: &Client, name: &str, more: &[&str]) -> Result<()> {
 /// What the server says to a container that asks; it may just be between two askers.
 fn greeting(client: &Client, from: &str, host: &str) -> Result<()> {
     eventually("the greeting comes", || {
-        let said = client.try_run(&["exec", from, "nc", "-w", "2", host, "5432"])?.stdout;
+        let said = client.try_run(&["exec", from, "nc", "-w", "20", host, "5432"])?.stdout;
         ensure!(said == "ahoy\n", "{said:?}");
         Ok(())
     })
