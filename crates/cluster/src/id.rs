@@ -39,7 +39,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// The order is that of [`Rank`], not that of the texts.
+        /// The order is that of the rank: length and ending first, not that of the texts.
         #[derive(Clone)]
         pub struct $name {
             rank: Rank,
