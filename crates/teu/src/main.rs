@@ -4,6 +4,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// What one thread allocates is freed by another all over the master: it is sent to, or read by,
+/// tasks on other threads. The allocator of the C library does this at half the speed.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if let Err(error) = cli::end_with_parent(&mut args) {
