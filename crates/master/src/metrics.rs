@@ -252,7 +252,7 @@ fn resources(snapshot: &Snapshot, metrics: &mut Metrics) {
     let mut total = Resources::new();
     let mut used = Resources::new();
     for agent in &snapshot.agents {
-        total.add_all(&agent.total);
+        total.add_all(&agent.facts.total);
         agent.used.values().for_each(|held| used.add_all(held));
     }
     let split = |revocable: bool, of: &Resources| {

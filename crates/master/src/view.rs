@@ -27,7 +27,7 @@ impl<'a> Index<'a> {
             }
             for executor in &agent.executors {
                 let of = index.executors.entry(&executor.framework_id).or_default();
-                of.push((&agent.id, executor));
+                of.push((&agent.facts.id, executor));
             }
         }
         index
@@ -87,17 +87,17 @@ pub(crate) fn agent_used(agent: &AgentSnapshot) -> Resources {
 /// An agent.
 pub(crate) fn agent(agent: &AgentSnapshot) -> get_agents::Agent {
     get_agents::Agent {
-        agent_info: (*agent.info).clone(),
+        agent_info: (*agent.facts.info).clone(),
         active: agent.active,
         deactivated: Some(agent.deactivated),
-        version: agent.version.clone(),
-        pid: Some(agent.pid.to_string()),
-        registered_time: Some(time(agent.registered)),
-        reregistered_time: agent.reregistered.map(time),
-        total_resources: resources(&agent.total),
+        version: agent.facts.version.clone(),
+        pid: Some(agent.facts.pid.to_string()),
+        registered_time: Some(time(agent.facts.registered)),
+        reregistered_time: agent.facts.reregistered.map(time),
+        total_resources: resources(&agent.facts.total),
         allocated_resources: resources(&agent_used(agent)),
         offered_resources: resources(&agent.offered),
-        capabilities: agent.capabilities.clone(),
+        capabilities: agent.facts.capabilities.clone(),
         resource_providers: Vec::new(),
         drain_info: agent.drain.as_ref().map(drain_info),
         estimated_drain_start_time: agent.drain.as_ref().map(|drain| time(drain.started)),

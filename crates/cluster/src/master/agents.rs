@@ -4,12 +4,12 @@
 //! good until somebody gets hold of the agent to change it, or says that something else changed
 //! which the picture shows ([`Agents::repaint`]).
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::agent::Agent;
-use super::snapshot::AgentSnapshot;
+use super::snapshot::{AgentFacts, AgentSnapshot};
 use crate::id::AgentId;
 
 /// See the module. Entries are big, and a tree has room for about half as many again as are in it.
@@ -20,6 +20,22 @@ pub(super) struct Agents(BTreeMap<AgentId, Box<Entry>>);
 struct Entry {
     agent: Agent,
     picture: OnceCell<Arc<AgentSnapshot>>,
+    /// The facts of the last picture, which are those of the next one mostly.
+    facts: RefCell<Option<Arc<AgentFacts>>>,
+}
+
+impl Entry {
+    fn new(agent: Agent) -> Box<Self> {
+        Box::new(Self { agent, picture: OnceCell::new(), facts: RefCell::default() })
+    }
+
+    fn facts(&self) -> Arc<AgentFacts> {
+        let mut kept = self.facts.borrow_mut();
+        match &*kept {
+            Some(facts) if facts.hold_for(&self.agent) => Arc::clone(facts),
+            _ => Arc::clone(kept.insert(Arc::new(AgentFacts::of(&self.agent)))),
+        }
+    }
 }
 
 impl Agents {
@@ -43,7 +59,7 @@ impl Agents {
     }
 
     pub(super) fn insert(&mut self, id: AgentId, agent: Agent) {
-        self.0.insert(id, Box::new(Entry { agent, picture: OnceCell::new() }));
+        self.0.insert(id, Entry::new(agent));
     }
 
     pub(super) fn remove(&mut self, id: &AgentId) -> Option<Agent> {
@@ -65,11 +81,11 @@ impl Agents {
     /// The pictures of all agents, by id. `paint` makes those that are not there.
     pub(super) fn pictures(
         &self,
-        paint: impl Fn(&Agent) -> AgentSnapshot,
+        paint: impl Fn(&Agent, Arc<AgentFacts>) -> AgentSnapshot,
     ) -> impl Iterator<Item = &Arc<AgentSnapshot>> {
-        self.0
-            .values()
-            .map(move |entry| entry.picture.get_or_init(|| Arc::new(paint(&entry.agent))))
+        self.0.values().map(move |entry| {
+            entry.picture.get_or_init(|| Arc::new(paint(&entry.agent, entry.facts())))
+        })
     }
 
     /// The picture of one agent, if one was taken.

@@ -61,7 +61,7 @@ impl Master {
             if !agent.total.contains(&used.non_shared()) {
                 return Err(format!("agent {id} has {} and {used} is given away", agent.total));
             }
-            if self.agents.taken(id).is_some_and(|taken| **taken != self.paint(agent)) {
+            if self.agents.taken(id).is_some_and(|taken| **taken != self.paint_anew(agent)) {
                 return Err(format!("agent {id} does not look as readers are told any more"));
             }
             if self.pids.get(&agent.pid) != Some(id) {

@@ -62,7 +62,7 @@ pub use framework::Link;
 pub use input::{Input, RequestId, Scheduler};
 pub use output::{Change, Output, Reply, Send};
 pub use snapshot::{
-    AgentSnapshot, ExecutorSnapshot, FrameworkSnapshot, Memo, OfferSnapshot,
+    AgentFacts, AgentSnapshot, ExecutorSnapshot, FrameworkSnapshot, Memo, OfferSnapshot,
     RecoveredAgentSnapshot, RoleSnapshot, Snapshot,
 };
 pub use task::is_terminal;

@@ -27,44 +27,78 @@ pub struct ExecutorSnapshot {
     pub resources: Resources,
 }
 
-/// A registered agent.
+/// What stays true of an agent while tasks and offers come and go.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AgentSnapshot {
+pub struct AgentFacts {
     pub id: AgentId,
     pub info: Arc<v1::AgentInfo>,
     pub pid: Arc<str>,
     pub version: String,
     pub capabilities: Vec<v1::agent_info::Capability>,
+    pub registered: Time,
+    pub reregistered: Option<Time>,
+    pub total: Resources,
+    /// For whoever shows all agents over and over.
+    pub memo: Memo<3>,
+}
+
+impl AgentFacts {
+    pub(super) fn of(agent: &Agent) -> Self {
+        Self {
+            id: agent.id.clone(),
+            info: agent.info.clone(),
+            pid: agent.pid.clone(),
+            version: agent.version.clone(),
+            capabilities: agent.capabilities_wire.clone(),
+            registered: agent.registered,
+            reregistered: agent.reregistered,
+            total: agent.total.clone(),
+            memo: Memo::default(),
+        }
+    }
+
+    /// Whether all this is true of the agent still.
+    pub(super) fn hold_for(&self, agent: &Agent) -> bool {
+        self.id == agent.id
+            && Arc::ptr_eq(&self.info, &agent.info)
+            && Arc::ptr_eq(&self.pid, &agent.pid)
+            && self.version == agent.version
+            && self.capabilities == agent.capabilities_wire
+            && self.registered == agent.registered
+            && self.reregistered == agent.reregistered
+            && self.total == agent.total
+    }
+}
+
+/// A registered agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentSnapshot {
+    pub facts: Arc<AgentFacts>,
     pub connected: bool,
     /// Its resources may be offered.
     pub active: bool,
     pub deactivated: bool,
     pub drain: Option<Drain>,
-    pub registered: Time,
-    pub reregistered: Option<Time>,
-    pub total: Resources,
     /// What tasks and executors hold, by framework, marked with their roles.
     pub used: BTreeMap<FrameworkId, Resources>,
     pub offered: Resources,
     pub executors: Vec<ExecutorSnapshot>,
     pub unavailability: Option<v1::Unavailability>,
-    /// For whoever shows all agents over and over.
-    pub memo: Memo,
 }
 
-/// Room in a picture for the text that a reader made of it, so that the next one need not make it
-/// again. It says nothing of what the picture shows: all are equal.
+/// Room in a picture for the texts that a reader made of it, so that the next one need not make
+/// them again. It says nothing of what the picture shows: all are equal.
 #[derive(Debug, Default, Clone)]
-pub struct Memo(OnceLock<Box<str>>);
+pub struct Memo<const N: usize>(OnceLock<[Box<str>; N]>);
 
-impl Memo {
-    /// The text, which is made if nobody has made it yet.
-    pub fn get_or_make(&self, make: impl FnOnce() -> String) -> &str {
-        self.0.get_or_init(|| make().into_boxed_str())
+impl<const N: usize> Memo<N> {
+    /// The texts, which are made if nobody has made them yet.
+    pub fn get_or_make(&self, make: impl FnOnce() -> [String; N]) -> &[Box<str>; N] {
+        self.0.get_or_init(|| make().map(String::into_boxed_str))
     }
 }
 
-impl PartialEq for Memo {
+impl<const N: usize> PartialEq for Memo<N> {
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -198,7 +232,11 @@ impl Master {
             now: self.now,
             started: self.started,
             config: Arc::new(self.config.clone()),
-            agents: self.agents.pictures(|agent| self.paint(agent)).cloned().collect(),
+            agents: self
+                .agents
+                .pictures(|agent, facts| self.paint(agent, facts))
+                .cloned()
+                .collect(),
             recovered_agents: self
                 .recovered
                 .iter()
@@ -233,10 +271,14 @@ impl Master {
 
     /// A picture of one agent.
     pub fn agent_snapshot(&self, id: &AgentId) -> Option<AgentSnapshot> {
-        self.agents.get(id).map(|agent| self.paint(agent))
+        self.agents.get(id).map(|agent| self.paint_anew(agent))
     }
 
-    pub(super) fn paint(&self, agent: &Agent) -> AgentSnapshot {
+    pub(super) fn paint_anew(&self, agent: &Agent) -> AgentSnapshot {
+        self.paint(agent, Arc::new(AgentFacts::of(agent)))
+    }
+
+    fn paint(&self, agent: &Agent, facts: Arc<AgentFacts>) -> AgentSnapshot {
         let id = &agent.id;
         let admitted = self.registry.agents.get(id);
         let deactivated = admitted.is_some_and(|agent| agent.deactivated);
@@ -247,18 +289,11 @@ impl Master {
             }
         }
         AgentSnapshot {
-            id: id.clone(),
-            info: agent.info.clone(),
-            pid: agent.pid.clone(),
-            version: agent.version.clone(),
-            capabilities: agent.capabilities_wire.clone(),
+            facts,
             connected: agent.connected,
             active: agent.connected && !deactivated,
             deactivated,
             drain: admitted.and_then(|agent| agent.drain.clone()),
-            registered: agent.registered,
-            reregistered: agent.reregistered,
-            total: agent.total.clone(),
             used: agent.used.clone(),
             offered,
             executors: agent
@@ -271,7 +306,6 @@ impl Master {
                 })
                 .collect(),
             unavailability: self.unavailability_wire(&agent.machine),
-            memo: Memo::default(),
         }
     }
 
@@ -329,7 +363,7 @@ fn picture(framework: &Framework) -> FrameworkSnapshot {
 impl Snapshot {
     /// An agent by its id.
     pub fn agent(&self, id: &AgentId) -> Option<&AgentSnapshot> {
-        let at = self.agents.binary_search_by(|agent| agent.id.cmp(id)).ok()?;
+        let at = self.agents.binary_search_by(|agent| agent.facts.id.cmp(id)).ok()?;
         self.agents.get(at).map(|agent| &**agent)
     }
 
@@ -352,8 +386,8 @@ impl Snapshot {
             agent: &offer.agent_id,
             role: &offer.role,
             resources: &offer.resources,
-            info: &agent.info,
-            pid: &agent.pid,
+            info: &agent.facts.info,
+            pid: &agent.facts.pid,
             multi_role: capabilities.multi_role,
             format: if capabilities.reservation_refinement {
                 Format::Refined
@@ -400,7 +434,7 @@ impl Snapshot {
                 count(&mut roles, used, |role| &mut role.allocated);
             }
             count(&mut roles, &agent.offered, |role| &mut role.offered);
-            for resource in &agent.total {
+            for resource in &agent.facts.total {
                 if let Some(owner) = resource.reserved_role() {
                     add(&mut roles, owner);
                     for name in
@@ -415,7 +449,7 @@ impl Snapshot {
         }
         let mut total = Quantities::default();
         for agent in &self.agents {
-            total.add(&Quantities::from(&agent.total.non_revocable()));
+            total.add(&Quantities::from(&agent.facts.total.non_revocable()));
         }
         let excluded = &self.config.fair_sharing_excluded;
         for (name, role) in &mut roles {

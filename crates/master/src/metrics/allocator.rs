@@ -12,7 +12,7 @@ pub(super) fn allocator(snapshot: &Snapshot, metrics: &mut Metrics) {
     let mut total = Quantities::default();
     let mut given = Quantities::default();
     for agent in &snapshot.agents {
-        total.add(&Quantities::from(&agent.total));
+        total.add(&Quantities::from(&agent.facts.total));
         agent.used.values().for_each(|used| given.add(&Quantities::from(used)));
         given.add(&Quantities::from(&agent.offered));
     }

@@ -96,7 +96,7 @@ impl World {
         let Some(master) = &self.master else { return agents };
         let snapshot = master.snapshot();
         let here: Vec<_> =
-            snapshot.agents.iter().map(|agent| (&agent.id, agent.connected)).collect();
+            snapshot.agents.iter().map(|agent| (&agent.facts.id, agent.connected)).collect();
         let away = &snapshot.unreachable_agents;
         format!(
             "{agents}; master has {here:?}, unreachable {away:?}, gone {:?}",
@@ -139,10 +139,10 @@ impl World {
             return format!("the master has task {} as {:?}", task.task_id, task.state());
         }
         if let Some(agent) = snapshot.agents.iter().find(|agent| !agent.used.is_empty()) {
-            return format!("agent {} holds {:?} for nobody", agent.id, agent.used);
+            return format!("agent {} holds {:?} for nobody", agent.facts.id, agent.used);
         }
         if let Some(agent) = snapshot.agents.iter().find(|agent| !agent.active) {
-            return format!("agent {} is not active", agent.id);
+            return format!("agent {} is not active", agent.facts.id);
         }
         if !snapshot.schedule.windows.is_empty() {
             return "machines are scheduled for maintenance".into();
@@ -162,7 +162,7 @@ impl World {
             let Some(known) = master.agent_snapshot(&id) else {
                 return format!("agent {id} is not registered");
             };
-            let ours = known.total.filter(|resource| {
+            let ours = known.facts.total.filter(|resource| {
                 resource.is_dynamically_reserved() || resource.is_persistent_volume()
             });
             let theirs = Resources::from_wire(agent.checkpointed_resources()).unwrap_or_default();
@@ -170,7 +170,7 @@ impl World {
                 return format!("agent {id} keeps {theirs}, the master has {ours}");
             }
             let (all, known) =
-                (Quantities::from(&machine.resources()), Quantities::from(&known.total));
+                (Quantities::from(&machine.resources()), Quantities::from(&known.facts.total));
             if all != known {
                 return format!("agent {id} has {all}, the master has {known}");
             }

@@ -1,5 +1,6 @@
 //! What an agent tells of itself while it is registered, and how changes lead to offers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesos_api::internal::{UpdateSlaveMessage, update_slave_message};
@@ -9,6 +10,7 @@ use mesos_api::v1::scheduler::event;
 
 use super::harness::*;
 use crate::master::Change;
+use crate::resources::Scalar;
 use crate::wire::FromAgent;
 
 fn revocable(resources: &str) -> Vec<v1::Resource> {
@@ -52,6 +54,23 @@ fn total_with_oversubscribed_resources_is_offered_to_who_can_lose_it() {
     // What is no longer there is taken back.
     oversubscribe(&mut world, &agent, Vec::new());
     assert_eq!(world.kinds(&framework), [event::Type::Rescind]);
+}
+
+#[test]
+fn what_is_said_of_an_agent_is_kept_until_it_changes() {
+    let mut world = world();
+    let agent = world.agent("cpus:2;mem:1024");
+    let facts = |world: &World| world.master.snapshot().agents[0].facts.clone();
+    let first = facts(&world);
+    let framework = world.framework(aware());
+    world.run(&framework, &agent, "t", "cpus:1;mem:64");
+    assert!(Arc::ptr_eq(&facts(&world), &first), "tasks and offers change nothing of this");
+    oversubscribe(&mut world, &agent, revocable("cpus:3"));
+    let second = facts(&world);
+    assert_eq!(second.total.revocable().amount("cpus"), Some(Scalar::from_f64(3.0)));
+    world.break_link(&agent);
+    world.reregister(&agent, Vec::new());
+    assert!(facts(&world).reregistered > second.reregistered);
 }
 
 #[test]

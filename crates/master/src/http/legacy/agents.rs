@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::id::Role;
-use cluster::master::{AgentSnapshot, Snapshot};
+use cluster::master::{AgentFacts, AgentSnapshot, Snapshot};
 use cluster::resources::Resources;
 use mesos_api::json::{Json, Writer};
 use mesos_api::v1;
@@ -19,7 +19,7 @@ pub(super) fn write(snapshot: &Snapshot, query: &Fields) -> String {
     let mut to = Writer::new();
     to.begin_object();
     to.array("slaves", |to| {
-        for agent in snapshot.agents.iter().filter(|agent| wanted(agent.id.as_str())) {
+        for agent in snapshot.agents.iter().filter(|agent| wanted(agent.facts.id.as_str())) {
             to.begin_object();
             summary(agent, to);
             full(agent, to);
@@ -41,8 +41,9 @@ pub(super) fn write(snapshot: &Snapshot, query: &Fields) -> String {
 pub(super) fn members(snapshot: &Snapshot, to: &mut Writer) {
     to.array("slaves", |to| {
         for agent in &snapshot.agents {
-            // Most agents are what they were when somebody looked last.
-            to.raw(agent.memo.get_or_make(|| one(agent)));
+            to.begin_object();
+            summary(agent, to);
+            to.end_object();
         }
     });
     to.array("recovered_slaves", |to| {
@@ -52,14 +53,6 @@ pub(super) fn members(snapshot: &Snapshot, to: &mut Writer) {
             to.end_object();
         }
     });
-}
-
-fn one(agent: &AgentSnapshot) -> String {
-    let mut to = Writer::new();
-    to.begin_object();
-    summary(agent, &mut to);
-    to.end_object();
-    to.into_string()
 }
 
 fn id(info: &v1::AgentInfo) -> &str {
@@ -99,29 +92,15 @@ fn attribute(attribute: &v1::Attribute, to: &mut Writer) {
 
 /// What all endpoints say of an agent.
 pub(super) fn summary(agent: &AgentSnapshot, to: &mut Writer) {
-    identity(&agent.info, to);
-    member(to, "pid", &agent.pid);
-    number(to, "registered_time", agent.registered.as_secs_f64());
-    if let Some(reregistered) = agent.reregistered {
-        number(to, "reregistered_time", reregistered.as_secs_f64());
-    }
-    resources::sum(to, "resources", &agent.total);
+    let facts = &agent.facts;
+    let [first, reservations, last] = facts.memo.get_or_make(|| settled(facts));
+    to.raw(first);
     resources::sum(to, "used_resources", &view::agent_used(agent));
     resources::sum(to, "offered_resources", &agent.offered);
-    to.object("reserved_resources", |to| {
-        for (role, reserved) in reservations(&agent.total) {
-            resources::sum(to, role.as_str(), &reserved);
-        }
-    });
-    resources::sum(to, "unreserved_resources", &agent.total.unreserved());
+    to.raw(reservations);
     flag(to, "active", agent.active);
     flag(to, "deactivated", agent.deactivated);
-    member(to, "version", &agent.version);
-    to.array("capabilities", |to| {
-        for capability in &agent.capabilities {
-            to.string(capability.r#type().as_str_name());
-        }
-    });
+    to.raw(last);
     if let Some(drain) = &agent.drain {
         to.name("drain_info");
         view::drain_info(drain).write_json(to);
@@ -129,14 +108,51 @@ pub(super) fn summary(agent: &AgentSnapshot, to: &mut Writer) {
     }
 }
 
+/// The members that stay as they are while tasks and offers come and go, in three parts as others
+/// stand between them.
+fn settled(facts: &AgentFacts) -> [String; 3] {
+    let part = |write: &dyn Fn(&mut Writer)| {
+        let mut to = Writer::new();
+        write(&mut to);
+        to.into_string()
+    };
+    [
+        part(&|to| {
+            identity(&facts.info, to);
+            member(to, "pid", &facts.pid);
+            number(to, "registered_time", facts.registered.as_secs_f64());
+            if let Some(reregistered) = facts.reregistered {
+                number(to, "reregistered_time", reregistered.as_secs_f64());
+            }
+            resources::sum(to, "resources", &facts.total);
+        }),
+        part(&|to| {
+            to.object("reserved_resources", |to| {
+                for (role, reserved) in reservations(&facts.total) {
+                    resources::sum(to, role.as_str(), &reserved);
+                }
+            });
+            resources::sum(to, "unreserved_resources", &facts.total.unreserved());
+        }),
+        part(&|to| {
+            member(to, "version", &facts.version);
+            to.array("capabilities", |to| {
+                for capability in &facts.capabilities {
+                    to.string(capability.r#type().as_str_name());
+                }
+            });
+        }),
+    ]
+}
+
 /// What `/slaves` says on top: every resource as a message.
 fn full(agent: &AgentSnapshot, to: &mut Writer) {
     to.object("reserved_resources_full", |to| {
-        for (role, reserved) in reservations(&agent.total) {
+        for (role, reserved) in reservations(&agent.facts.total) {
             to.messages(role.as_str(), &view::resources(&reserved));
         }
     });
-    to.messages("unreserved_resources_full", &view::resources(&agent.total.unreserved()));
+    to.messages("unreserved_resources_full", &view::resources(&agent.facts.total.unreserved()));
     to.messages("used_resources_full", &view::resources(&view::agent_used(agent)));
     to.messages("offered_resources_full", &view::resources(&agent.offered));
 }

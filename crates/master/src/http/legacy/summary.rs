@@ -71,7 +71,7 @@ pub(super) fn write(facts: &Facts, snapshot: &Snapshot) -> String {
         for agent in &snapshot.agents {
             to.begin_object();
             agents::summary(agent, to);
-            by_agent.get(agent.id.as_str()).unwrap_or(&nothing).write("framework_ids", to);
+            by_agent.get(agent.facts.id.as_str()).unwrap_or(&nothing).write("framework_ids", to);
             to.end_object();
         }
     });

@@ -67,7 +67,7 @@ fn executors(snapshot: &Snapshot, to: &mut Writer) {
             view::executor_info(executor).write_json(to);
             to.object("agent_id", |to| {
                 to.name("value");
-                to.string(agent.id.as_str());
+                to.string(agent.facts.id.as_str());
             });
             to.end_object();
         }
@@ -124,7 +124,7 @@ pub(super) fn get_tasks(snapshot: &Snapshot) -> GetTasks {
 pub(super) fn get_executors(snapshot: &Snapshot) -> GetExecutors {
     let executors = all_executors(snapshot).map(|(agent, executor)| Executor {
         executor_info: view::executor_info(executor),
-        agent_id: (&agent.id).into(),
+        agent_id: (&agent.facts.id).into(),
     });
     GetExecutors { executors: executors.collect(), ..GetExecutors::default() }
 }
