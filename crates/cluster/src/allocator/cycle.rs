@@ -144,8 +144,8 @@ impl Allocator {
         part: &Resources,
         given: &mut Given,
     ) {
-        let part = part.allocated_to(role);
-        self.allocate_more(framework, agent, &part);
-        given.entry((framework.clone(), agent.clone(), role.clone())).or_default().add_all(&part);
+        let marked = part.allocated_to(role);
+        self.hold(framework, role, agent, &marked, part);
+        given.entry((framework.clone(), agent.clone(), role.clone())).or_default().add_all(&marked);
     }
 }

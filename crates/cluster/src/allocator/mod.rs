@@ -86,8 +86,17 @@ struct Agent {
     total: Resources,
     /// The sum of `allocations`, without the mark of allocation.
     used: Resources,
-    allocations: BTreeMap<(FrameworkId, Role), Resources>,
+    /// A list: of most agents there are one or two, and of agents there are thousands.
+    allocations: Vec<Allocation>,
     active: bool,
+}
+
+/// What a framework holds of an agent in a role, offered or used.
+#[derive(Debug)]
+struct Allocation {
+    framework: FrameworkId,
+    role: Role,
+    held: Resources,
 }
 
 impl Agent {
@@ -102,6 +111,10 @@ impl Agent {
             free.add_all(&self.total.shared());
         }
         free
+    }
+
+    fn allocation(&self, framework: &FrameworkId, role: &Role) -> Option<usize> {
+        self.allocations.iter().position(|it| it.framework == *framework && it.role == *role)
     }
 }
 
@@ -203,8 +216,8 @@ impl Allocator {
                 state
                     .allocations
                     .iter()
-                    .filter(|((framework, _), _)| framework == id)
-                    .map(|(_, resources)| (agent.clone(), resources.clone()))
+                    .filter(|allocation| allocation.framework == *id)
+                    .map(|allocation| (agent.clone(), allocation.held.clone()))
             })
             .collect();
         for (agent, resources) in held {
@@ -293,7 +306,7 @@ impl Allocator {
             capabilities,
             total,
             used: Resources::new(),
-            allocations: BTreeMap::new(),
+            allocations: Vec::new(),
             active: true,
         };
         self.agents.insert(id.clone(), agent);
@@ -306,8 +319,8 @@ impl Allocator {
     /// Removes an agent with all that is held there.
     pub fn remove_agent(&mut self, id: &AgentId) {
         let Some(agent) = self.agents.remove(id) else { return };
-        for ((framework, role), resources) in &agent.allocations {
-            self.sorter.unallocated(role, framework, &Quantities::from(resources));
+        for Allocation { framework, role, held } in &agent.allocations {
+            self.sorter.unallocated(role, framework, &Quantities::from(held));
         }
         self.sorter.subtract_total(&Quantities::from(&agent.total.non_revocable()));
         self.candidates.remove(id);
@@ -453,29 +466,48 @@ impl Allocator {
 
     /// Counts more as held by a framework. Its role may be one the framework has left.
     pub fn allocate_more(&mut self, framework: &FrameworkId, agent: &AgentId, more: &Resources) {
-        if more.is_empty() {
-            return;
-        }
-        let Some(state) = self.agents.get_mut(agent) else { return };
         for (role, resources) in by_role(more) {
-            state.used.add_all(&resources.unallocated());
-            let held = state.allocations.entry((framework.clone(), role.clone())).or_default();
-            held.add_all(&resources);
-            self.sorter.add_framework(&role, framework);
-            self.sorter.allocated(&role, framework, &Quantities::from(&resources));
+            self.hold(framework, &role, agent, &resources, &resources.unallocated());
         }
+    }
+
+    /// Counts more as held by a framework in a role: resources that are marked with it, and the same
+    /// without the mark.
+    fn hold(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        agent: &AgentId,
+        marked: &Resources,
+        plain: &Resources,
+    ) {
+        let Some(state) = self.agents.get_mut(agent) else { return };
+        state.used.add_all(plain);
+        match state.allocation(framework, role) {
+            Some(at) => state.allocations[at].held.add_all(marked),
+            None => {
+                let (framework, role) = (framework.clone(), role.clone());
+                state.allocations.push(Allocation { framework, role, held: marked.clone() });
+            }
+        }
+        self.sorter.add_framework(role, framework);
+        self.sorter.allocated(role, framework, &Quantities::from(marked));
     }
 
     fn release(&mut self, framework: &FrameworkId, agent: &AgentId, resources: &Resources) {
         let Some(state) = self.agents.get_mut(agent) else { return };
         for (role, resources) in by_role(resources) {
-            let key = (framework.clone(), role.clone());
-            let Some(held) = state.allocations.get_mut(&key) else { continue };
+            let Some(at) = state.allocation(framework, &role) else { continue };
+            let held = &mut state.allocations[at].held;
             held.subtract_all(&resources);
             if held.is_empty() {
-                state.allocations.remove(&key);
+                state.allocations.swap_remove(at);
             }
-            state.used.subtract_unmarked(&resources);
+            if state.allocations.is_empty() {
+                state.used = Resources::new();
+            } else {
+                state.used.subtract_unmarked(&resources);
+            }
             self.sorter.unallocated(&role, framework, &Quantities::from(&resources));
         }
     }

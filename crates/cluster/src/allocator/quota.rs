@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Allocator, Obstacle};
+use super::{Allocation, Allocator, Obstacle};
 use crate::id::Role;
 use crate::registry::Quota;
 use crate::resources::{Quantities, Resource, Resources, Scalar, Value};
@@ -39,7 +39,7 @@ impl Allocator {
                     ledger.consume(owner, resource, amount);
                 }
             }
-            for ((_, role), resources) in &agent.allocations {
+            for Allocation { role, held: resources, .. } in &agent.allocations {
                 let counts = |item: &&Resource| item.is_unreserved() && !item.revocable;
                 for resource in resources.iter().filter(counts) {
                     if let Some(amount) = resource.amount() {
