@@ -15,6 +15,7 @@ use endpoints::system;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use mesos_api::json::{self, Json, Writer};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::forms::Fields;
 use super::reply::{self, Response, bad_request, method_not_allowed};
@@ -22,7 +23,7 @@ use super::route::{self, Get};
 use super::{Server, Whole, files};
 use crate::{facts, metrics, view};
 
-/// `/state` of a large cluster is tens of megabytes, kept in pieces of this size.
+/// `/state` of a large cluster is tens of megabytes, which leave in pieces of this size.
 const STATE_PIECE: usize = 256 * 1024;
 
 /// Answers a request that only reads.
@@ -74,6 +75,11 @@ async fn from_snapshot(server: &Server, get: Get, query: Fields) -> Response {
         Err(gone) => return reply::ending(gone),
     };
     let facts = Arc::clone(&server.facts);
+    if matches!(get, Get::State) {
+        let (pieces, text) = unbounded_channel();
+        tokio::task::spawn_blocking(move || state(&facts, &snapshot, pieces));
+        return reply::jsonp_in_pieces(text, query.get("jsonp")).await;
+    }
     let handle = server.handle();
     let written = tokio::task::spawn_blocking(move || match get {
         Get::Prometheus => {
@@ -88,10 +94,7 @@ async fn from_snapshot(server: &Server, get: Get, query: Fields) -> Response {
         Get::Frameworks => reply::jsonp(frameworks::write(&snapshot, &query), query.get("jsonp")),
         Get::Tasks => reply::jsonp(tasks::write(&snapshot, &query), query.get("jsonp")),
         Get::Roles => reply::jsonp(roles::write(&snapshot), query.get("jsonp")),
-        Get::MaintenanceStatus => {
-            reply::jsonp(json::to_string(&snapshot.maintenance), query.get("jsonp"))
-        }
-        _ => reply::jsonp_in_pieces(state(&facts, &snapshot), query.get("jsonp")),
+        _ => reply::jsonp(json::to_string(&snapshot.maintenance), query.get("jsonp")),
     })
     .await;
     written.unwrap_or_else(|cause| {
@@ -167,8 +170,9 @@ fn help() -> Response {
 }
 
 /// `/state`
-fn state(facts: &facts::Facts, snapshot: &Snapshot) -> Vec<String> {
-    let mut to = Writer::in_pieces(STATE_PIECE);
+fn state(facts: &facts::Facts, snapshot: &Snapshot, pieces: UnboundedSender<String>) {
+    // Whoever asked may have gone away.
+    let mut to = Writer::in_pieces(STATE_PIECE, move |piece| drop(pieces.send(piece)));
     to.begin_object();
     let version = facts::version();
     member(&mut to, "version", &version.version);
@@ -204,7 +208,7 @@ fn state(facts: &facts::Facts, snapshot: &Snapshot) -> Vec<String> {
     to.array("orphan_tasks", |_| {});
     to.array("unregistered_frameworks", |_| {});
     to.end_object();
-    to.into_pieces()
+    to.finish();
 }
 
 fn leader(facts: &facts::Facts, to: &mut Writer) {

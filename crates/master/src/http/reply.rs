@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use cluster::master::Reply;
@@ -10,6 +10,7 @@ use endpoints::authentication::Denied;
 use hyper::body::Frame;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::media::{JSON, Media};
 use super::stream::{EventStream, OperatorStream};
@@ -20,8 +21,14 @@ pub(crate) type Response = hyper::Response<Body>;
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// What is left of it; no piece is empty.
-    Whole(VecDeque<Bytes>),
+    /// None when it was taken, or is empty.
+    Whole(Option<Bytes>),
+    /// What was written of it, what is being written, and what comes after that.
+    Growing {
+        ready: VecDeque<String>,
+        rest: UnboundedReceiver<String>,
+        end: Option<&'static str>,
+    },
     Events(Box<EventStream>),
     Operator(Box<OperatorStream>),
 }
@@ -35,7 +42,15 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Whole(left) => Poll::Ready(left.pop_front().map(|b| Ok(Frame::data(b)))),
+            Self::Whole(left) => Poll::Ready(left.take().map(|b| Ok(Frame::data(b)))),
+            Self::Growing { ready, rest, end } => {
+                let next = match ready.pop_front() {
+                    Some(piece) => Some(piece),
+                    None => ready!(rest.poll_recv(cx)),
+                };
+                let next = next.map(Bytes::from).or_else(|| end.take().map(Bytes::from));
+                Poll::Ready(next.map(|piece| Ok(Frame::data(piece))))
+            }
             Self::Events(stream) => {
                 stream.poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
             }
@@ -47,33 +62,30 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(left) => left.is_empty(),
-            Self::Events(_) | Self::Operator(_) => false,
+            Self::Whole(left) => left.is_none(),
+            Self::Growing { .. } | Self::Events(_) | Self::Operator(_) => false,
         }
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
             Self::Whole(left) => {
-                let left = left.iter().map(|piece| piece.len() as u64).sum();
-                hyper::body::SizeHint::with_exact(left)
+                let left = left.as_ref().map_or(0, Bytes::len);
+                hyper::body::SizeHint::with_exact(left as u64)
             }
-            Self::Events(_) | Self::Operator(_) => hyper::body::SizeHint::default(),
+            Self::Growing { .. } | Self::Events(_) | Self::Operator(_) => {
+                hyper::body::SizeHint::default()
+            }
         }
     }
 }
 
 fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response {
-    respond_in_pieces(status, content_type, [body])
+    respond_with(status, content_type, Body::Whole(Some(body).filter(|body| !body.is_empty())))
 }
 
-fn respond_in_pieces(
-    status: StatusCode,
-    content_type: Option<&'static str>,
-    pieces: impl IntoIterator<Item = Bytes>,
-) -> Response {
-    let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-    let mut response = hyper::Response::new(Body::Whole(pieces));
+fn respond_with(status: StatusCode, content_type: Option<&'static str>, body: Body) -> Response {
+    let mut response = hyper::Response::new(body);
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -129,22 +141,33 @@ pub(crate) fn json(text: String) -> Response {
     respond(StatusCode::OK, Some(JSON), text.into())
 }
 
+const SCRIPT: &str = "text/javascript";
+
 /// 200 with JSON, or with a script that calls `jsonp` with it.
 pub(crate) fn jsonp(text: String, jsonp: Option<&str>) -> Response {
-    jsonp_in_pieces(vec![text], jsonp)
-}
-
-/// The same of a long text, which is let go of piece by piece.
-pub(crate) fn jsonp_in_pieces(text: Vec<String>, jsonp: Option<&str>) -> Response {
-    let text = text.into_iter().map(Bytes::from);
     match jsonp {
-        None => respond_in_pieces(StatusCode::OK, Some(JSON), text),
+        None => json(text),
         Some(function) => {
-            let call = std::iter::once(Bytes::from(format!("{function}(")));
-            let pieces = call.chain(text).chain([Bytes::from_static(b")")]);
-            respond_in_pieces(StatusCode::OK, Some("text/javascript"), pieces)
+            respond(StatusCode::OK, Some(SCRIPT), format!("{function}({text})").into())
         }
     }
+}
+
+/// The same of a text whose pieces are being written: what is there leaves while the rest is made.
+/// The length is told if it is known, which it is of a single piece.
+pub(crate) async fn jsonp_in_pieces(
+    mut text: UnboundedReceiver<String>,
+    function: Option<&str>,
+) -> Response {
+    let first = text.recv().await.unwrap_or_default();
+    let Some(second) = text.recv().await else { return jsonp(first, function) };
+    let mut ready = VecDeque::from([first, second]);
+    let (mut content_type, mut end) = (JSON, None);
+    if let Some(function) = function {
+        ready.push_front(format!("{function}("));
+        (content_type, end) = (SCRIPT, Some(")"));
+    }
+    respond_with(StatusCode::OK, Some(content_type), Body::Growing { ready, rest: text, end })
 }
 
 /// 200 with text of some type.

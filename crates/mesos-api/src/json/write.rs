@@ -1,5 +1,6 @@
 //! JSON text, as compact as can be.
 
+use std::fmt;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -13,10 +14,20 @@ use super::Json;
 pub struct Writer {
     text: String,
     comma: bool,
-    /// What came before the text, if it is kept in pieces.
-    pieces: Vec<String>,
+    sink: Option<Sink>,
+}
+
+/// Where a text goes that is not kept.
+struct Sink {
     /// From which length on a text is a piece.
-    piece: Option<usize>,
+    piece: usize,
+    take: Box<dyn FnMut(String) + Send>,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("piece", &self.piece).finish_non_exhaustive()
+    }
 }
 
 /// Room in a piece for the value that ends it.
@@ -33,11 +44,12 @@ impl Writer {
         Self { text: String::with_capacity(bytes), ..Self::default() }
     }
 
-    /// An empty text that is kept in pieces of about so many bytes. A long one is never copied to
-    /// where there is more room, and its reader can let go of each piece that it is done with.
-    pub fn in_pieces(bytes: usize) -> Self {
+    /// An empty text that is handed on in pieces of about so many bytes as they are written, the last
+    /// one by [`Writer::finish`].
+    pub fn in_pieces(bytes: usize, take: impl FnMut(String) + Send + 'static) -> Self {
         let text = String::with_capacity(bytes + LAST_VALUE);
-        Self { text, piece: Some(bytes), ..Self::default() }
+        let sink = Some(Sink { piece: bytes, take: Box::new(take) });
+        Self { text, sink, ..Self::default() }
     }
 
     /// What was written.
@@ -45,15 +57,16 @@ impl Writer {
         self.into_string().into_bytes()
     }
 
-    /// What was written.
+    /// What was written, and not handed on.
     pub fn into_string(self) -> String {
-        if self.pieces.is_empty() { self.text } else { self.into_pieces().concat() }
+        self.text
     }
 
-    /// What was written, as it is kept.
-    pub fn into_pieces(mut self) -> Vec<String> {
-        self.pieces.push(self.text);
-        self.pieces
+    /// Hands on what is left of a text in pieces.
+    pub fn finish(mut self) {
+        if let Some(sink) = &mut self.sink {
+            (sink.take)(self.text);
+        }
     }
 
     /// Opens an object.
@@ -176,9 +189,9 @@ impl Writer {
         if self.comma {
             self.text.push(',');
         }
-        if let Some(bytes) = self.piece.filter(|bytes| self.text.len() >= *bytes) {
-            let next = String::with_capacity(bytes + LAST_VALUE);
-            self.pieces.push(std::mem::replace(&mut self.text, next));
+        if let Some(sink) = self.sink.as_mut().filter(|sink| self.text.len() >= sink.piece) {
+            let next = String::with_capacity(sink.piece + LAST_VALUE);
+            (sink.take)(std::mem::replace(&mut self.text, next));
         }
     }
 }

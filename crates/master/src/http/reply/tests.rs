@@ -4,11 +4,16 @@ use super::*;
 
 #[tokio::test]
 async fn an_answer_in_pieces_is_one_text() {
-    let text = || vec!["[1,".to_owned(), String::new(), "2]".to_owned()];
-    for (function, expected) in [(None, "[1,2]"), (Some("f"), "f([1,2])")] {
-        let body = jsonp_in_pieces(text(), function).into_body();
-        let length = hyper::body::Body::size_hint(&body).exact();
-        assert_eq!(length, Some(expected.len() as u64), "its length is told before");
-        assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+    for function in [None, Some("f")] {
+        for pieces in [vec!["[1,2]"], vec!["[1", ",2]"], vec!["[", "1", ",", "2", "]"]] {
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            pieces.iter().for_each(|piece| sender.send((*piece).to_owned()).unwrap());
+            drop(sender);
+            let body = jsonp_in_pieces(receiver, function).await.into_body();
+            let expected = if function.is_some() { "f([1,2])" } else { "[1,2]" };
+            let length = (pieces.len() == 1).then_some(expected.len() as u64);
+            assert_eq!(hyper::body::Body::size_hint(&body).exact(), length);
+            assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+        }
     }
 }
