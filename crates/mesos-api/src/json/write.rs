@@ -157,16 +157,14 @@ impl Writer {
     /// A whole number.
     pub fn i64(&mut self, value: i64) {
         self.separate();
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{value}");
+        self.text.push_str(itoa::Buffer::new().format(value));
         self.comma = true;
     }
 
     /// A whole number that is not negative.
     pub fn u64(&mut self, value: u64) {
         self.separate();
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{value}");
+        self.text.push_str(itoa::Buffer::new().format(value));
         self.comma = true;
     }
 
@@ -198,7 +196,7 @@ impl Writer {
 
 /// The shortest digits that read back as the same number, in the notation of Mesos' writer.
 fn double(text: &mut String, value: f64) {
-    // Writing to a string does not fail, here and below.
+    // Writing to a string does not fail.
     if let Some(thousandths) = thousandths(value) {
         decimal(text, thousandths);
     } else if value.is_nan() {
@@ -233,7 +231,7 @@ fn decimal(text: &mut String, thousandths: i64) {
         text.push('-');
     }
     let thousandths = thousandths.unsigned_abs();
-    let _ = write!(text, "{}", thousandths / 1000);
+    text.push_str(itoa::Buffer::new().format(thousandths / 1000));
     text.push('.');
     let mut fraction = thousandths % 1000;
     loop {

@@ -1,6 +1,7 @@
 //! `/frameworks`, and frameworks where they appear elsewhere.
 
 use cluster::master::{FrameworkSnapshot, Link, OfferSnapshot, Scheduler, Snapshot};
+use cluster::resources::Resources;
 use mesos_api::json::{Json, Writer};
 use mesos_api::v1;
 use mesos_api::v1::framework_info::capability::Type;
@@ -41,6 +42,16 @@ pub(super) fn members(snapshot: &Snapshot, to: &mut Writer) {
 
 /// What all endpoints say of a framework.
 pub(super) fn summary(index: &Index<'_>, framework: &FrameworkSnapshot, to: &mut Writer) {
+    summary_with(&framework.offered(), index, framework, to);
+}
+
+/// The same by one who knows what is offered to the framework: the sum of thousands of offers.
+fn summary_with(
+    offered: &Resources,
+    index: &Index<'_>,
+    framework: &FrameworkSnapshot,
+    to: &mut Writer,
+) {
     let info = &framework.info;
     member(to, "id", framework.id.as_str());
     member(to, "name", &info.name);
@@ -48,7 +59,7 @@ pub(super) fn summary(index: &Index<'_>, framework: &FrameworkSnapshot, to: &mut
         member(to, "pid", pid);
     }
     resources::sum(to, "used_resources", &index.used(&framework.id));
-    resources::sum(to, "offered_resources", &framework.offered());
+    resources::sum(to, "offered_resources", offered);
     to.array("capabilities", |to| {
         for capability in &info.capabilities {
             to.string(capability.r#type().as_str_name());
@@ -63,8 +74,9 @@ pub(super) fn summary(index: &Index<'_>, framework: &FrameworkSnapshot, to: &mut
 
 fn full(index: &Index<'_>, framework: &FrameworkSnapshot, to: &mut Writer) {
     let info = &framework.info;
+    let offered = framework.offered();
     to.begin_object();
-    summary(index, framework, to);
+    summary_with(&offered, index, framework, to);
     member(to, "user", &info.user);
     number(to, "failover_timeout", info.failover_timeout());
     flag(to, "checkpoint", info.checkpoint());
@@ -74,7 +86,7 @@ fn full(index: &Index<'_>, framework: &FrameworkSnapshot, to: &mut Writer) {
     if let Some(principal) = &info.principal {
         member(to, "principal", principal);
     }
-    resources::sum(to, "resources", &index.used(&framework.id).plus(&framework.offered()));
+    resources::sum(to, "resources", &index.used(&framework.id).plus(&offered));
     if let Some(reregistered) = framework.reregistered {
         number(to, "reregistered_time", reregistered.as_secs_f64());
     }
