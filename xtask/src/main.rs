@@ -23,7 +23,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench net [--runs N] [rates] [connect] [names] [ports]
                                  throughput and requests, connect, names, published ports beside
                                  docker and podman; or some of these
-  bench cluster [--runs N] [--size AGENTS/TASKS]… [--master IP:PORT [--pid PID]] [-- LOAD FLAGS]
+  bench cluster [--runs N] [--size AGENTS/TASKS[/IN-FLIGHT]]… [--master IP:PORT [--pid PID]] [-- LOAD FLAGS]
                                  simulated agents and tasks against a master, ours unless told
   bench tasks [--runs N] [--tasks N]
                                  containers that one agent launches in a second, beside dockerd

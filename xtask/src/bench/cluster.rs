@@ -8,14 +8,22 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::output;
 
-/// Agents, tasks.
-const SIZES: &[(usize, usize)] = &[(1_000, 10_000), (5_000, 20_000), (10_000, 20_000)];
+/// First everything at once, where what comes last waits for all that came before; then with so many
+/// tasks under way as a framework has that waits for what it launched.
+const SIZES: &[Size] = &[
+    Size { agents: 1_000, tasks: 10_000, in_flight: None },
+    Size { agents: 5_000, tasks: 20_000, in_flight: None },
+    Size { agents: 10_000, tasks: 20_000, in_flight: None },
+    Size { agents: 10_000, tasks: 50_000, in_flight: None },
+    Size { agents: 10_000, tasks: 50_000, in_flight: Some(4_000) },
+];
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is printed of a run: its name in `cluster-load`'s report, and the column's title.
@@ -32,10 +40,33 @@ const COLUMNS: &[(&str, &str)] = &[
     ("cpu_s", "CPU s"),
 ];
 
+/// How much is asked of a master.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) agents: usize,
+    pub(super) tasks: usize,
+    /// Tasks that are launched and have not ended, at most; none: all at once.
+    pub(super) in_flight: Option<usize>,
+}
+
+impl FromStr for Size {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let numbers: Vec<usize> =
+            text.split('/').map(str::parse).collect::<Result<_, _>>().context("--size")?;
+        match *numbers {
+            [agents, tasks] => Ok(Self { agents, tasks, in_flight: None }),
+            [agents, tasks, most] => Ok(Self { agents, tasks, in_flight: Some(most) }),
+            _ => bail!("--size is AGENTS/TASKS or AGENTS/TASKS/IN-FLIGHT"),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Options {
     runs: usize,
-    sizes: Vec<(usize, usize)>,
+    sizes: Vec<Size>,
     master: Option<SocketAddr>,
     pid: Option<u32>,
     /// Handed to `cluster-load` as they are.
@@ -47,7 +78,7 @@ pub(super) fn measure(words: &[&str]) -> Result<()> {
     let options = parse(words)?;
     let programs = super::programs(&["teu", "cluster-load"])?;
     let titles: Vec<&str> = COLUMNS.iter().map(|(_, title)| *title).collect();
-    println!("| agents / tasks | {} |", titles.join(" | "));
+    println!("| agents / tasks / in flight | {} |", titles.join(" | "));
     println!("|{}", "---|".repeat(titles.len() + 1));
     for size in &options.sizes {
         let mut rows = Vec::new();
@@ -62,7 +93,8 @@ pub(super) fn measure(words: &[&str]) -> Result<()> {
             });
         }
         let cells: Vec<String> = COLUMNS.iter().map(|(name, _)| median(&rows, name)).collect();
-        println!("| {} / {} | {} |", size.0, size.1, cells.join(" | "));
+        let in_flight = size.in_flight.map_or_else(|| "all".to_owned(), |most| most.to_string());
+        println!("| {} / {} / {in_flight} | {} |", size.agents, size.tasks, cells.join(" | "));
     }
     Ok(())
 }
@@ -76,10 +108,7 @@ fn parse(words: &[&str]) -> Result<Options> {
             "--runs" => options.runs = value()?.parse().context("--runs")?,
             "--master" => options.master = Some(value()?.parse().context("--master IP:PORT")?),
             "--pid" => options.pid = Some(value()?.parse().context("--pid")?),
-            "--size" => {
-                let (agents, tasks) = value()?.split_once('/').context("--size AGENTS/TASKS")?;
-                options.sizes.push((agents.parse()?, tasks.parse()?));
-            }
+            "--size" => options.sizes.push(value()?.parse()?),
             "--" => options.more.extend(words.by_ref().map(|&word| word.to_owned())),
             other => bail!("{other}: bench cluster takes --runs, --size, --master, --pid, --"),
         }
@@ -96,14 +125,17 @@ fn parse(words: &[&str]) -> Result<Options> {
 /// One run: what `cluster-load` reports, and what the kernel says of the master.
 pub(super) fn load(
     programs: &Path,
-    (agents, tasks): (usize, usize),
+    size: Size,
     master: SocketAddr,
     pid: Option<u32>,
     more: &[String],
 ) -> Result<BTreeMap<String, f64>> {
     let program = programs.join("cluster-load");
-    let (master, agents, tasks) = (master.to_string(), agents.to_string(), tasks.to_string());
+    let (master, agents, tasks) =
+        (master.to_string(), size.agents.to_string(), size.tasks.to_string());
+    let in_flight = size.in_flight.unwrap_or(size.tasks).to_string();
     let mut words = vec!["--master", &master, "--agents", &agents, "--tasks", &tasks];
+    words.extend(["--in-flight", &in_flight]);
     words.extend(more.iter().map(String::as_str));
     let before = pid.map(cpu_secs).transpose()?.unwrap_or_default();
     let report = output(&program.to_string_lossy(), &words)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cluster::{Master, load, median};
+use super::cluster::{Master, Size, load, median};
 use super::peer::{BUSYBOX, IMAGE, Peer};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -110,7 +110,7 @@ impl Cluster {
     fn run(&self, programs: &Path, tasks: usize) -> Result<BTreeMap<String, f64>> {
         let more = ["--image", IMAGE, "--tasks-per-offer"].map(str::to_owned);
         let more: Vec<String> = more.into_iter().chain([tasks.to_string()]).collect();
-        load(programs, (0, tasks), self.master.address, None, &more)
+        load(programs, Size { agents: 0, tasks, in_flight: None }, self.master.address, None, &more)
     }
 }
 
