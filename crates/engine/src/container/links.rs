@@ -20,6 +20,7 @@ use super::config::{ContainerConfig, ContainerPort, Protocol};
 use super::handle::Registry;
 use super::host_config::HostConfig;
 use super::mode::NetworkMode;
+use super::network::owner;
 use super::record::{ContainerId, ContainerRecord, EndpointSettings};
 use super::request::ContainerPaths;
 use super::state::Status;
@@ -94,21 +95,16 @@ pub(super) fn resolve(engine: &Engine, host_config: &HostConfig) -> Result<Vec<L
     for text in &host_config.links {
         let (name, alias) = parse(text)?;
         let find = |name: &str| engine.inner.registry.find(name);
-        let Ok(mut target) = find(name) else {
-            let name = name.escape_default();
-            return invalid(format!(
-                "could not get container for {name}: No such container: {name}"
-            ));
+        let unknown =
+            |name: &str| format!("could not get container for {name}: No such container: {name}");
+        let Ok(target) = find(name) else {
+            return invalid(unknown(&name.escape_default().to_string()));
         };
         // Who lives in another's network is reached where that one is.
-        while let NetworkMode::Container(other) = &target.record().host_config.network_mode {
-            let Ok(owner) = find(other) else {
-                return invalid(format!(
-                    "could not get container for {other}: No such container: {other}"
-                ));
-            };
-            target = owner;
-        }
+        let target = match owner(engine, target) {
+            Ok(target) => target,
+            Err(gone) => return invalid(unknown(&gone)),
+        };
         if target.record().host_config.network_mode == NetworkMode::Host {
             return invalid(
                 "conflicting options: host type networking can't be used with links. This would \

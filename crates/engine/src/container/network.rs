@@ -9,6 +9,7 @@ use ::network::{Endpoint, EndpointRequest, PortRequest};
 use runtime::shim::protocol::{Held, HeldPort};
 
 use super::config::{ContainerPort, Protocol};
+use super::handle::Container;
 use super::links::{self, Linked};
 use super::mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
 use super::name_files;
@@ -44,8 +45,12 @@ pub(super) fn connect(
     let network = match &record.host_config.network_mode {
         NetworkMode::Host => Namespace::Host,
         NetworkMode::Container(other) => {
-            let (pid, other_paths) = running(engine, other, "network")?;
-            name_paths = other_paths;
+            let joined = running(engine, other, "network")?;
+            let pid = joined.record().state.pid;
+            let owner = owner(engine, joined).map_err(|gone| {
+                Error::Conflict(format!("cannot join the network of container {gone}: it is gone"))
+            })?;
+            name_paths = owner.paths.as_ref().clone();
             Namespace::Path(format!("/proc/{pid}/ns/net").into())
         }
         mode => {
@@ -323,7 +328,7 @@ pub(super) fn host_ports(text: &str) -> Result<Option<std::ops::RangeInclusive<u
 }
 
 /// Finds a container whose namespace is to be joined.
-fn running(engine: &Engine, name: &str, noun: &str) -> Result<(i32, ContainerPaths)> {
+fn running(engine: &Engine, name: &str, noun: &str) -> Result<Container> {
     let container = engine.inner.registry.find(name)?;
     let record = container.record();
     if !record.state.status.has_process() {
@@ -333,7 +338,22 @@ fn running(engine: &Engine, name: &str, noun: &str) -> Result<(i32, ContainerPat
             record.id
         )));
     }
-    Ok((record.state.pid, container.paths.as_ref().clone()))
+    Ok(container)
+}
+
+/// The container whose network another has: itself, or the last of those that share one.
+///
+/// # Errors
+/// The id of one among them that is gone.
+pub(super) fn owner(
+    engine: &Engine,
+    container: Container,
+) -> std::result::Result<Container, String> {
+    let mut owner = container;
+    while let NetworkMode::Container(other) = &owner.record().host_config.network_mode {
+        owner = engine.inner.registry.find(other).map_err(|_| other.clone())?;
+    }
+    Ok(owner)
 }
 
 fn namespaces(
@@ -344,7 +364,7 @@ fn namespaces(
 ) -> Result<Namespaces> {
     let host_config = &record.host_config;
     let of = |name: &str, file: &str, noun: &str| -> Result<Namespace> {
-        let (pid, _) = running(engine, name, noun)?;
+        let pid = running(engine, name, noun)?.record().state.pid;
         Ok(Namespace::Path(PathBuf::from(format!("/proc/{pid}/ns/{file}"))))
     };
     let ipc = match &host_config.ipc_mode {
@@ -406,7 +426,7 @@ pub(super) fn shared_shm(
                             donor.id
                         )));
                     }
-                    let (pid, _) = running(engine, name, "IPC")?;
+                    let pid = running(engine, name, "IPC")?.record().state.pid;
                     Ok(Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm"))))
                 }
                 IpcMode::Host => Ok(Some(PathBuf::from("/dev/shm"))),

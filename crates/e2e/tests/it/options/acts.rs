@@ -247,6 +247,16 @@ pub(super) fn network_host(world: &World) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn network_container(world: &World) -> Result<()> {
+    let hosts = world.client.run(&["exec", "donor", "cat", "/etc/hosts"])?;
+    let sleep = ["run", "-d", "--name", "joined", "--network", "container:donor", "busybox"];
+    world.client.run(&[&sleep[..], &["sleep", "600"]].concat())?;
+    // Who joins one that has joined another sees what that sees.
+    let shown = once(world, &["--network", "container:joined"], "cat /etc/hosts")?;
+    ensure!(shown == hosts, "{shown}");
+    Ok(())
+}
+
 pub(super) fn pid_host(world: &World) -> Result<()> {
     let host = std::fs::read_link("/proc/self/ns/pid")?;
     let shown = once(world, &["--pid", "host"], "readlink /proc/self/ns/pid")?;

@@ -219,6 +219,7 @@ pub(super) static ROWS: &[Row] = &[
         &[
             Says("ls /sys/class/net | tr '\\n' ' '", &["eth0 lo"]),
             Does(acts::network_host),
+            Does(acts::network_container),
             Refuses(&["--network", "no-such-net"], "no-such-net"),
             Refuses(
                 &["--network", "container:donor", "-p", "80"],
