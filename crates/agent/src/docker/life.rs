@@ -138,7 +138,7 @@ impl Docker {
         if let Err(Refused { message, .. }) = running.await {
             tracing::debug!(container_id = %job.launch.container_id, message, "not started");
         }
-        self.remove(name).await;
+        self.remove_own(name, job).await;
         Ok(None)
     }
 
@@ -295,10 +295,7 @@ impl Docker {
             }
             Err(error) => return Err(Refused::launch(describe(&error))),
         };
-        let labels = inspect.config.labels.clone().unwrap_or_default();
-        let ours = labels.get(LABEL_CONTAINER).is_some_and(|found| found == id)
-            && labels.get(LABEL_WORK_DIR) == Some(&self.owner);
-        if !ours {
+        if !self.owns(&inspect, id) {
             return Err(gone("The agent restarted, and the container of that name is another's"));
         }
         if inspect.state.status == "created" {
@@ -447,10 +444,25 @@ impl Docker {
         if !self.remove_delay.is_zero() {
             tokio::time::sleep(self.remove_delay).await;
         }
-        self.remove(name).await;
+        self.remove_own(name, job).await;
         if job.link.is_symlink() {
             let _ = std::fs::remove_file(&job.link); // only a stale link is left otherwise
         }
+    }
+
+    /// Removes the container, and none that somebody else has called so.
+    async fn remove_own(&self, name: &str, job: &Job) {
+        match self.inspect(name).await {
+            Ok((found, _)) if !self.owns(&found, job.launch.container_id.as_str()) => {}
+            Err(error) if error.is_not_found() => {}
+            _ => self.remove(name).await,
+        }
+    }
+
+    fn owns(&self, found: &Inspect, id: &str) -> bool {
+        let labels = found.config.labels.as_ref();
+        let label = |name: &str| labels.and_then(|labels| labels.get(name)).map(String::as_str);
+        label(LABEL_CONTAINER) == Some(id) && label(LABEL_WORK_DIR) == Some(&self.owner)
     }
 
     async fn remove(&self, name: &str) {
