@@ -84,6 +84,8 @@ impl Cluster {
         self.agent.start()?;
         eventually("the agent is registered", || {
             self.agent.check()?;
+            // The master may not have missed an earlier one yet.
+            std::net::TcpStream::connect(self.agent.address)?;
             let agents = self.get("/slaves")?;
             let agents = agents["slaves"].as_array().context("no list of agents")?;
             ensure!(agents.iter().any(|agent| agent["active"] == true), "{agents:?}");
