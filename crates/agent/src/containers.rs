@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use cluster::agent::{ContainerEvent, Input};
+use cluster::agent::{ContainerEvent, Input, Launch};
 use cluster::id::{ContainerId, ExecutorId, FrameworkId};
 use mesos_api::v1::task_status::Reason;
 use mesos_api::v1::{Resource, ResourceStatistics};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::config::Containerizer;
 use crate::docker::{self, Docker, How, Job};
 use crate::driver::Request;
-use crate::nested::{InContainer, Inside, Nested};
+use crate::nested::{InContainer, Inside, Nested, Place};
 use crate::process::{self, Processes};
 
 /// How many commands may wait for a container; a further one repeats an earlier.
@@ -29,29 +29,106 @@ pub(crate) enum Command {
     Stop(Duration),
     /// Do not start, or end now.
     Destroy,
+    /// Pass this signal on; what has not started yet does not start.
+    Signal(i32),
     /// It has ended and nobody will ask for it again.
     Remove,
 }
 
-/// Tells the driver about one container.
+/// Tells what becomes of one container.
 #[derive(Debug, Clone)]
-pub(crate) struct Reporter {
+pub(crate) enum Reporter {
+    /// To the driver: it is an executor's.
+    Driver(Run),
+    /// To who looks after those of the operator API.
+    Nested(mpsc::Sender<ContainerEvent>),
+}
+
+/// A container of an executor.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
     pub(crate) framework: FrameworkId,
     pub(crate) executor: ExecutorId,
     pub(crate) container: ContainerId,
     pub(crate) driver: mpsc::Sender<Request>,
+    pub(crate) nested: Arc<Nested>,
 }
 
 impl Reporter {
     pub(crate) async fn send(&self, event: ContainerEvent) {
+        let run = match self {
+            Self::Driver(run) => run,
+            Self::Nested(to) => {
+                let _ = to.send(event).await; // nobody listens when the agent ends
+                return;
+            }
+        };
+        if matches!(event, ContainerEvent::Ended(_) | ContainerEvent::Refused { .. }) {
+            run.nested.end_below(&run.container).await;
+        }
         let input = Input::Container {
-            framework: self.framework.clone(),
-            executor: self.executor.clone(),
-            container: self.container.clone(),
+            framework: run.framework.clone(),
+            executor: run.executor.clone(),
+            container: run.container.clone(),
             event,
         };
         // Without a driver the agent is ending, and the next one asks anew.
-        let _ = self.driver.send(Request::Input(input)).await;
+        let _ = run.driver.send(Request::Input(input)).await;
+    }
+}
+
+/// The containerizers, in the order in which they are asked for who takes a container.
+#[derive(Debug)]
+pub(crate) struct Containerizers {
+    pub(crate) order: Vec<Containerizer>,
+    pub(crate) docker: Arc<Docker>,
+    pub(crate) processes: Arc<Processes>,
+}
+
+impl Containerizers {
+    pub(crate) fn of(&self, launch: &Launch) -> Option<Containerizer> {
+        let fits = |one: &&Containerizer| match one {
+            Containerizer::Docker => docker::supports(launch),
+            Containerizer::Mesos => process::supports(launch),
+        };
+        self.order.iter().find(fits).copied()
+    }
+
+    /// Where commands inside of a container run.
+    pub(crate) fn inside(&self, job: &Job) -> Option<Inside> {
+        match self.of(&job.launch)? {
+            Containerizer::Docker => {
+                let name = docker::container_name(job.launch.container_id.as_str());
+                let docker = Arc::clone(&self.docker);
+                Some(Inside::Container(InContainer { docker, name }))
+            }
+            Containerizer::Mesos => self.processes.inside(job).map(Inside::Process),
+        }
+    }
+
+    /// Looks after a container until nobody needs it any more.
+    pub(crate) async fn manage(
+        self: Arc<Self>,
+        job: Job,
+        how: How,
+        commands: mpsc::Receiver<Command>,
+        reporter: Reporter,
+    ) {
+        match self.of(&job.launch) {
+            Some(Containerizer::Docker) => {
+                Arc::clone(&self.docker).manage(job, how, commands, reporter).await;
+            }
+            Some(Containerizer::Mesos) => {
+                Arc::clone(&self.processes).manage(job, how, commands, reporter).await;
+            }
+            None => {
+                let message = "Failed to launch container: none of the enabled containerizers \
+                               could create it"
+                    .to_owned();
+                let reason = Reason::ContainerLaunchFailed;
+                reporter.send(ContainerEvent::Refused { reason, message }).await;
+            }
+        }
     }
 }
 
@@ -89,6 +166,14 @@ impl Live {
         self.lock().contains(container)
     }
 
+    pub(crate) fn add(&self, container: &ContainerId) {
+        self.lock().insert(container.to_string());
+    }
+
+    pub(crate) fn remove(&self, container: &ContainerId) {
+        self.lock().remove(container.as_str());
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         // Nothing panics while it is held, and a set is whole at any time.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -101,16 +186,14 @@ struct Handle {
     commands: mpsc::Sender<Command>,
     /// What it may use; only the latest counts.
     resources: watch::Sender<Vec<Resource>>,
-    /// Where commands inside of it run.
-    inside: Option<Inside>,
+    /// What runs inside of it has this around it.
+    place: Place,
 }
 
 /// All containers of the agent.
 #[derive(Debug)]
 pub(crate) struct Containers {
-    order: Vec<Containerizer>,
-    docker: Arc<Docker>,
-    processes: Arc<Processes>,
+    containerizers: Arc<Containerizers>,
     driver: mpsc::Sender<Request>,
     handles: HashMap<ContainerId, Handle>,
     live: Live,
@@ -120,61 +203,40 @@ pub(crate) struct Containers {
 
 impl Containers {
     pub(crate) fn new(
-        order: Vec<Containerizer>,
-        docker: Arc<Docker>,
-        processes: Arc<Processes>,
+        containerizers: Arc<Containerizers>,
+        live: Live,
         driver: mpsc::Sender<Request>,
         nested: Arc<Nested>,
     ) -> Self {
-        let (handles, live, tasks) = (HashMap::new(), Live::default(), JoinSet::new());
-        Self { order, docker, processes, driver, handles, live, tasks, nested }
+        let (handles, tasks) = (HashMap::new(), JoinSet::new());
+        Self { containerizers, driver, handles, live, tasks, nested }
+    }
+
+    /// Who tells the driver of the container of a launch.
+    pub(crate) fn reporter(&self, launch: &Launch) -> Reporter {
+        Reporter::Driver(Run {
+            framework: launch.framework_id.clone(),
+            executor: launch.executor_id.clone(),
+            container: launch.container_id.clone(),
+            driver: self.driver.clone(),
+            nested: Arc::clone(&self.nested),
+        })
     }
 
     /// Starts to look after a container.
     pub(crate) fn begin(&mut self, mut job: Job, how: How) {
         while self.tasks.try_join_next().is_some() {}
-        let reporter = Reporter {
-            framework: job.launch.framework_id.clone(),
-            executor: job.launch.executor_id.clone(),
-            container: job.launch.container_id.clone(),
-            driver: self.driver.clone(),
-        };
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let reporter = self.reporter(&job.launch);
+        let id = job.launch.container_id.clone();
+        let (commands, receiver) = mpsc::channel(QUEUE);
         let all = job.launch.group.as_ref().unwrap_or(&job.launch.resources);
         let resources = watch::Sender::new(all.clone());
         job.resources = resources.subscribe();
-        self.live.lock().insert(reporter.container.to_string());
-        let fits = |one: &&Containerizer| match one {
-            Containerizer::Docker => docker::supports(&job.launch),
-            Containerizer::Mesos => process::supports(&job.launch),
-        };
-        let by = self.order.iter().find(fits);
-        let inside = match by {
-            Some(Containerizer::Docker) => {
-                let name = docker::container_name(job.launch.container_id.as_str());
-                let docker = Arc::clone(&self.docker);
-                Some(Inside::Container(InContainer { docker, name }))
-            }
-            Some(Containerizer::Mesos) => self.processes.inside(&job).map(Inside::Process),
-            None => None,
-        };
-        let handle = Handle { commands: sender, resources, inside };
-        self.handles.insert(reporter.container.clone(), handle);
-        match by {
-            Some(Containerizer::Docker) => {
-                let docker = Arc::clone(&self.docker);
-                self.tasks.spawn(docker.manage(job, how, receiver, reporter));
-            }
-            Some(Containerizer::Mesos) => {
-                let processes = Arc::clone(&self.processes);
-                self.tasks.spawn(processes.manage(job, how, receiver, reporter));
-            }
-            None => {
-                let text = "Failed to launch container: none of the enabled containerizers \
-                            could create it";
-                self.refuse(reporter, Reason::ContainerLaunchFailed, text.to_owned());
-            }
-        }
+        self.live.add(&id);
+        let place = Place { inside: self.containerizers.inside(&job), job: job.clone() };
+        self.handles.insert(id, Handle { commands, resources, place });
+        let managing = Arc::clone(&self.containerizers).manage(job, how, receiver, reporter);
+        self.tasks.spawn(managing);
     }
 
     /// Says that a container will not run.
@@ -192,15 +254,13 @@ impl Containers {
             tracing::debug!(container_id = %container, ?command, "not told");
         }
         if command == Command::Remove {
-            let known = self.handles.remove(container).is_some();
+            self.handles.remove(container);
+            self.live.remove(container);
             self.nested.forget(container);
-            self.live.lock().remove(container.as_str());
-            if !known {
-                // It may be one that had others inside of it and no process of its own.
-                let processes = Arc::clone(&self.processes);
-                let container = container.to_string();
-                self.tasks.spawn(async move { processes.remove_outer(&container).await });
-            }
+            // It may have had others inside of it.
+            let processes = Arc::clone(&self.containerizers.processes);
+            let container = container.to_string();
+            self.tasks.spawn(async move { processes.remove_outer(&container).await });
         }
     }
 
@@ -209,14 +269,14 @@ impl Containers {
         self.handles.contains_key(container)
     }
 
-    /// Where commands inside of a container run.
-    pub(crate) fn inside(&self, container: &ContainerId) -> Option<Inside> {
-        self.handles.get(container)?.inside.clone()
+    /// What surrounds those inside of a container.
+    pub(crate) fn place(&self, container: &ContainerId) -> Option<Place> {
+        self.handles.get(container).map(|handle| handle.place.clone())
     }
 
-    /// Sessions inside of containers that run now.
-    pub(crate) fn sessions(&self) -> Vec<ContainerId> {
-        self.nested.running()
+    /// What the operator API has launched.
+    pub(crate) fn nested(&self) -> &Nested {
+        &self.nested
     }
 
     /// Says what a container may use from now on.
@@ -226,10 +286,15 @@ impl Containers {
         }
     }
 
+    /// Looks after what an earlier agent's operators have launched.
+    pub(crate) fn recover_nested(&self) {
+        self.nested.recover();
+    }
+
     /// Removes what is left of runs that nobody knows of.
     pub(crate) fn remove_orphans(&mut self) {
-        let docker = Arc::clone(&self.docker);
-        let processes = Arc::clone(&self.processes);
+        let docker = Arc::clone(&self.containerizers.docker);
+        let processes = Arc::clone(&self.containerizers.processes);
         let live = self.live.clone();
         self.tasks.spawn(async move {
             processes.remove_orphans(live.clone()).await;
@@ -239,14 +304,14 @@ impl Containers {
 
     /// How long pulls of images took, by the endings of Mesos' names.
     pub(crate) fn image_pulls(&self) -> Vec<(&'static str, f64)> {
-        self.docker.pulls.figures()
+        self.containerizers.docker.pulls.figures()
     }
 
     /// How to measure a container.
     pub(crate) fn usage(&self, container: &ContainerId) -> Usage {
         Usage {
-            docker: Arc::clone(&self.docker),
-            processes: Arc::clone(&self.processes),
+            docker: Arc::clone(&self.containerizers.docker),
+            processes: Arc::clone(&self.containerizers.processes),
             container: container.to_string(),
         }
     }
@@ -262,7 +327,7 @@ impl Containers {
 pub(crate) async fn killed(commands: &mut mpsc::Receiver<Command>) {
     loop {
         match commands.recv().await {
-            Some(Command::Stop(_) | Command::Destroy) => return,
+            Some(Command::Stop(_) | Command::Destroy | Command::Signal(_)) => return,
             Some(Command::Remove) => {}
             None => std::future::pending().await,
         }

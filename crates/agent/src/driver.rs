@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::authenticatee::{Authenticatee, Heard};
 use crate::config::Config;
-use crate::containers::{Command, Containers, Reporter};
+use crate::containers::{Command, Containers};
 use crate::docker::{How, Job};
 use crate::journal::Journal;
 use crate::layout::{Layout, Run};
@@ -154,6 +154,8 @@ impl Driver {
         if let Some(end) = self.carry_out(first) {
             return self.end(end).await;
         }
+        // Those around them are known now.
+        self.containers.recover_nested();
         if self.config.docker.kill_orphans {
             self.containers.remove_orphans();
         }
@@ -383,12 +385,7 @@ impl Driver {
     }
 
     fn launch(&mut self, launch: Launch, how: How) {
-        let reporter = Reporter {
-            framework: launch.framework_id.clone(),
-            executor: launch.executor_id.clone(),
-            container: launch.container_id.clone(),
-            driver: self.to_self.clone(),
-        };
+        let reporter = self.containers.reporter(&launch);
         match self.job(launch) {
             Ok(job) => self.containers.begin(job, how),
             Err(text) => {
@@ -407,20 +404,32 @@ impl Driver {
         };
         let directory = self.layout.sandbox(self.agent_id(), run);
         let user = self.user(&launch)?;
-        let created = match (launch.container_id.split(), &launch.task) {
+        let outer = launch.container_id.split().map(|(outer, own)| {
+            (self.layout.sandbox(self.agent_id(), Run { container: &outer, ..run }), own)
+        });
+        let created = match (&outer, &launch.task) {
             (Some((outer, own)), Some(task)) => {
-                let outer = self.layout.sandbox(self.agent_id(), Run { container: &outer, ..run });
                 let task = crate::layout::component(&task.task_id.value);
-                sandbox::create_inside(&outer, own, &task, user)
+                sandbox::create_inside(outer, own, &task, user)
             }
             _ => sandbox::create(&directory, user),
         };
         created.map_err(|e| format!("cannot create the sandbox {}: {e}", directory.display()))?;
+        let outer = outer.map(|(outer, _)| outer);
         let persistent = self.persistent_volumes(&launch, user)?;
         let environment = self.environment(&launch, &directory);
         let link = self.layout.link(&launch.container_id);
         let resources = tokio::sync::watch::channel(launch.resources.clone()).1;
-        Ok(Job { sandbox: directory, link, user, environment, persistent, launch, resources })
+        Ok(Job {
+            sandbox: directory,
+            outer,
+            link,
+            user,
+            environment,
+            persistent,
+            launch,
+            resources,
+        })
     }
 
     fn user(&self, launch: &Launch) -> Result<Option<identity::User>, String> {

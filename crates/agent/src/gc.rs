@@ -110,9 +110,11 @@ fn collect(root: &Path, age: Duration, live: &BTreeSet<String>, collected: &Coll
             let old = fs::metadata(&run).and_then(|meta| meta.modified()).is_ok_and(|modified| {
                 SystemTime::now().duration_since(modified).is_ok_and(|since| since >= age)
             });
-            if live.contains(&name) || !old {
+            // C.D is inside of C, and goes no sooner.
+            let needed = name.split('.').next().is_some_and(|root| live.contains(root));
+            if needed || !old {
                 left += 1;
-                pending += u64::from(!live.contains(&name));
+                pending += u64::from(!needed);
                 continue;
             }
             match fs::remove_dir_all(&run) {
@@ -160,18 +162,19 @@ mod tests {
     fn only_old_and_unneeded_runs_go() {
         let dir = tempfile::tempdir().expect("a directory");
         let runs = dir.path().join("S/frameworks/F/executors/E/runs");
-        for run in ["live", "dead"] {
+        for run in ["live", "live.inside", "dead", "dead.inside"] {
             fs::create_dir_all(runs.join(run)).expect("a run");
         }
         let live = BTreeSet::from(["live".to_owned()]);
         let collected = Collected::default();
         collect(dir.path(), Duration::from_secs(3600), &live, &collected);
         assert!(runs.join("dead").exists());
-        assert_eq!(collected.pending(), 1);
+        assert_eq!(collected.pending(), 2);
         collect(dir.path(), Duration::ZERO, &live, &collected);
-        assert!(runs.join("live").exists() && !runs.join("dead").exists());
+        assert_eq!(below(&runs).len(), 2);
+        assert!(runs.join("live").exists() && runs.join("live.inside").exists());
         collect(dir.path(), Duration::ZERO, &BTreeSet::new(), &collected);
-        assert_eq!((collected.succeeded(), collected.failed(), collected.pending()), (2, 0, 0));
+        assert_eq!((collected.succeeded(), collected.failed(), collected.pending()), (4, 0, 0));
         assert!(!dir.path().join("S/frameworks/F/executors/E").exists());
     }
 }

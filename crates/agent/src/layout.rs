@@ -8,10 +8,12 @@
 //! meta/slaves/S/frameworks/F/framework.info, framework.pid
 //! …/executors/E/executor.info, executor_generated_for_command_task
 //! …/executors/E/runs/C/tasks/T/task.info, task.updates, task.killing, task.container
+//! meta/containers/C                             what the operator API has launched, and how it ended
 //! meta/removed/…                                over, and being deleted
 //! slaves/S/frameworks/F/executors/E/runs/C      the sandbox; runs/latest -> C
 //! …/runs/C/containers/D                         that of a container inside of C, whose id is C.D
 //! …/runs/C/tasks/T -> ../containers/D           and of which task it is
+//! containers/C                                  the sandbox of one that is in no other
 //! volumes/roles/R/ID                            persistent volumes
 //! volumes/removed/…                             destroyed, and being deleted
 //! processes/C                                   a process of the mesos containerizer
@@ -114,6 +116,16 @@ impl Layout {
             .join(component(run.executor.as_str()))
             .join("runs")
             .join(run.container.as_str())
+    }
+
+    /// The sandbox of a container that the operator API has launched inside of no other.
+    pub(crate) fn standalone_sandbox(&self, container: &ContainerId) -> PathBuf {
+        self.work_dir.join("containers").join(container.as_str())
+    }
+
+    /// The records of what the operator API has launched.
+    pub(crate) fn nested(&self) -> PathBuf {
+        self.meta().join("containers")
     }
 
     pub(crate) fn volume(&self, role: &str, id: &str) -> PathBuf {

@@ -1,38 +1,46 @@
-//! Sessions: commands that operators run inside of tasks (`mesos task exec`).
+//! What operators and executors run through the operator API beside what tasks run: sessions
+//! (`mesos task exec`), and containers, inside of others or by themselves.
 //!
 //! ```text
-//! LAUNCH_NESTED_CONTAINER_SESSION -> Session: runs -> ended (its status stays for WAIT_CONTAINER)
-//!                                      |  ^ input, window sizes: ATTACH_CONTAINER_INPUT
-//!                                      v output, to who launched it and who attached later
+//! LAUNCH_NESTED_CONTAINER_SESSION -> Session   runs -> ended
+//! LAUNCH_[NESTED_]CONTAINER       -> Container starts -> runs -> ended
+//!                                     |            `-> refused, and forgotten
+//!                                     `- its parent's end kills it
 //! ```
 //!
-//! A session lives as long as the connection that launched it, so that it needs no record: an agent
-//! that ends takes its connections, and with them the sessions' input and output, along. What is left
-//! of one is forgotten with its task's container.
+//! What has ended stays for WAIT_CONTAINER until it is removed, or the task around it is. Sessions end
+//! with their connections; containers have records, and an agent that is started again finds them.
 
+mod container;
 mod exec;
+mod plan;
 mod process;
+mod record;
+mod session;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster::id::ContainerId;
-use mesos_api::v1::CommandInfo;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, watch};
+use mesos_api::v1::agent::call::LaunchContainer;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::containers::{Command, Containerizers, Live};
+use crate::docker::{How, Job};
+use crate::layout::Layout;
+use plan::Plan;
+use record::Records;
+
+pub(crate) use container::{Container, Termination};
 pub(crate) use exec::InContainer;
 pub(crate) use process::InProcess;
+pub(crate) use session::{Input, InputRight, Launch, Lifeline, Piece, Session, Stream, WindowSize};
 
-/// How many pieces of input, and of output for each who is attached, may wait.
-const WAITING: usize = 64;
-/// How long output may still come once the command has ended: somebody it started may hold it open.
-const LAST_OUTPUT: Duration = Duration::from_secs(5);
 const SIGKILL: i32 = 9;
+/// How long the end of a container waits for those inside of it.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Where a session's command runs.
 #[derive(Debug, Clone)]
@@ -41,334 +49,288 @@ pub(crate) enum Inside {
     Container(InContainer),
 }
 
-/// What a session runs.
+/// What surrounds those inside of a container.
 #[derive(Debug, Clone)]
-pub(crate) struct Launch {
-    pub(crate) command: CommandInfo,
-    /// With a terminal, of this size.
-    pub(crate) terminal: Option<WindowSize>,
+pub(crate) struct Place {
+    /// None where no command can run.
+    pub(crate) inside: Option<Inside>,
+    pub(crate) job: Job,
 }
 
-/// Of a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WindowSize {
-    pub(crate) rows: u16,
-    pub(crate) columns: u16,
-}
-
-/// Which of its outputs a command wrote to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Out,
-    Err,
-}
-
-pub(crate) type Piece = (Stream, Bytes);
-
-/// What goes to a command.
+/// All that was launched.
 #[derive(Debug)]
-pub(crate) enum Input {
-    Data(Bytes),
-    /// No more will come.
-    End,
-    Resize(WindowSize),
-}
-
-/// All sessions, also those that ended while their tasks run.
-#[derive(Debug, Default)]
 pub(crate) struct Nested {
+    containerizers: Arc<Containerizers>,
+    live: Live,
+    layout: Layout,
+    records: Records,
+    /// Whether commands may have users of their own.
+    switch_user: bool,
     /// Held for a look or a change of the table, never across an await.
-    sessions: Mutex<BTreeMap<ContainerId, Arc<Session>>>,
+    table: Mutex<Table>,
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// A command inside of a task.
-#[derive(Debug)]
-pub(crate) struct Session {
-    input: mpsc::Sender<Input>,
-    signals: mpsc::Sender<i32>,
-    /// Who launched it, then who attached. Held for a change of the list only.
-    listeners: Mutex<Vec<mpsc::Sender<Piece>>>,
-    /// Its status as wait(2) tells it, once it has ended.
-    ended: watch::Receiver<Option<i32>>,
-    has_input: AtomicBool,
+#[derive(Debug, Default)]
+struct Table {
+    entries: BTreeMap<ContainerId, Entry>,
+    /// Containers that have ended and may still be looked up: nothing starts inside of them.
+    over: BTreeSet<ContainerId>,
 }
 
-/// The right to write to a session, which one connection has at a time.
-#[derive(Debug)]
-pub(crate) struct InputRight(Arc<Session>);
+/// One that was launched, and may have ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    Session(Arc<Session>),
+    Container(Arc<Container>),
+}
 
-/// Ends a session when the connection that it belongs to ends.
-#[derive(Debug)]
-pub(crate) struct Lifeline(Arc<Session>);
-
-/// Why there is no session.
+/// Why nothing was launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NoSession {
-    /// There is one of that id.
+pub(crate) enum NotLaunched {
+    /// There is one of that id that has not ended.
     Exists,
-    Failed(String),
+    Refused(String),
 }
 
-/// A command that has been started.
-struct Running {
-    input: Box<dyn AsyncWrite + Unpin + Send>,
-    output: mpsc::Receiver<Piece>,
-    handle: Handle,
-}
-
-#[derive(Debug)]
-enum Handle {
-    Process(Box<process::Child>),
-    Exec(exec::Exec),
-}
-
-impl Handle {
-    async fn signal(&self, signal: i32) {
+impl Entry {
+    /// How it ended, once it has; `None` when it was never there, or the agent ends.
+    pub(crate) async fn wait(&self) -> Option<Termination> {
         match self {
-            Self::Process(child) => child.signal(signal),
-            Self::Exec(exec) => exec.signal(signal).await,
+            Self::Session(session) => session.wait().await.map(Termination::of_session),
+            Self::Container(container) => container.wait().await,
         }
     }
 
-    async fn resize(&self, size: WindowSize) {
+    pub(crate) fn has_ended(&self) -> bool {
         match self {
-            Self::Process(child) => child.resize(size),
-            Self::Exec(exec) => exec.resize(size).await,
+            Self::Session(session) => session.status().is_some(),
+            Self::Container(container) => container.has_ended(),
         }
     }
 
-    async fn wait(&self) -> i32 {
+    /// Sends it a signal; false if it has ended.
+    pub(crate) fn signal(&self, signal: i32) -> bool {
         match self {
-            Self::Process(child) => child.wait().await,
-            Self::Exec(exec) => exec.wait().await,
+            Self::Session(session) => session.signal(signal),
+            Self::Container(container) => container.tell(Command::Signal(signal)),
         }
     }
 }
 
 impl Nested {
-    /// Runs a command. What it writes comes to the receiver, after whose end it has ended.
-    pub(crate) async fn launch(
+    pub(crate) fn new(
+        containerizers: Arc<Containerizers>,
+        live: Live,
+        layout: &Layout,
+        switch_user: bool,
+    ) -> Self {
+        let records = Records::new(layout.nested());
+        let layout = layout.clone();
+        let (table, tasks) = (Mutex::default(), Mutex::default());
+        Self { containerizers, live, layout, records, switch_user, table, tasks }
+    }
+
+    /// Runs a command for as long as the lifeline is held. What it writes comes to the receiver,
+    /// after whose end it has ended.
+    pub(crate) async fn begin_session(
         &self,
         id: &ContainerId,
         inside: Inside,
         launch: Launch,
-    ) -> Result<(Lifeline, mpsc::Receiver<Piece>), NoSession> {
-        if self.find(id).is_some() {
-            return Err(NoSession::Exists);
+    ) -> Result<(Lifeline, mpsc::Receiver<Piece>), NotLaunched> {
+        if self.find(id).is_some_and(|entry| !entry.has_ended()) {
+            return Err(NotLaunched::Exists);
         }
-        let running = match inside {
-            Inside::Process(place) => process::start(&place, &launch),
-            Inside::Container(place) => exec::start(&place, &launch).await,
-        };
-        let running = running.map_err(NoSession::Failed)?;
-        let (input, inputs) = mpsc::channel(WAITING);
-        let (signals, to_signal) = mpsc::channel(WAITING);
-        let (first, output) = mpsc::channel(WAITING);
-        let (tell_end, ended) = watch::channel(None);
-        let session = Arc::new(Session {
-            input,
-            signals,
-            listeners: Mutex::new(vec![first]),
-            ended,
-            has_input: AtomicBool::new(false),
-        });
-        let lifeline = Lifeline(Arc::clone(&session));
-        if !self.add(id, &session) {
-            running.handle.signal(SIGKILL).await;
-            return Err(NoSession::Exists);
+        let begun = session::begin(inside, launch).await.map_err(NotLaunched::Refused)?;
+        if let Err(why) = self.add(id, Entry::Session(begun.session)) {
+            begun.driven.kill().await;
+            return Err(why);
         }
+        self.spawn(begun.driven.drive());
+        Ok((begun.lifeline, begun.output))
+    }
+
+    /// Runs a container, inside of `outer` or by itself; returns once it runs.
+    pub(crate) async fn begin_container(
+        self: &Arc<Self>,
+        id: &ContainerId,
+        call: LaunchContainer,
+        outer: Option<&Place>,
+    ) -> Result<(), NotLaunched> {
+        let refused = NotLaunched::Refused;
+        let plan = plan::plan(id, call, outer, &self.layout).map_err(refused)?;
+        let plan = plan.with_user(self.switch_user).map_err(refused)?;
+        let container = self.look_after(id, plan, How::Start)?;
+        container.begun().await.map_err(refused)
+    }
+
+    /// Carries on with what an earlier agent has launched, unless what was around it is gone.
+    pub(crate) fn recover(self: &Arc<Self>) {
+        for (id, plan, termination) in self.records.read() {
+            let known = |id: &ContainerId| self.live.has(id.as_str()) || self.find(id).is_some();
+            let mut outer = std::iter::successors(id.split().map(|(outer, _)| outer), |inner| {
+                inner.split().map(|(outer, _)| outer)
+            });
+            let around = match (id.split(), &termination) {
+                (None, _) => true,
+                (Some((outer, _)), None) => known(&outer),
+                (Some(_), Some(_)) => outer.any(|outer| known(&outer)),
+            };
+            if !around {
+                self.records.remove(&id);
+                continue;
+            }
+            let taken = match termination {
+                None => self.look_after(&id, plan, How::Reattach).map(drop),
+                Some(how) => {
+                    let job = plan.job(&id, &self.layout);
+                    let place = Place { inside: None, job };
+                    self.add(&id, Entry::Container(Arc::new(Container::ended(place, how))))
+                }
+            };
+            if let Err(why) = taken {
+                // What is around it has ended just now; what is left of it is an orphan.
+                tracing::info!(container_id = %id, ?why, "not carried on with");
+                self.records.remove(&id);
+            }
+        }
+    }
+
+    /// Forgets all records: of what they are about nothing is left.
+    pub(crate) fn forget_all(&self) {
+        self.records.clear();
+    }
+
+    fn look_after(
+        self: &Arc<Self>,
+        id: &ContainerId,
+        plan: Plan,
+        how: How,
+    ) -> Result<Arc<Container>, NotLaunched> {
+        let job = plan.job(id, &self.layout);
+        let place = Place { inside: self.containerizers.inside(&job), job };
+        let (container, owner) = Container::new(place);
+        let container = Arc::new(container);
+        self.add(id, Entry::Container(Arc::clone(&container)))?;
+        self.live.add(id);
+        self.spawn(owner.own(Arc::clone(self), plan, how));
+        Ok(container)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
-            let status = drive(&session, running, inputs, to_signal).await;
-            tell_end.send_replace(Some(status));
-            lock(&session.listeners).clear();
-        });
-        Ok((lifeline, output))
+        tasks.spawn(task);
     }
 
-    /// False if there is another one of that id.
-    fn add(&self, id: &ContainerId, session: &Arc<Session>) -> bool {
-        let mut sessions = lock(&self.sessions);
-        let new = !sessions.contains_key(id);
-        if new {
-            sessions.insert(id.clone(), Arc::clone(session));
+    /// Adds one, in the place of another that has ended.
+    fn add(&self, id: &ContainerId, entry: Entry) -> Result<(), NotLaunched> {
+        let mut table = lock(&self.table);
+        match table.entries.get(id) {
+            Some(earlier) if earlier.has_ended() => {}
+            None if !self.live.has(id.as_str()) => {}
+            _ => return Err(NotLaunched::Exists), // perhaps as a task's
         }
-        new
+        if let Some((outer, _)) = id.split() {
+            let there = self.live.has(outer.as_str()) || table.entries.contains_key(&outer);
+            if (!there || table.over.contains(&outer)) && !entry.has_ended() {
+                return Err(NotLaunched::Refused(format!("Parent container {outer} has ended")));
+            }
+        }
+        table.over.remove(id);
+        table.entries.insert(id.clone(), entry);
+        Ok(())
     }
 
-    pub(crate) fn find(&self, id: &ContainerId) -> Option<Arc<Session>> {
-        lock(&self.sessions).get(id).cloned()
+    pub(crate) fn find(&self, id: &ContainerId) -> Option<Entry> {
+        lock(&self.table).entries.get(id).cloned()
     }
 
-    /// Forgets a session that has ended; false while it runs.
+    /// What surrounds those inside of one that runs.
+    pub(crate) fn place(&self, id: &ContainerId) -> Option<Place> {
+        match self.find(id)? {
+            Entry::Container(container) if !container.has_ended() => Some(container.place.clone()),
+            _ => None,
+        }
+    }
+
+    /// Removes what is left of one that has ended, and of those inside of it; false while it runs.
     pub(crate) fn remove(&self, id: &ContainerId) -> bool {
-        let mut sessions = lock(&self.sessions);
-        if sessions.get(id).is_some_and(|session| session.status().is_none()) {
-            return false;
+        let removed: BTreeMap<ContainerId, Entry> = {
+            let mut table = lock(&self.table);
+            if table.entries.get(id).is_some_and(|entry| !entry.has_ended()) {
+                return false;
+            }
+            table.over.remove(id);
+            table.entries.extract_if(.., |one, _| one == id || is_below(one, id)).collect()
+        };
+        for (id, entry) in removed {
+            if let Entry::Container(container) = entry {
+                self.records.remove(&id);
+                container.remove_sandbox();
+            }
         }
-        sessions.remove(id);
         true
     }
 
-    /// Ends and forgets the sessions of a container that is gone.
-    pub(crate) fn forget(&self, container: &ContainerId) {
-        lock(&self.sessions).retain(|id, session| {
-            let of_it = id.split().is_some_and(|(parent, _)| parent == *container);
-            if of_it {
-                session.signal(SIGKILL);
+    /// Ends those inside of a container that ends.
+    pub(crate) async fn end_below(&self, outer: &ContainerId) {
+        let inside: Vec<Entry> = {
+            let mut table = lock(&self.table);
+            table.over.insert(outer.clone());
+            let inside = table.entries.iter().filter(|(id, entry)| {
+                !entry.has_ended() && id.split().is_some_and(|(parent, _)| parent == *outer)
+            });
+            inside.map(|(_, entry)| entry.clone()).collect()
+        };
+        for entry in &inside {
+            match entry {
+                Entry::Session(session) => drop(session.signal(SIGKILL)),
+                Entry::Container(container) => drop(container.tell(Command::Destroy)),
             }
-            !of_it
+        }
+        let ends = futures_util::future::join_all(inside.iter().map(Entry::wait));
+        if tokio::time::timeout(ENDING, ends).await.is_err() {
+            tracing::warn!(container_id = %outer, "what is inside of it takes too long to end");
+        }
+    }
+
+    /// Forgets those inside of a container that is gone.
+    pub(crate) fn forget(&self, outer: &ContainerId) {
+        let mut table = lock(&self.table);
+        table.over.remove(outer);
+        table.over.retain(|id| !is_below(id, outer));
+        table.entries.retain(|id, entry| {
+            if !is_below(id, outer) {
+                return true;
+            }
+            match entry {
+                Entry::Session(session) => drop(session.signal(SIGKILL)),
+                Entry::Container(container) => {
+                    container.tell(Command::Destroy);
+                    self.records.remove(id);
+                }
+            }
+            false
         });
     }
 
-    /// The sessions that run.
-    pub(crate) fn running(&self) -> Vec<ContainerId> {
-        let sessions = lock(&self.sessions);
-        let running = sessions.iter().filter(|(_, session)| session.status().is_none());
-        running.map(|(id, _)| id.clone()).collect()
+    /// Those that run, and of containers more.
+    pub(crate) fn running(&self) -> Vec<(ContainerId, Option<Arc<Container>>)> {
+        let table = lock(&self.table);
+        let running = table.entries.iter().filter(|(_, entry)| !entry.has_ended());
+        let listed = running.map(|(id, entry)| match entry {
+            Entry::Session(_) => (id.clone(), None),
+            Entry::Container(container) => (id.clone(), Some(Arc::clone(container))),
+        });
+        listed.collect()
     }
 }
 
-impl Session {
-    /// How it ended, if it has.
-    pub(crate) fn status(&self) -> Option<i32> {
-        *self.ended.borrow()
-    }
-
-    /// Waits for the end.
-    pub(crate) async fn wait(&self) -> Option<i32> {
-        let mut ended = self.ended.clone();
-        ended.wait_for(Option::is_some).await.ok().and_then(|status| *status)
-    }
-
-    /// Sends it a signal; false if it has ended.
-    pub(crate) fn signal(&self, signal: i32) -> bool {
-        // A full queue has signals in it that nobody was there to receive yet.
-        self.status().is_none() && self.signals.try_send(signal).is_ok()
-    }
-
-    /// What it writes from now on.
-    pub(crate) fn listen(&self) -> Option<mpsc::Receiver<Piece>> {
-        let mut listeners = lock(&self.listeners);
-        // The end is told before the list is emptied, so nobody waits in it for nothing.
-        self.status().is_none().then(|| {
-            let (sender, receiver) = mpsc::channel(WAITING);
-            listeners.push(sender);
-            receiver
-        })
-    }
-
-    /// The right to write to it, if nobody has it.
-    pub(crate) fn claim_input(self: Arc<Self>) -> Option<InputRight> {
-        let free = !self.has_input.swap(true, Ordering::AcqRel);
-        free.then(|| InputRight(self))
-    }
-}
-
-impl InputRight {
-    /// Hands something over; false if the command has ended.
-    pub(crate) async fn send(&self, input: Input) -> bool {
-        self.0.input.send(input).await.is_ok()
-    }
-
-    /// Waits for the session's end.
-    pub(crate) async fn ended(&self) {
-        self.0.wait().await;
-    }
-}
-
-impl Drop for InputRight {
-    fn drop(&mut self) {
-        self.0.has_input.store(false, Ordering::Release);
-    }
-}
-
-impl Drop for Lifeline {
-    fn drop(&mut self) {
-        self.0.signal(SIGKILL);
-    }
-}
-
-/// Passes input, output and signals on until the command has ended; tells its status.
-async fn drive(
-    session: &Session,
-    running: Running,
-    mut inputs: mpsc::Receiver<Input>,
-    mut signals: mpsc::Receiver<i32>,
-) -> i32 {
-    let Running { input, output, handle } = running;
-    let feeding = feed(&handle, input, &mut inputs);
-    let obeying = async {
-        while let Some(signal) = signals.recv().await {
-            handle.signal(signal).await;
-        }
-    };
-    let pumping = pump(session, output);
-    tokio::pin!(feeding, obeying, pumping);
-    let mut pumped = false;
-    let status = loop {
-        tokio::select! {
-            () = &mut pumping, if !pumped => pumped = true,
-            status = handle.wait() => break status,
-            () = &mut feeding => {}
-            () = &mut obeying => {}
-        }
-    };
-    // What it has started does not outlive it.
-    handle.signal(SIGKILL).await;
-    if !pumped {
-        let _ = tokio::time::timeout(LAST_OUTPUT, pumping).await; // the rest is somebody else's
-    }
-    status
-}
-
-/// Writes what comes until there is no one to write to, and then lets it go.
-async fn feed(
-    handle: &Handle,
-    input: Box<dyn AsyncWrite + Unpin + Send>,
-    inputs: &mut mpsc::Receiver<Input>,
-) {
-    let mut open = Some(input);
-    while let Some(what) = inputs.recv().await {
-        match (what, &mut open) {
-            (Input::Resize(size), _) => handle.resize(size).await,
-            (Input::Data(bytes), Some(to)) => {
-                let written = async {
-                    to.write_all(&bytes).await?;
-                    to.flush().await
-                };
-                if written.await.is_err() {
-                    open = None; // it reads no more
-                }
-            }
-            (Input::End, Some(to)) => {
-                let _ = to.shutdown().await; // as good as shut
-                open = None;
-            }
-            (Input::Data(_) | Input::End, None) => {}
-        }
-    }
-    std::future::pending().await
-}
-
-/// Tells everybody what comes. Who launched it is waited for; who attached and does not read is let
-/// go, lest it holds up the command.
-async fn pump(session: &Session, mut output: mpsc::Receiver<Piece>) {
-    while let Some(piece) = output.recv().await {
-        let listeners = lock(&session.listeners).clone();
-        for (index, listener) in listeners.iter().enumerate() {
-            let told = match index {
-                0 => listener.send(piece.clone()).await.is_ok(),
-                _ => listener.try_send(piece.clone()).is_ok(),
-            };
-            // The first keeps its place: whoever comes later is not waited for.
-            if !told && index > 0 {
-                lock(&session.listeners).retain(|other| !other.same_channel(listener));
-            }
-        }
-    }
+/// Whether a container is inside of another, however deep.
+fn is_below(id: &ContainerId, outer: &ContainerId) -> bool {
+    id.as_str().strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Nothing panics while one is held.

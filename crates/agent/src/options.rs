@@ -303,7 +303,7 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("network_rate_statistics_window", NO_PORT_MAPPING),
     refused("executor_reregistration_retry_interval", NO_DRIVER_EXECUTORS),
     refused("initialize_driver_logging", NO_DRIVER_EXECUTORS),
-    refused("gc_non_executor_container_sandboxes", "such sandboxes are in their executor's"),
+    refused("gc_non_executor_container_sandboxes", "such sandboxes go with their executor's"),
     refused("hadoop_home", "hdfs URIs are not fetched"),
     refused("hooks", NO_MODULES),
     refused("host_path_volume_force_creation", "make the directories of volumes beforehand"),

@@ -26,7 +26,7 @@ use tracing::Level;
 use crate::authenticatee::Authenticatee;
 use crate::checkpoint::{Store, Unreadable};
 use crate::config::{Config, Reconfiguration, Recover};
-use crate::containers::{Containers, Live};
+use crate::containers::{Containerizers, Containers, Live};
 use crate::docker::{Docker, Engine};
 use crate::driver::{self, Clock, Driver, Recovery, Request};
 use crate::fetch::Fetcher;
@@ -137,20 +137,23 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
         defaults: config.environment.clone(),
         fetcher: Arc::clone(&fetcher),
     });
-    let nested = Arc::new(Nested::default());
-    let containers = Containers::new(
-        config.containerizers.clone(),
-        Arc::clone(&docker),
-        Arc::clone(&processes),
-        to_driver.clone(),
-        Arc::clone(&nested),
-    );
+    let containerizers = Arc::new(Containerizers {
+        order: config.containerizers.clone(),
+        docker: Arc::clone(&docker),
+        processes: Arc::clone(&processes),
+    });
+    let live = Live::default();
+    let nested =
+        Nested::new(Arc::clone(&containerizers), live.clone(), &layout, config.switch_user);
+    let nested = Arc::new(nested);
+    let containers = Containers::new(containerizers, live, to_driver.clone(), Arc::clone(&nested));
     let cleanup = config.recover == Recover::Cleanup;
     let recovered = if cleanup { Recovered::default() } else { recovered };
     if cleanup {
         docker.remove_orphans(&Live::default()).await;
         processes.remove_orphans(Live::default()).await;
         store.forget()?;
+        nested.forget_all();
         return Ok(());
     }
     let own: Upid = config.pid().parse().context("the agent's address has to be IPv4")?;

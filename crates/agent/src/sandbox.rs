@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Component, Path, PathBuf};
 
@@ -40,6 +41,43 @@ pub(crate) fn create_inside(
     link(&tasks.join(task), &Path::new("../containers").join(own))
 }
 
+/// Makes the sandbox of a container that the operator API has launched; `containers/<own>` of the
+/// sandbox around it leads there.
+pub(crate) fn create_beside(
+    directory: &Path,
+    outer: Option<&Path>,
+    user: Option<User>,
+) -> io::Result<()> {
+    make(directory, user)?;
+    let Some((containers, own, name)) = links(directory, outer)? else { return Ok(()) };
+    match rustix::fs::symlinkat(Path::new("../..").join(name), containers, own) {
+        Err(errno) if errno != rustix::io::Errno::EXIST => Err(errno.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Removes such a sandbox.
+pub(crate) fn remove(directory: &Path, outer: Option<&Path>) -> io::Result<()> {
+    if let Some((containers, own, _)) = links(directory, outer).ok().flatten() {
+        let _ = rustix::fs::unlinkat(containers, own, rustix::fs::AtFlags::empty()); // leads nowhere
+    }
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The directory of the links in the sandbox around another, and the link and its target's name.
+fn links<'a>(
+    directory: &'a Path,
+    outer: Option<&Path>,
+) -> io::Result<Option<(OwnedFd, &'a str, &'a str)>> {
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let (Some(outer), Some(name)) = (outer, name) else { return Ok(None) };
+    let Some((_, own)) = name.rsplit_once('.') else { return Ok(None) };
+    Ok(Some((below(outer, Path::new("containers"), None)?.0, own, name)))
+}
+
 fn make(directory: &Path, user: Option<User>) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
@@ -62,13 +100,18 @@ fn link(path: &Path, target: &Path) -> io::Result<()> {
 
 /// A directory below a sandbox for a task to use, made if need be. What leads elsewhere is an error:
 /// the tasks that it is shared with may have put links there.
-pub(crate) fn shared(sandbox: &Path, below: &str, user: Option<User>) -> io::Result<PathBuf> {
+pub(crate) fn shared(sandbox: &Path, path: &str, user: Option<User>) -> io::Result<PathBuf> {
+    below(sandbox, Path::new(path), user).map(|(_, path)| path)
+}
+
+fn below(sandbox: &Path, path: &Path, user: Option<User>) -> io::Result<(OwnedFd, PathBuf)> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let mut directory = rustix::fs::open(sandbox, flags, Mode::empty())?;
-    let mut path = sandbox.to_owned();
-    for part in Path::new(below).components() {
+    let mut whole = sandbox.to_owned();
+    for part in path.components() {
         let Component::Normal(name) = part else {
-            return Err(io::Error::other(format!("'{below}' leads out of the sandbox")));
+            let why = format!("'{}' leads out of the sandbox", path.display());
+            return Err(io::Error::other(why));
         };
         let made = match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
             Ok(()) => true,
@@ -79,10 +122,10 @@ pub(crate) fn shared(sandbox: &Path, below: &str, user: Option<User>) -> io::Res
         if let Some(user) = user.filter(|_| made) {
             std::os::unix::fs::fchown(&opened, Some(user.uid), Some(user.gid))?;
         }
-        path.push(name);
+        whole.push(name);
         directory = opened;
     }
-    Ok(path)
+    Ok((directory, whole))
 }
 
 /// Gives a file of the agent's making to the task's user.
@@ -121,6 +164,25 @@ mod tests {
         for bad in ["a/c/d", "../x", "/etc"] {
             assert!(shared(dir.path(), bad, None).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_sandbox_beside_another_is_reached_through_it_and_goes_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let outer = dir.path().join("runs/C");
+        fs::create_dir_all(&outer).expect("a sandbox");
+        let own = dir.path().join("runs/C.x");
+        create_beside(&own, Some(&outer), None).expect("made");
+        create_beside(&own, Some(&outer), None).expect("made again");
+        assert!(outer.join("containers/x/stdout").is_file());
+        remove(&own, Some(&outer)).expect("removed");
+        remove(&own, Some(&outer)).expect("there is none");
+        assert!(!own.exists() && !outer.join("containers/x").is_symlink());
+        // A task that has put something else there gets nothing made elsewhere.
+        fs::remove_dir(outer.join("containers")).expect("removed");
+        std::os::unix::fs::symlink("/tmp", outer.join("containers")).expect("a link");
+        assert!(create_beside(&own, Some(&outer), None).is_err());
+        create_beside(&dir.path().join("C"), None, None).expect("made by itself");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use mesos_api::json::{self, Value};
 
+use super::unified::OF_CONTAINER;
+
 /// Parameters of a container that say what the flag would.
 const OWN: [&str; 4] = ["dns", "dns-search", "dns-opt", "dns-option"];
 
@@ -61,6 +63,8 @@ impl DefaultDns {
         let of = |wanted: &Network| self.0.iter().find(|entry| entry.network == *wanted);
         let found = match network {
             "host" | "none" => None,
+            // It has the name servers of the container that it shares the network of.
+            name if name.starts_with(OF_CONTAINER) => None,
             "bridge" => of(&Network::Bridge),
             name => of(&Network::User(Some(name.to_owned()))).or_else(|| of(&Network::User(None))),
         };

@@ -205,8 +205,9 @@ impl Engine {
         self.client.call(request).await?.bytes().await.map(drop)
     }
 
-    pub(crate) async fn kill(&self, name: &str) -> Result<()> {
-        let request = Request::post(format!("/containers/{name}/kill"));
+    pub(crate) async fn kill(&self, name: &str, signal: i32) -> Result<()> {
+        let request =
+            Request::post(format!("/containers/{name}/kill")).query("signal", signal.to_string());
         self.client.call(request).await?.bytes().await.map(drop)
     }
 

@@ -31,6 +31,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
 /// How long the copy of the output may take once the container has ended.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(30);
+const SIGKILL: i32 = 9;
 
 /// The containerizer.
 #[derive(Debug)]
@@ -104,7 +105,12 @@ impl Docker {
                 reporter.send(ContainerEvent::Ended(exit)).await;
             }
         }
-        self.linger(&name, &job, commands).await;
+        // The name of one that the operator API has made may be used again at once.
+        let delay = match reporter {
+            Reporter::Driver(_) => self.remove_delay,
+            Reporter::Nested(_) => Duration::ZERO,
+        };
+        self.linger(&name, &job, commands, delay).await;
     }
 
     /// Starts a container; `None` when it was killed meanwhile, which is told then.
@@ -377,6 +383,7 @@ impl Docker {
                         stops.add(self.stop(name, None));
                     }
                     Some(Command::Destroy) => stops.add(self.stop(name, Some(self.stop_timeout))),
+                    Some(Command::Signal(signal)) => stops.add(self.signal(name, signal)),
                     Some(Command::Remove) => {}
                     None => return exit.await,
                 },
@@ -412,13 +419,20 @@ impl Docker {
         Exit { code, out_of_memory: state.oom_killed, message }
     }
 
+    /// Passes a signal on; who has sent it sees what comes of it.
+    async fn signal(&self, name: &str, signal: i32) {
+        if let Err(error) = self.engine.kill(name, signal).await {
+            tracing::warn!(container = name, signal, error = %describe(&error), "cannot signal the container");
+        }
+    }
+
     /// Stops or kills, until the engine has heard it.
     async fn stop(&self, name: &str, grace: Option<Duration>) {
         let mut pause = PAUSE_FIRST;
         loop {
             let done = match grace {
                 Some(grace) => self.engine.stop(name, grace).await,
-                None => self.engine.kill(name).await,
+                None => self.engine.kill(name, SIGKILL).await,
             };
             match done {
                 Ok(()) => return,
@@ -433,7 +447,13 @@ impl Docker {
     }
 
     /// Keeps what has ended until its last update is acknowledged, then removes it.
-    async fn linger(&self, name: &str, job: &Job, mut commands: mpsc::Receiver<Command>) {
+    async fn linger(
+        &self,
+        name: &str,
+        job: &Job,
+        mut commands: mpsc::Receiver<Command>,
+        delay: Duration,
+    ) {
         loop {
             match commands.recv().await {
                 Some(Command::Remove) => break,
@@ -441,8 +461,8 @@ impl Docker {
                 None => return, // the agent ends; the next one finds the container
             }
         }
-        if !self.remove_delay.is_zero() {
-            tokio::time::sleep(self.remove_delay).await;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
         self.remove_own(name, job).await;
         if job.link.is_symlink() {

@@ -29,7 +29,7 @@ pub(crate) use engine::{Engine, ExecState, Session};
 pub(crate) use exec::signal_exec;
 pub(crate) use life::{Docker, How};
 pub(crate) use plan::{SANDBOX, amounts, container_name, scalar, variables};
-pub(crate) use unified::{group_refusal, sandbox_path};
+pub(crate) use unified::{container_of, group_refusal, image_of, network_of, sandbox_path};
 pub(crate) use usage::statistics;
 
 /// Labels of our containers.
@@ -45,6 +45,8 @@ pub(crate) struct Job {
     /// What it may use, which can change while it runs.
     pub(crate) resources: watch::Receiver<Vec<Resource>>,
     pub(crate) sandbox: PathBuf,
+    /// The sandbox of the container that it is inside of.
+    pub(crate) outer: Option<PathBuf>,
     /// Where the sandbox is reached if its own path has a colon.
     pub(crate) link: PathBuf,
     pub(crate) user: Option<crate::identity::User>,

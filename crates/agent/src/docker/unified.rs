@@ -1,7 +1,7 @@
 //! Containers of type MESOS with a Docker image, which Mesos' unified containerizer runs: the engine
 //! runs them here, as the container of type DOCKER that comes out the same.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cluster::agent::Launch;
 use mesos_api::v1::container_info::docker_info::{Network, PortMapping};
@@ -16,6 +16,9 @@ use super::Job;
 use crate::identity::User;
 use crate::sandbox;
 
+/// What the engine calls the network of one of its containers.
+pub(super) const OF_CONTAINER: &str = "container:";
+
 /// The container that is to run: the task's, or the executor's.
 pub(crate) fn container_of(launch: &Launch) -> Option<&ContainerInfo> {
     match &launch.task {
@@ -28,6 +31,26 @@ pub(crate) fn container_of(launch: &Launch) -> Option<&ContainerInfo> {
 pub(crate) fn has_image(container: &ContainerInfo) -> bool {
     container.r#type() == container_info::Type::Mesos
         && container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some())
+}
+
+/// The Docker image that a container is of.
+pub(crate) fn image_of(container: &ContainerInfo) -> Option<&str> {
+    let unified = || container.mesos.as_ref()?.image.as_ref()?.docker.as_ref();
+    match &container.docker {
+        Some(docker) => Some(&docker.image),
+        None => unified().map(|docker| docker.name.as_str()),
+    }
+}
+
+/// The network of a container, as `docker run` takes it.
+pub(crate) fn network_of(container: &str) -> String {
+    format!("{OF_CONTAINER}{container}")
+}
+
+/// Whose namespaces a container shares if it asks to: its parent's, or the host's.
+fn around(container: &ContainerInfo) -> &str {
+    let network = container.network_infos.first().and_then(|network| network.name.as_deref());
+    network.filter(|name| name.starts_with(OF_CONTAINER)).unwrap_or("host")
 }
 
 /// What of a task's group this agent cannot give.
@@ -121,10 +144,10 @@ fn parameters(container: &ContainerInfo, user: Option<User>) -> Result<Vec<Param
         }
     }
     if linux.share_pid_namespace == Some(true) {
-        add("pid", "host".to_owned());
+        add("pid", around(container).to_owned());
     }
     match linux.ipc_mode.and_then(|mode| linux_info::IpcMode::try_from(mode).ok()) {
-        Some(linux_info::IpcMode::ShareParent) => add("ipc", "host".to_owned()),
+        Some(linux_info::IpcMode::ShareParent) => add("ipc", around(container).to_owned()),
         _ => {
             if let Some(megabytes) = linux.shm_size {
                 add("shm-size", format!("{megabytes}m"));
@@ -168,17 +191,12 @@ pub(crate) fn sandbox_path(job: &Job, volume: &Volume) -> Result<Option<PathBuf>
         return Ok(None);
     };
     let within = match wanted.r#type() {
-        sandbox_path::Type::Parent if job.launch.container_id.split().is_some() => {
-            // <executor's sandbox>/containers/<own>
-            let outer = job.sandbox.parent().and_then(Path::parent);
-            outer.ok_or("there is no outer sandbox")?
-        }
-        sandbox_path::Type::Parent => {
-            return Err(format!(
+        sandbox_path::Type::Parent => job.outer.as_ref().ok_or_else(|| {
+            format!(
                 "the volume at '{}' is in the sandbox of an outer container, and there is none",
                 volume.container_path
-            ));
-        }
+            )
+        })?,
         sandbox_path::Type::Self_ | sandbox_path::Type::Unknown => &job.sandbox,
     };
     let made = sandbox::shared(within, &wanted.path, job.user);

@@ -1,50 +1,24 @@
-//! Calls about sessions, commands inside of tasks: launch, attach, wait, kill, remove.
+//! Calls about what operators launch: sessions, and containers inside of others or by themselves.
 
-use std::convert::Infallible;
+pub(super) mod launch;
+pub(super) mod session;
+
 use std::sync::Arc;
 
 use cluster::id::ContainerId;
-use futures_util::StreamExt as _;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request as HttpRequest, Response as HttpResponse, StatusCode};
-use mesos_api::recordio::{self, Decoder};
+use hyper::StatusCode;
 use mesos_api::v1;
-use mesos_api::v1::agent::process_io::{self, control, data};
-use mesos_api::v1::agent::{Call, ProcessIo, Response, call, response};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at};
+use mesos_api::v1::agent::{Call, Response, call, response};
+use mesos_api::v1::task_status::Reason;
+use rustix::process::Signal;
 
 use super::look;
-use crate::nested::{
-    Input, InputRight, Launch, Lifeline, NoSession, Piece, Session, Stream, WindowSize,
-};
-use crate::server::{Answer, Form, RECORDIO, Server, decode, message_form, text};
+use crate::nested::{Entry, NotLaunched, Place, Termination};
+use crate::server::{Answer, Server, text};
 
-/// No record of input may be longer.
-const LONGEST: usize = 16 << 20;
-const MESSAGE_CONTENT_TYPE: HeaderName = HeaderName::from_static("message-content-type");
 const SIGKILL: i32 = 9;
 /// As for Mesos, whose names for directories they are.
 const LONGEST_ID: usize = 242;
-
-/// How an answer of many records is written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Records {
-    form: Form,
-    /// The client asked for records, and not for a type of message as clients of long ago do.
-    named: bool,
-}
-
-impl Records {
-    /// What a client wants of an answer of many records.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Answer> {
-        let (form, named) = message_form(headers)?;
-        Ok(Self { form, named })
-    }
-}
 
 fn refuse(why: &str) -> Answer {
     text(StatusCode::BAD_REQUEST, &format!("Failed to validate agent::Call: {why}"))
@@ -56,6 +30,36 @@ fn missing(name: &str) -> Answer {
 
 fn not_found(id: &ContainerId) -> Answer {
     text(StatusCode::NOT_FOUND, &format!("Container {id} cannot be found"))
+}
+
+fn bad(why: &str) -> Answer {
+    text(StatusCode::BAD_REQUEST, why)
+}
+
+/// Says why nothing was launched.
+fn refused(why: NotLaunched, what: &str) -> Answer {
+    match why {
+        NotLaunched::Exists => text(StatusCode::ACCEPTED, ""),
+        NotLaunched::Refused(why) => bad(&format!("{what}: {why}")),
+    }
+}
+
+/// Waits until what an earlier agent has launched is known: the driver finds it before it answers.
+async fn recovered(server: &Server) -> Result<(), Answer> {
+    look(server, |_| ()).await
+}
+
+/// What is around a container that is to be launched.
+async fn outer(server: &Server, id: &ContainerId) -> Result<(ContainerId, Place), Answer> {
+    recovered(server).await?;
+    let (parent, _) = id.split().ok_or_else(|| not_found(id))?;
+    let asked = parent.clone();
+    let place = match server.nested.place(&parent) {
+        Some(place) => Some(place),
+        None => look(server, move |view| view.containers.place(&asked)).await?,
+    };
+    let place = place.ok_or_else(|| bad(&format!("Parent container {parent} cannot be found")))?;
+    Ok((parent, place))
 }
 
 /// Reads the id of a container; `name` is that of the field.
@@ -88,270 +92,46 @@ fn nested_id(wire: &v1::ContainerId, name: &str) -> Result<ContainerId, Answer> 
     Ok(id)
 }
 
-/// `LAUNCH_NESTED_CONTAINER_SESSION`
-pub(super) async fn launch(server: &Server, call: Call, records: Records) -> Answer {
-    match try_launch(server, call).await {
-        Ok((lifeline, output)) => stream(server, output, records, Some(lifeline)),
-        Err(answer) => answer,
-    }
-}
-
-async fn try_launch(
-    server: &Server,
-    call: Call,
-) -> Result<(Lifeline, mpsc::Receiver<Piece>), Answer> {
-    let name = "launch_nested_container_session";
-    let launch = call.launch_nested_container_session.ok_or_else(|| missing(name))?;
-    let id = nested_id(&launch.container_id, name)?;
-    let command = launch.command.ok_or_else(|| missing(&format!("{name}.command")))?;
-    let bad = |why: &str| text(StatusCode::BAD_REQUEST, why);
-    if !command.uris.is_empty() {
-        return Err(bad("a session fetches nothing: it runs in its task's sandbox"));
-    }
-    let container = launch.container.unwrap_or_default();
-    let terminal = container.tty_info.map(|info| window(info.window_size.as_ref()));
-    let asked = v1::ContainerInfo { r#type: 0, tty_info: None, ..container };
-    let none = v1::ContainerInfo { r#type: 0, ..v1::ContainerInfo::default() };
-    if asked != none {
-        return Err(bad(
-            "a session runs in its task's container and has nothing of its own but a \
-                        terminal (tty_info)",
-        ));
-    }
-    let (parent, _) = id.split().ok_or_else(|| not_found(&id))?;
-    let outer = parent.clone();
-    let inside = look(server, move |view| view.containers.inside(&outer)).await?;
-    let inside =
-        inside.ok_or_else(|| bad(&format!("Parent container {parent} cannot be found")))?;
-    let launched = server.nested.launch(&id, inside, Launch { command, terminal }).await;
-    launched.map_err(|why| match why {
-        NoSession::Exists => text(StatusCode::ACCEPTED, ""),
-        NoSession::Failed(why) => bad(&format!("cannot run a session in {parent}: {why}")),
-    })
-}
-
-fn window(size: Option<&v1::tty_info::WindowSize>) -> WindowSize {
-    // As large as nobody says; programs then take what is usual.
-    let of = |number: Option<u32>| number.and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
-    WindowSize { rows: of(size.map(|it| it.rows)), columns: of(size.map(|it| it.columns)) }
-}
-
-/// `ATTACH_CONTAINER_OUTPUT`
-pub(super) async fn output(server: &Server, call: Call, records: Records) -> Answer {
-    let name = "attach_container_output";
-    let Some(attach) = call.attach_container_output else { return missing(name) };
-    let id = match id(&attach.container_id, name) {
-        Ok(id) => id,
-        Err(answer) => return answer,
-    };
-    match find(server, &id, SWITCHBOARD).await {
-        Ok(session) => match session.listen() {
-            Some(output) => stream(server, output, records, None),
-            None => text(StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard has shutdown"),
-        },
-        Err(answer) => answer,
-    }
-}
-
-/// What Mesos says, and its command line understands, of tasks that nobody can attach to.
-const SWITCHBOARD: (StatusCode, &str) =
-    (StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard server was disabled for this container");
-
-/// A session. Of a task's own container is told why it is none.
-async fn find(
-    server: &Server,
-    id: &ContainerId,
-    (status, of_task): (StatusCode, &str),
-) -> Result<Arc<Session>, Answer> {
-    if let Some(session) = server.nested.find(id) {
-        return Ok(session);
-    }
-    let asked = id.clone();
-    match look(server, move |view| view.containers.knows(&asked)).await? {
-        true => Err(text(status, of_task)),
-        false => Err(not_found(id)),
-    }
-}
-
-/// Writes output as records, with a heartbeat now and then, until it ends.
-fn stream(
-    server: &Server,
-    output: mpsc::Receiver<Piece>,
-    records: Records,
-    lifeline: Option<Lifeline>,
-) -> Answer {
-    let Records { form, named } = records;
-    let every = server.heartbeat;
-    let beats = interval_at(Instant::now() + every, every);
-    // The session is the connection's: it ends with this.
-    let state = (output, beats, lifeline);
-    let stream =
-        futures_util::stream::unfold(state, move |(mut output, mut beats, lifeline)| async move {
-            let message = tokio::select! {
-                piece = output.recv() => data_of(piece?),
-                _ = beats.tick() => heartbeat(every),
-            };
-            let record = recordio::encode(&form.encode(&message));
-            Some((Ok::<_, Infallible>(Frame::data(record)), (output, beats, lifeline)))
-        });
-    let mut answer = HttpResponse::new(UnsyncBoxBody::new(StreamBody::new(stream.boxed())));
-    let media = HeaderValue::from_static(form.media_type());
-    let headers = answer.headers_mut();
-    if named {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(RECORDIO));
-        headers.insert(MESSAGE_CONTENT_TYPE, media);
-    } else {
-        headers.insert(CONTENT_TYPE, media);
-    }
-    answer
-}
-
-fn data_of((stream, bytes): Piece) -> ProcessIo {
-    let mut data = process_io::Data { data: Some(bytes), ..process_io::Data::default() };
-    data.set_type(match stream {
-        Stream::Out => data::Type::Stdout,
-        Stream::Err => data::Type::Stderr,
-    });
-    let mut message = ProcessIo { data: Some(data), ..ProcessIo::default() };
-    message.set_type(process_io::Type::Data);
-    message
-}
-
-fn heartbeat(every: std::time::Duration) -> ProcessIo {
-    let nanoseconds = i64::try_from(every.as_nanos()).unwrap_or(i64::MAX);
-    let interval = Some(v1::DurationInfo { nanoseconds });
-    let mut control = process_io::Control {
-        heartbeat: Some(control::Heartbeat { interval }),
-        ..process_io::Control::default()
-    };
-    control.set_type(control::Type::Heartbeat);
-    let mut message = ProcessIo { control: Some(control), ..ProcessIo::default() };
-    message.set_type(process_io::Type::Control);
-    message
-}
-
-/// `ATTACH_CONTAINER_INPUT`, the one call whose request is records.
-pub(super) async fn input(server: &Server, form: Form, request: HttpRequest<Incoming>) -> Answer {
-    let mut calls = Calls { body: request.into_body(), decoder: Decoder::new(LONGEST), form };
-    match attach(server, &mut calls).await {
-        Ok(()) => text(StatusCode::OK, ""),
-        Err(answer) => answer,
-    }
-}
-
-/// The calls in the body of a request.
-struct Calls {
-    body: Incoming,
-    decoder: Decoder,
-    form: Form,
-}
-
-impl Calls {
-    /// The next one; `None` at the end. Nothing is lost when this is dropped.
-    async fn next(&mut self) -> Result<Option<Call>, Answer> {
-        let bad = |why: String| text(StatusCode::BAD_REQUEST, &why);
-        loop {
-            let record = self.decoder.next_record().map_err(|error| bad(error.to_string()))?;
-            if let Some(record) = record {
-                return decode(self.form, &record, "Call").map(Some);
-            }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        self.decoder.feed(&bytes);
-                    }
-                }
-                Some(Err(error)) => return Err(bad(format!("cannot read the body: {error}"))),
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The next one, which has to be one of input.
-    async fn next_input(&mut self) -> Result<Option<call::AttachContainerInput>, Answer> {
-        let Some(call) = self.next().await? else { return Ok(None) };
-        if call.r#type() != call::Type::AttachContainerInput {
-            let name = call.r#type().as_str_name();
-            let why =
-                format!("Streaming 'Content-Type' {RECORDIO} is not supported for {name} call");
-            return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why));
-        }
-        let name = "attach_container_input";
-        call.attach_container_input.ok_or_else(|| missing(name)).map(Some)
-    }
-}
-
-async fn attach(server: &Server, calls: &mut Calls) -> Result<(), Answer> {
-    let name = "attach_container_input";
-    let bad = |why: &str| text(StatusCode::BAD_REQUEST, why);
-    let first = calls.next_input().await?;
-    let first = first.ok_or_else(|| bad("Received EOF while reading request body"))?;
-    let (call::attach_container_input::Type::ContainerId, Some(wire)) =
-        (first.r#type(), &first.container_id)
-    else {
-        return Err(bad("Expecting 'attach_container_input.type' to be CONTAINER_ID"));
-    };
-    let id = id(wire, name)?;
-    let session = find(server, &id, SWITCHBOARD).await?;
-    if session.status().is_some() {
-        return Err(text(StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard has shutdown"));
-    }
-    let Some(right) = session.claim_input() else {
-        return Err(text(StatusCode::CONFLICT, "Multiple input connections are not allowed"));
-    };
-    loop {
-        let next = tokio::select! {
-            next = calls.next_input() => next?,
-            () = right.ended() => return Ok(()),
-        };
-        // The end of a connection is not that of the input: another may go on with it.
-        let Some(next) = next else { return Ok(()) };
-        let (call::attach_container_input::Type::ProcessIo, Some(message)) =
-            (next.r#type(), next.process_io)
-        else {
-            return Err(bad("Expecting 'attach_container_input.type' to be PROCESS_IO"));
-        };
-        if !pass_on(&right, message).await? {
-            return Ok(());
-        }
-    }
-}
-
-/// Hands one message over; false once the command has ended.
-async fn pass_on(right: &InputRight, message: ProcessIo) -> Result<bool, Answer> {
-    let bad = |why: &str| Err(text(StatusCode::BAD_REQUEST, why));
-    match (message.r#type(), message.data, message.control) {
-        (process_io::Type::Data, Some(data), _) => {
-            if data.r#type() != data::Type::Stdin {
-                return bad("Expecting 'process_io.data.type' to be STDIN");
-            }
-            let bytes = data.data.unwrap_or_default();
-            let input = if bytes.is_empty() { Input::End } else { Input::Data(bytes) };
-            Ok(right.send(input).await)
-        }
-        (process_io::Type::Control, _, Some(control)) => match control.r#type() {
-            control::Type::Heartbeat => Ok(true),
-            control::Type::TtyInfo => {
-                let size = control.tty_info.and_then(|info| info.window_size);
-                let Some(size) = size else {
-                    return bad("Expecting 'tty_info.window_size' to be present");
-                };
-                Ok(right.send(Input::Resize(window(Some(&size)))).await)
-            }
-            control::Type::Unknown => bad("'process_io.control.type' is unknown"),
-        },
-        (process_io::Type::Data, None, _) => bad("Expecting 'process_io.data' to be present"),
-        (process_io::Type::Control, _, None) => bad("Expecting 'process_io.control' to be present"),
-        (process_io::Type::Unknown, ..) => bad("'process_io.type' is unknown"),
-    }
-}
-
 /// What is said of the containers of tasks themselves.
 const OF_TASK: (StatusCode, &str) = (
     StatusCode::NOT_IMPLEMENTED,
     "this is the container of a task: its framework hears of its end and may kill it; only \
-     sessions inside of it are waited for, killed and removed with this call",
+     what operators launch is waited for, killed and removed with this call",
 );
+
+/// What was launched with that id.
+async fn find(server: &Server, id: &ContainerId) -> Result<Entry, Answer> {
+    recovered(server).await?;
+    if let Some(entry) = server.nested.find(id) {
+        return Ok(entry);
+    }
+    no_tasks(server, id).await?;
+    Err(not_found(id))
+}
+
+/// Refuses containers of tasks.
+async fn no_tasks(server: &Server, id: &ContainerId) -> Result<(), Answer> {
+    let asked = id.clone();
+    if look(server, move |view| view.containers.knows(&asked)).await? {
+        let (status, why) = OF_TASK;
+        return Err(text(status, why));
+    }
+    Ok(())
+}
+
+/// What is told of an end. Why it ended is known of what ran out of memory only.
+fn waited(how: Termination) -> response::WaitContainer {
+    let mut told = response::WaitContainer {
+        exit_status: how.status,
+        message: how.message,
+        ..response::WaitContainer::default()
+    };
+    if how.out_of_memory {
+        told.set_state(v1::TaskState::TaskFailed);
+        told.set_reason(Reason::ContainerLimitationMemory);
+    }
+    told
+}
 
 /// `WAIT_CONTAINER`, and by its older name.
 #[allow(deprecated, reason = "clients of long ago use the older names")]
@@ -365,17 +145,17 @@ pub(super) async fn wait(server: &Server, call: Call) -> Result<Response, Answer
         true => nested_id(&wire, "wait_nested_container")?,
         false => id(&wire, "wait_container")?,
     };
-    let session = find(server, &id, OF_TASK).await?;
-    let exit_status = session.wait().await;
+    let how = find(server, &id).await?.wait().await.ok_or_else(|| not_found(&id))?;
     let mut answer = Response::default();
     if older {
         answer.set_type(response::Type::WaitNestedContainer);
-        let waited = response::WaitNestedContainer { exit_status, ..Default::default() };
-        answer.wait_nested_container = Some(waited);
+        let response::WaitContainer { exit_status, state, reason, limitation, message } =
+            waited(how);
+        answer.wait_nested_container =
+            Some(response::WaitNestedContainer { exit_status, state, reason, limitation, message });
     } else {
         answer.set_type(response::Type::WaitContainer);
-        let waited = response::WaitContainer { exit_status, ..Default::default() };
-        answer.wait_container = Some(waited);
+        answer.wait_container = Some(waited(how));
     }
     Ok(answer)
 }
@@ -392,8 +172,13 @@ pub(super) async fn kill(server: &Server, call: Call) -> Result<(), Answer> {
         }
         (kind, ..) => return Err(missing(&kind.as_str_name().to_ascii_lowercase())),
     };
-    let session = find(server, &id, OF_TASK).await?;
-    if session.signal(signal.unwrap_or(SIGKILL)) {
+    let entry = find(server, &id).await?;
+    let signal = signal.unwrap_or(SIGKILL);
+    if Signal::from_named_raw(signal).is_none() {
+        let why = format!("Unable to send signal to container: {signal} is none");
+        return Err(text(StatusCode::INTERNAL_SERVER_ERROR, &why));
+    }
+    if entry.signal(signal) {
         return Ok(());
     }
     let why = format!("Container '{id}' cannot be found (or is already killed)");
@@ -412,15 +197,14 @@ pub(super) async fn remove(server: &Server, call: Call) -> Result<(), Answer> {
         }
         (kind, ..) => return Err(missing(&kind.as_str_name().to_ascii_lowercase())),
     };
+    recovered(server).await?;
     if server.nested.find(&id).is_none() {
-        let asked = id.clone();
-        if look(server, move |view| view.containers.knows(&asked)).await? {
-            let (status, why) = OF_TASK;
-            return Err(text(status, why));
-        }
+        no_tasks(server, &id).await?;
     }
     // What is not there is removed, as Mesos has it.
-    if server.nested.remove(&id) {
+    let (nested, asked) = (Arc::clone(&server.nested), id.clone());
+    let removed = tokio::task::spawn_blocking(move || nested.remove(&asked)).await;
+    if removed.unwrap_or(false) {
         return Ok(());
     }
     let why = format!("Nested container has not terminated yet: {id}");
@@ -447,13 +231,5 @@ mod tests {
             assert!(id(&wire(&[bad]), "x").is_err(), "{bad:?}");
             assert!(id(&wire(&[bad, "b"]), "x").is_err(), "{bad:?} outside of b");
         }
-    }
-
-    #[test]
-    fn sizes_of_terminals_that_cannot_be_are_none() {
-        let of = |rows, columns| window(Some(&v1::tty_info::WindowSize { rows, columns }));
-        assert_eq!(of(24, 80), WindowSize { rows: 24, columns: 80 });
-        assert_eq!(of(1 << 20, 80), WindowSize { rows: 0, columns: 80 });
-        assert_eq!(window(None), WindowSize { rows: 0, columns: 0 });
     }
 }

@@ -6,6 +6,7 @@ use mesos_api::v1::agent::{Call, Response, call, response};
 use mesos_api::v1::{Flag, Metric, VersionInfo};
 use std::time::Duration;
 
+use super::statistics::Show;
 use super::{VERSION, files, look, metrics, nested, statistics};
 use crate::driver::View;
 use crate::server::{
@@ -24,15 +25,19 @@ pub(super) async fn answer(server: &Server, request: HttpRequest<Incoming>) -> A
 async fn answer_call(server: &Server, request: HttpRequest<Incoming>) -> Result<Answer, Answer> {
     use call::Type as T;
     if let Some(form) = record_form(request.headers())? {
-        return Ok(nested::input(server, form, request).await);
+        return Ok(nested::session::input(server, form, request).await);
     }
     let kind = content_form(&request)?;
     // What the answer may be depends on the call.
-    let (accept, records) = (forms(&request), nested::Records::of(request.headers()));
+    let (accept, records) = (forms(&request), nested::session::Records::of(request.headers()));
     let call: Call = decode(kind, &body(request).await?, "Call")?;
     match call.r#type() {
-        T::LaunchNestedContainerSession => return Ok(nested::launch(server, call, records?).await),
-        T::AttachContainerOutput => return Ok(nested::output(server, call, records?).await),
+        T::LaunchNestedContainerSession => {
+            return Ok(nested::session::launch(server, call, records?).await);
+        }
+        T::AttachContainerOutput => {
+            return Ok(nested::session::output(server, call, records?).await);
+        }
         T::AttachContainerInput => {
             let why = format!(
                 "Expecting 'Content-Type' to be {RECORDIO} for ATTACH_CONTAINER_INPUT call"
@@ -117,8 +122,13 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
             });
         }
         T::GetContainers => {
-            let nested = call.get_containers.is_some_and(|get| get.show_nested());
-            answer.get_containers = Some(containers(server, nested).await?);
+            let get = call.get_containers.unwrap_or_default();
+            let show = Show { nested: get.show_nested(), standalone: get.show_standalone() };
+            answer.get_containers = Some(containers(server, show).await?);
+        }
+        T::LaunchNestedContainer | T::LaunchContainer => {
+            nested::launch::launch(server, call).await?;
+            return Err(text(StatusCode::OK, ""));
         }
         T::WaitNestedContainer | T::WaitContainer => return nested::wait(server, call).await,
         T::KillNestedContainer | T::KillContainer => {
@@ -148,10 +158,7 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
                 | T::RemoveResourceProviderConfig
                 | T::MarkResourceProviderGone => "there are no resource providers",
                 T::PruneImages => "images are the Docker engine's, which prunes them",
-                _ => {
-                    "containers inside of others are those of task groups, and sessions: run a \
-                     command in a task with LAUNCH_NESTED_CONTAINER_SESSION"
-                }
+                _ => "it is unknown",
             };
             let why = format!("{} is not available on this agent: {instead}", other.as_str_name());
             return Err(text(StatusCode::NOT_IMPLEMENTED, &why));
@@ -216,13 +223,14 @@ fn frameworks(view: &View<'_>) -> response::GetFrameworks {
     }
 }
 
-async fn containers(server: &Server, nested: bool) -> Result<response::GetContainers, Answer> {
+async fn containers(server: &Server, show: Show) -> Result<response::GetContainers, Answer> {
     let mut all = response::GetContainers::default();
-    for (one, statistics) in statistics::all(server, nested).await? {
+    for (one, statistics) in statistics::all(server, show).await? {
+        let owner = one.owner.as_ref();
         all.containers.push(response::get_containers::Container {
-            framework_id: Some(one.framework_id.into()),
-            executor_id: Some(one.executor_id.into()),
-            executor_name: Some(one.executor_name),
+            framework_id: owner.map(|owner| owner.framework_id.clone().into()),
+            executor_id: owner.map(|owner| owner.executor_id.clone().into()),
+            executor_name: owner.map(|owner| owner.executor_name.clone()),
             container_id: one.status.container_id.clone().unwrap_or_default(),
             container_status: Some(one.status),
             resource_statistics: statistics,

@@ -1,5 +1,7 @@
 //! What containers use: `/containers` and `/monitor/statistics`.
 
+use std::collections::HashMap;
+
 use cluster::id::ContainerId;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
@@ -14,38 +16,64 @@ use crate::server::{Answer, Server};
 /// A container that runs.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
-    pub(super) framework_id: String,
-    pub(super) executor_id: String,
-    pub(super) executor_name: String,
-    pub(super) source: String,
+    /// None of those that no task is around.
+    pub(super) owner: Option<Owner>,
     pub(super) status: ContainerStatus,
     pub(super) resources: Vec<Resource>,
     usage: Usage,
 }
 
-/// The containers of executors; with `nested` also those inside of them, of tasks in a group and of
-/// sessions.
-fn running(view: &View<'_>, nested: bool) -> Vec<Running> {
+/// The executor whose container it is, or is around it.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    pub(super) framework_id: String,
+    pub(super) executor_id: String,
+    pub(super) executor_name: String,
+    pub(super) source: String,
+}
+
+/// Which containers are wanted besides those of executors.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Show {
+    /// Inside of others: of tasks in a group, of sessions, and what the operator API has launched.
+    pub(super) nested: bool,
+    /// Inside of none, and no executor's.
+    pub(super) standalone: bool,
+}
+
+impl Owner {
+    fn json(&self) -> Json {
+        json!({
+            "executor_id": self.executor_id,
+            "executor_name": self.executor_name,
+            "framework_id": self.framework_id,
+            "source": self.source,
+        })
+    }
+}
+
+fn running(view: &View<'_>, show: Show) -> Vec<Running> {
     let frameworks = view.agent.frameworks();
     let all = frameworks.flat_map(|f| f.executors.values().map(move |e| (f, e)));
     let alive = all.filter(|(_, e)| e.state != cluster::agent::ExecutorState::Terminated);
-    let sessions = if nested { view.containers.sessions() } else { Vec::new() };
+    let one = |owner: Option<&Owner>, status, id: &ContainerId, resources| Running {
+        owner: owner.cloned(),
+        status,
+        resources,
+        usage: view.containers.usage(id),
+    };
     let mut list = Vec::new();
+    let mut owners = HashMap::new();
     for (framework, executor) in alive {
-        let of = |status: ContainerStatus, id: &ContainerId, resources| Running {
+        let owner = Owner {
             framework_id: framework.id.to_string(),
             executor_id: executor.id.to_string(),
             executor_name: executor.info.name().to_owned(),
             source: executor.info.source().to_owned(),
-            status,
-            resources,
-            usage: view.containers.usage(id),
         };
-        list.push(of(executor.status(), &executor.container, executor.resources()));
-        if !nested {
-            continue;
-        }
-        let live = executor.tasks.values().filter(|task| !task.is_over());
+        let owner = owners.entry(executor.container.to_string()).or_insert(owner);
+        list.push(one(Some(owner), executor.status(), &executor.container, executor.resources()));
+        let live = executor.tasks.values().filter(|task| show.nested && !task.is_over());
         for task in live {
             let Some(member) = &task.member else { continue };
             let status = ContainerStatus {
@@ -54,19 +82,22 @@ fn running(view: &View<'_>, nested: bool) -> Vec<Running> {
                 executor_pid: member.pid,
                 ..ContainerStatus::default()
             };
-            list.push(of(status, &member.container, task.info.resources.clone()));
+            list.push(one(Some(owner), status, &member.container, task.info.resources.clone()));
         }
-        let own = |id: &&ContainerId| {
-            id.split().is_some_and(|(parent, _)| {
-                let outer = parent.split().map(|(outer, _)| outer);
-                parent == executor.container || outer.as_ref() == Some(&executor.container)
-            })
+    }
+    for (id, container) in view.containers.nested().running() {
+        let is_nested = id.split().is_some();
+        if is_nested && !show.nested || !is_nested && !show.standalone {
+            continue;
+        }
+        let status = ContainerStatus {
+            container_id: Some(id.to_wire()),
+            executor_pid: container.as_ref().and_then(|it| it.pid()),
+            ..ContainerStatus::default()
         };
-        for id in sessions.iter().filter(own) {
-            let container_id = Some(id.to_wire());
-            let status = ContainerStatus { container_id, ..ContainerStatus::default() };
-            list.push(of(status, id, Vec::new()));
-        }
+        let root = id.as_str().split('.').next().unwrap_or_default();
+        let resources = container.map(|it| it.place.job.launch.resources.clone());
+        list.push(one(owners.get(root), status, &id, resources.unwrap_or_default()));
     }
     list
 }
@@ -74,9 +105,9 @@ fn running(view: &View<'_>, nested: bool) -> Vec<Running> {
 /// Reads what all of them use, at the same time.
 pub(super) async fn all(
     server: &Server,
-    nested: bool,
+    show: Show,
 ) -> Result<Vec<(Running, Option<ResourceStatistics>)>, Answer> {
-    let running = look(server, move |view| running(view, nested)).await?;
+    let running = look(server, move |view| running(view, show)).await?;
     let readings: FuturesOrdered<_> = running
         .into_iter()
         .map(|one| async move {
@@ -89,21 +120,20 @@ pub(super) async fn all(
 
 pub(super) async fn containers(server: &Server, query: &Query) -> Result<Json, Answer> {
     let wanted = query.get("container_id").map(str::to_owned);
-    let nested = query.get("show_nested") == Some("true");
+    let asked = |name: &str| query.get(name) == Some("true");
+    let show = Show { nested: asked("show_nested"), standalone: asked("show_standalone") };
     let mut list = Vec::new();
-    for (one, statistics) in all(server, nested).await? {
+    for (one, statistics) in all(server, show).await? {
         let id = one.status.container_id.as_ref().map(|id| id.value.clone());
         if wanted.is_some() && wanted != id {
             continue;
         }
-        let mut shown = json!({
-            "container_id": id,
-            "executor_id": one.executor_id,
-            "executor_name": one.executor_name,
-            "framework_id": one.framework_id,
-            "source": one.source,
-            "status": value_of(&one.status),
-        });
+        let mut shown = match &one.owner {
+            Some(owner) => owner.json(),
+            None => json!({}),
+        };
+        shown["container_id"] = json!(id);
+        shown["status"] = value_of(&one.status);
         if let Some(statistics) = statistics {
             shown["statistics"] = value_of(&statistics);
         }
@@ -114,16 +144,12 @@ pub(super) async fn containers(server: &Server, query: &Query) -> Result<Json, A
 
 pub(super) async fn monitor(server: &Server) -> Result<Json, Answer> {
     let mut list = Vec::new();
-    for (one, statistics) in all(server, false).await? {
+    for (one, statistics) in all(server, Show::default()).await? {
         // As in Mesos, a container that cannot be measured is left out.
-        let Some(statistics) = statistics else { continue };
-        list.push(json!({
-            "executor_id": one.executor_id,
-            "executor_name": one.executor_name,
-            "framework_id": one.framework_id,
-            "source": one.source,
-            "statistics": value_of(&statistics),
-        }));
+        let (Some(owner), Some(statistics)) = (&one.owner, statistics) else { continue };
+        let mut shown = owner.json();
+        shown["statistics"] = value_of(&statistics);
+        list.push(shown);
     }
     Ok(Json::Array(list))
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use cluster::agent::ContainerEvent;
 use mesos_api::v1::network_info::Protocol;
 use mesos_api::v1::{
-    CheckInfo, CheckStatusInfo, HealthCheck, TaskInfo, check_info, check_status_info, health_check,
+    CheckInfo, CheckStatusInfo, HealthCheck, TaskId, TaskInfo, check_info, check_status_info,
+    health_check,
 };
 use tokio::time::Instant;
 
@@ -27,8 +28,8 @@ pub(crate) async fn run(task: Option<&TaskInfo>, target: Target<'_>, reporter: &
         }
     };
     let check = async {
-        match task.and_then(|task| task.check.as_deref()) {
-            Some(check) => tell_checks(check, &target, reporter).await,
+        match task.and_then(|task| Some((&task.task_id, task.check.as_deref()?))) {
+            Some((task, check)) => tell_checks(task, check, &target, reporter).await,
             None => std::future::pending().await,
         }
     };
@@ -58,7 +59,7 @@ async fn watch_health(check: &HealthCheck, target: &Target<'_>, reporter: &Repor
     }
 }
 
-async fn tell_checks(check: &CheckInfo, target: &Target<'_>, reporter: &Reporter) {
+async fn tell_checks(task: &TaskId, check: &CheckInfo, target: &Target<'_>, reporter: &Reporter) {
     let Ok(probe) = of_check(check) else { return }; // refused before the launch
     let times =
         Times::new(check.delay_seconds(), check.interval_seconds(), check.timeout_seconds(), 0.0);
@@ -66,7 +67,7 @@ async fn tell_checks(check: &CheckInfo, target: &Target<'_>, reporter: &Reporter
     loop {
         let result = probe::probe(probe, target, times.timeout).await;
         if let Err(failure) = &result {
-            tracing::debug!(container_id = %reporter.container, %failure, "a check failed");
+            tracing::debug!(task_id = %task.value, %failure, "a check failed");
         }
         // Whether that is news the core knows, also after a restart.
         reporter.send(ContainerEvent::Checked(seen(check.r#type(), result.ok()))).await;

@@ -8,7 +8,7 @@ use mesos_api::v1::CommandInfo;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, watch};
 
-use super::{Handle, Launch, Piece, Running, Stream, WAITING, WindowSize};
+use super::session::{Handle, Launch, Piece, Running, Stream, WAITING, WindowSize};
 use crate::docker::{Docker, Session, signal_exec, variables};
 
 const CHUNK: usize = 16 << 10;

@@ -21,7 +21,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Handle, Launch, Piece, Running, SIGKILL, Stream, WAITING, WindowSize};
+use super::SIGKILL;
+use super::session::{Handle, Launch, Piece, Running, Stream, WAITING, WindowSize};
 use crate::identity::{self, User};
 use crate::process::{ENTER, EnterSpec, program};
 

@@ -19,7 +19,7 @@ use oci_spec::runtime::{
     LinuxCpuBuilder, LinuxMemoryBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 use runtime::cgroup::{Cgroup, Hierarchies};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
@@ -344,7 +344,10 @@ impl Processes {
                         let at = tokio::time::Instant::now() + grace;
                         kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
                     }
-                    Some(Command::Destroy) => self.signal(container, SIGKILL),
+                    Some(Command::Destroy | Command::Signal(SIGKILL)) => {
+                        self.signal(container, SIGKILL);
+                    }
+                    Some(Command::Signal(signal)) => signal_one(identity.child, signal),
                     Some(Command::Remove) => {}
                     None => {
                         ended.await;
@@ -400,6 +403,15 @@ impl Processes {
                     "The launcher was killed, so nobody knows how the process ended".to_owned();
                 Exit { code: None, out_of_memory, message }
             }
+        }
+    }
+
+    /// How a process has ended, as wait(2) tells it; gone with its removal.
+    pub(crate) fn status(&self, container: &str) -> Option<i32> {
+        match read::<launcher::Exit>(&self.directory.join(container).join(EXIT))? {
+            launcher::Exit::Code(code) => Some((code & 0xff) << 8),
+            launcher::Exit::Signal(signal) => Some(signal),
+            launcher::Exit::Failed(_) => None,
         }
     }
 
@@ -471,6 +483,14 @@ impl Processes {
             mem_cache_bytes: memory(["cache", "file"]),
             ..ResourceStatistics::default()
         })
+    }
+}
+
+/// Signals one process and no other of its cgroup.
+fn signal_one(process: u32, signal: i32) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    if let (Some(process), Some(signal)) = (process, Signal::from_named_raw(signal)) {
+        let _ = kill_process(process, signal); // it may have ended
     }
 }
 

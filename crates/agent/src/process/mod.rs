@@ -21,6 +21,7 @@ use cluster::agent::Launch;
 use mesos_api::v1::container_info;
 
 pub(crate) use enter::{Spec as EnterSpec, WORD as ENTER};
+pub(crate) use launcher::replace;
 pub(crate) use life::{Processes, entrances, program};
 
 /// Whether a container is this containerizer's to run; one with an image is not.

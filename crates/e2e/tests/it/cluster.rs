@@ -10,6 +10,7 @@ mod faults;
 mod groups;
 mod hung_engine;
 mod limits;
+mod nested;
 mod places;
 mod proofs;
 mod sessions;

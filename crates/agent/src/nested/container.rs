@@ -1,0 +1,262 @@
+//! One container of the operator API, from its launch to what is told of its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use cluster::agent::{ContainerEvent, Exit};
+use cluster::id::ContainerId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use super::plan::Plan;
+use super::{Inside, Nested, Place, SIGKILL};
+use crate::containers::{Command, Reporter};
+use crate::docker::{How, Job};
+use crate::sandbox;
+
+/// How many commands, and events, may wait.
+const WAITING: usize = 16;
+/// Engines tell an end by a signal as the exit code of a shell.
+const OF_SHELL: i32 = 128;
+
+/// A container that was launched.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) place: Place,
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<State>,
+    /// The last signal that was sent to it, or 0.
+    signalled: Arc<AtomicI32>,
+}
+
+/// Where it is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Starting,
+    /// Its process, where that is known.
+    Running(Option<u32>),
+    /// It never ran; nothing is left of it.
+    Refused(String),
+    Ended(Termination),
+}
+
+/// How one ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Termination {
+    /// As wait(2) tells it; `None` if nobody knows.
+    pub(crate) status: Option<i32>,
+    pub(crate) out_of_memory: bool,
+    /// In words, if there is more to say than the status does.
+    pub(crate) message: Option<String>,
+}
+
+/// What looks after a container.
+#[derive(Debug)]
+pub(super) struct Owner {
+    job: Job,
+    to_self: mpsc::Sender<Command>,
+    commands: mpsc::Receiver<Command>,
+    tell: watch::Sender<State>,
+    signalled: Arc<AtomicI32>,
+}
+
+impl Termination {
+    pub(super) fn of_session(status: i32) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+
+    /// `status` is what the containerizer knows itself, `signalled` what was sent to an engine's.
+    fn of(exit: Exit, status: Option<i32>, signalled: i32) -> Self {
+        let told = |code: i32| match code == OF_SHELL + signalled && signalled != 0 {
+            true => signalled,
+            false => (code & 0xff) << 8,
+        };
+        let status = status.or(exit.code.map(told));
+        let says_more = status.is_none() || exit.out_of_memory;
+        let message = says_more.then_some(exit.message);
+        Self { status, out_of_memory: exit.out_of_memory, message }
+    }
+}
+
+impl Container {
+    pub(super) fn new(place: Place) -> (Self, Owner) {
+        let (to_self, commands) = mpsc::channel(WAITING);
+        let (tell, state) = watch::channel(State::Starting);
+        let signalled = Arc::new(AtomicI32::new(0));
+        let job = place.job.clone();
+        let container =
+            Self { place, commands: to_self.clone(), state, signalled: Arc::clone(&signalled) };
+        (container, Owner { job, to_self, commands, tell, signalled })
+    }
+
+    /// One of which an earlier agent has seen the end.
+    pub(super) fn ended(place: Place, how: Termination) -> Self {
+        let (container, owner) = Self::new(place);
+        owner.tell.send_replace(State::Ended(how));
+        container
+    }
+
+    /// Waits until it runs, or has; says why it does not.
+    pub(super) async fn begun(&self) -> Result<(), String> {
+        let mut state = self.state.clone();
+        match state.wait_for(|state| *state != State::Starting).await.as_deref() {
+            Ok(State::Refused(why)) => Err(why.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err("the agent is ending".to_owned()),
+        }
+    }
+
+    /// Waits for its end; `None` if it never ran.
+    pub(super) async fn wait(&self) -> Option<Termination> {
+        let over = |state: &State| matches!(state, State::Refused(_) | State::Ended(_));
+        let mut state = self.state.clone();
+        match state.wait_for(over).await.as_deref() {
+            Ok(State::Ended(how)) => Some(how.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(*self.state.borrow(), State::Refused(_) | State::Ended(_))
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match *self.state.borrow() {
+            State::Running(pid) => pid,
+            _ => None,
+        }
+    }
+
+    /// Tells it something; false if it has ended.
+    pub(super) fn tell(&self, command: Command) -> bool {
+        match command {
+            Command::Signal(signal) => self.signalled.store(signal, Ordering::Relaxed),
+            _ => self.signalled.store(SIGKILL, Ordering::Relaxed),
+        }
+        !self.has_ended() && self.commands.try_send(command).is_ok()
+    }
+
+    /// Removes the sandbox of one that has ended.
+    pub(super) fn remove_sandbox(&self) {
+        remove_sandbox(&self.place.job);
+    }
+}
+
+fn remove_sandbox(job: &Job) {
+    if let Err(error) = sandbox::remove(&job.sandbox, job.outer.as_deref()) {
+        tracing::warn!(container_id = %job.launch.container_id, %error, "cannot remove a sandbox");
+    }
+}
+
+impl Owner {
+    /// Looks after the container until its end has been told.
+    pub(super) async fn own(self, nested: Arc<Nested>, plan: Plan, how: How) {
+        let Self { job, to_self, commands, tell, signalled } = self;
+        let id = job.launch.container_id.clone();
+        let prepared = match how {
+            How::Start => prepare(&nested, &job, plan).await,
+            How::Reattach => Ok(()),
+        };
+        let (events, mut seen) = mpsc::channel(WAITING);
+        let watching = async {
+            let end = watch(&id, &mut seen, &tell, how).await?;
+            nested.end_below(&id).await;
+            let end = end.map(|exit| {
+                let status = match &nested.containerizers.inside(&job) {
+                    Some(Inside::Process(_)) => nested.containerizers.processes.status(id.as_str()),
+                    _ => None,
+                };
+                let how = Termination::of(exit, status, signalled.load(Ordering::Relaxed));
+                // Before anything of it is removed: an agent that is killed now tells the same.
+                nested.records.end(&id, &how);
+                how
+            });
+            let _ = to_self.send(Command::Remove).await; // else it has gone by itself
+            Some(end)
+        };
+        let end = match prepared {
+            Ok(()) => {
+                let containerizers = Arc::clone(&nested.containerizers);
+                let reporter = Reporter::Nested(events);
+                let managing = containerizers.manage(job.clone(), how, commands, reporter);
+                tokio::join!(watching, managing).0
+            }
+            Err(why) => Some(Err(why)),
+        };
+        // Its name is free from here on.
+        nested.live.remove(&id);
+        match end {
+            Some(Ok(how)) => {
+                tracing::info!(container_id = %id, status = how.status, "container has ended");
+                tell.send_replace(State::Ended(how));
+            }
+            Some(Err(why)) => {
+                tracing::info!(container_id = %id, why, "container does not run");
+                nested.records.remove(&id);
+                remove_sandbox(&job);
+                tell.send_replace(State::Refused(why));
+                nested.remove(&id);
+            }
+            None => {} // the agent ends
+        }
+    }
+}
+
+/// Makes the sandbox of a container, and a record of what is to run.
+async fn prepare(nested: &Arc<Nested>, job: &Job, plan: Plan) -> Result<(), String> {
+    let (nested, job) = (Arc::clone(nested), job.clone());
+    let work = move || {
+        let id = &job.launch.container_id;
+        sandbox::create_beside(&job.sandbox, job.outer.as_deref(), job.user)
+            .map_err(|e| format!("cannot create the sandbox {}: {e}", job.sandbox.display()))?;
+        nested.records.write(id, &plan).map_err(|e| format!("cannot write down what to run: {e}"))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()))
+}
+
+/// Sees it start and end, or why it does not start; `None` when nobody looks after it any more.
+async fn watch(
+    id: &ContainerId,
+    events: &mut mpsc::Receiver<ContainerEvent>,
+    tell: &watch::Sender<State>,
+    how: How,
+) -> Option<Result<Exit, String>> {
+    loop {
+        match events.recv().await? {
+            ContainerEvent::Launched { pid, .. } => {
+                tracing::info!(container_id = %id, pid, "container runs");
+                tell.send_replace(State::Running(pid));
+            }
+            ContainerEvent::Ended(exit) => return Some(Ok(exit)),
+            ContainerEvent::Refused { message, .. } => {
+                return Some(match how {
+                    How::Start => Err(message),
+                    // It ran once.
+                    How::Reattach => Ok(Exit { message, ..Exit::default() }),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(code: Option<i32>) -> Exit {
+        Exit { code, out_of_memory: false, message: "why".to_owned() }
+    }
+
+    #[test]
+    fn an_end_is_told_as_wait_tells_it() {
+        let status = |exit, known, signalled| Termination::of(exit, known, signalled).status;
+        assert_eq!(status(exit(Some(3)), None, 0), Some(3 << 8));
+        assert_eq!(status(exit(None), Some(15), 0), Some(15), "a process' own");
+        assert_eq!(status(exit(Some(137)), None, 9), Some(9), "it was killed");
+        assert_eq!(status(exit(Some(137)), None, 0), Some(137 << 8), "it says so itself");
+        assert_eq!(status(exit(Some(128)), None, 0), Some(128 << 8));
+        let unknown = Termination::of(exit(None), None, 0);
+        assert_eq!((unknown.status, unknown.message.as_deref()), (None, Some("why")));
+    }
+}
