@@ -10,6 +10,7 @@ use cluster::agent::{Caller, Input};
 use cluster::wire::{FromAuthenticator, ToAgent};
 use endpoints::authentication::{Authentication, Realm, Who, now_secs};
 use endpoints::firewall::Firewall;
+use endpoints::heads::{self, Noted};
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
@@ -18,7 +19,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use logging::Verbosity;
 use mesos_api::json::{self, Json};
 use mesos_api::v1::executor;
@@ -35,6 +36,7 @@ use crate::nested::Nested;
 
 /// No body of a call or a message may be longer.
 const MAX_BODY: usize = 64 << 20;
+/// How long a peer may take for the headers of a request, once they begin.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -72,12 +74,17 @@ pub(crate) async fn serve(listener: TcpListener, server: Server) {
 
 async fn connection(stream: TcpStream, server: Server) {
     let _ = stream.set_nodelay(true); // only latency is lost without it
+    if let Err(error) = heads::probe_silent_peer(&stream) {
+        tracing::debug!(%error, "connection is gone already");
+        return;
+    }
+    let stream = Noted::new(stream);
     let service = service_fn(move |request| {
         let server = server.clone();
         async move { Ok::<_, Infallible>(answer(&server, request).await) }
     });
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(stream.timer())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use endpoints::heads::{self, Noted};
+use hyper_util::rt::TokioIo;
 use mesos_api::libprocess::{Dialect, dialect};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::http::Server;
 use crate::inbound;
 
-/// How long a peer may take for the headers of a request.
+/// How long a peer may take for the headers of a request, once they begin.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait when the kernel has no descriptor for a new connection.
@@ -55,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, stop: Canc
 }
 
 async fn connection(mut stream: TcpStream, server: Arc<Server>) {
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| heads::probe_silent_peer(&stream)) {
         tracing::debug!(%error, "connection is gone already");
         return;
     }
@@ -96,9 +97,9 @@ async fn http(mut stream: TcpStream, mut first: BytesMut, server: Arc<Server>) {
             return;
         }
     }
-    let stream = Prefixed { first, stream };
+    let stream = Noted::new(Prefixed { first, stream });
     let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(stream.timer())
         .header_read_timeout(HEADERS_TIMEOUT)
         .serve_connection(
             TokioIo::new(stream),

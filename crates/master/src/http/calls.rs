@@ -80,14 +80,18 @@ impl Server {
                 deadline = Instant::now() + head_timeout;
             }
             let Some(head) = head else { return Ok(true) };
-            if buffer.is_empty() {
+            let silent = buffer.is_empty();
+            if silent {
                 // Most connections are silent most of the time.
                 *buffer = BytesMut::new();
             }
             let more = socket::read(&*connection, buffer);
-            let more = if head { more.await } else { timeout_at(deadline, more).await? };
+            let more = if head || silent { more.await } else { timeout_at(deadline, more).await? };
             if !more? {
                 return Ok(false);
+            }
+            if silent {
+                deadline = Instant::now() + head_timeout;
             }
         }
     }

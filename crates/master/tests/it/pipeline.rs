@@ -1,5 +1,7 @@
 //! Calls that follow each other on one connection before any is answered, and what comes between.
 
+use std::time::Duration;
+
 use mesos_api::json;
 use mesos_api::v1::scheduler::{Call, call, event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -119,5 +121,28 @@ async fn a_call_is_answered_in_the_same_words_after_other_requests_as_before() {
     let before = answer(&mut connection, &call).await;
     answer(&mut connection, "GET /health HTTP/1.1\r\nHost: m\r\n\r\n").await;
     assert_eq!(before, answer(&mut connection, &call).await);
+    world.stop().await;
+}
+
+/// Lets an hour pass on a connection that is silent.
+async fn hour() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_connection_may_be_silent_for_as_long_as_it_likes() {
+    let world = World::start().await;
+    let scheduler = world.subscribe(framework()).await;
+    let mut connection = TcpStream::connect(world.address).await.unwrap();
+    let call = reconcile(&scheduler, "a", &scheduler.stream);
+    answer(&mut connection, &call).await;
+    hour().await;
+    answer(&mut connection, &call).await;
+    // From here on the HTTP server has the connection.
+    answer(&mut connection, "GET /health HTTP/1.1\r\nHost: m\r\n\r\n").await;
+    hour().await;
+    answer(&mut connection, &call).await;
     world.stop().await;
 }
