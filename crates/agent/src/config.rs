@@ -15,7 +15,7 @@ use endpoints::firewall::Firewall;
 use endpoints::jwt::Key;
 use flags::Values;
 use flags::units::{bytes, duration, number};
-use mesos_api::v1::{AgentInfo, DomainInfo};
+use mesos_api::v1::AgentInfo;
 
 use crate::credentials::Credentials;
 use crate::docker::DefaultDns;
@@ -351,7 +351,8 @@ impl Engine {
 }
 
 fn agent_info(flags: &Values, work_dir: &Path, address: SocketAddr) -> Result<AgentInfo> {
-    let role = Role::from(flags.text("default_role"));
+    let role = flags
+        .need("default_role", |text| cluster::role::validate(text).map(|()| Role::from(text)))?;
     let hostname = match flags.get("hostname") {
         Some(name) => name.to_owned(),
         None if flags.on("hostname_lookup") => host_name(),
@@ -360,8 +361,7 @@ fn agent_info(flags: &Values, work_dir: &Path, address: SocketAddr) -> Result<Ag
     let resources = content(flags.text("resources"))
         .and_then(|text| resources::offered(&text, &role, work_dir))
         .map_err(|e| anyhow::anyhow!("flag '--resources': {e}"))?;
-    let domain =
-        flags.read("domain", |text| mesos_api::json::from_slice::<DomainInfo>(text.as_bytes()))?;
+    let domain = flags.read("domain", endpoints::domain::given)?;
     Ok(AgentInfo {
         hostname,
         port: Some(i32::from(address.port())),

@@ -100,9 +100,7 @@ impl Options {
             None => advertised.to_string(),
         };
         let told_port = values.read("advertise_port", parse::<u16>)?.unwrap_or(port);
-        let domain = values.read("domain", |text| {
-            mesos_api::json::from_slice::<v1::DomainInfo>(text.as_bytes())
-        })?;
+        let domain = values.read("domain", endpoints::domain::given)?;
         let info = master_info(id, SocketAddrV4::new(advertised, told_port), hostname, domain);
         let (authentication, rules) = who_may_speak(values)?;
         // Mesos' word for all hosts.
@@ -178,12 +176,17 @@ fn core(values: &Values, base: Config) -> Result<Config, Error> {
         fair_sharing_excluded: list(values, "fair_sharing_excluded_resource_names")
             .map(Arc::from)
             .collect(),
-        offer_timeout: values.read("offer_timeout", duration)?,
-        agent_ping_timeout: values.need("agent_ping_timeout", duration)?,
-        max_agent_ping_timeouts: values.need("max_agent_ping_timeouts", parse)?,
+        offer_timeout: values.read("offer_timeout", some_time)?,
+        agent_ping_timeout: values.need("agent_ping_timeout", ping_timeout)?,
+        max_agent_ping_timeouts: values.need("max_agent_ping_timeouts", |text| {
+            match parse(text)? {
+                0 => Err("an agent must miss 1 ping at least to be away".to_owned()),
+                count => Ok(count),
+            }
+        })?,
         agent_reregister_timeout: values.need("agent_reregister_timeout", duration)?,
         agent_removal_interval: values.read("agent_removal_rate_limit", rate)?,
-        roles: values.get("roles").map(|_| list(values, "roles").map(Role::from).collect()),
+        roles: values.read("roles", |_| list(values, "roles").map(role).collect())?,
         weights: values.read("weights", weights)?.unwrap_or_default(),
         max_completed_frameworks: values.need("max_completed_frameworks", parse)?,
         max_completed_tasks_per_framework: values
@@ -251,6 +254,30 @@ fn amounts(text: &str) -> Result<Quantities, String> {
         .collect()
 }
 
+fn role(text: &str) -> Result<Role, String> {
+    cluster::role::validate(text).map_err(|error| error.to_string())?;
+    Ok(Role::from(text))
+}
+
+/// A time in which something can happen.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("'{text}' is no time at all")),
+        time => Ok(time),
+    }
+}
+
+/// As Mesos bounds it.
+fn ping_timeout(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(15 * 60);
+    duration(text).and_then(|it| {
+        bounds
+            .contains(&it)
+            .then_some(it)
+            .ok_or_else(|| format!("'{text}' is not between 1secs and 15mins"))
+    })
+}
+
 /// `role=weight,role=weight`
 fn weights(text: &str) -> Result<BTreeMap<Role, f64>, String> {
     text.split(',')
@@ -264,8 +291,7 @@ fn weights(text: &str) -> Result<BTreeMap<Role, f64>, String> {
             if !weight.is_finite() || weight <= 0.0 {
                 return Err(format!("the weight of '{role}' must be positive"));
             }
-            cluster::role::validate(role).map_err(|error| error.to_string())?;
-            Ok((Role::from(role), weight))
+            Ok((self::role(role)?, weight))
         })
         .collect()
 }
@@ -275,7 +301,7 @@ fn rate(text: &str) -> Result<Duration, String> {
     let refuse = || format!("'{text}' is not of the form number/duration, such as 1/10mins");
     let (count, span) = text.split_once('/').ok_or_else(refuse)?;
     let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(refuse)?;
-    Ok(duration(span)? / count)
+    Ok(some_time(span)? / count)
 }
 
 fn level(values: &Values) -> Result<tracing::Level, Error> {

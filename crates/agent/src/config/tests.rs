@@ -106,7 +106,7 @@ fn executors_are_asked_for_tokens_and_others_for_what_the_flags_say() {
 
 #[test]
 fn bad_values_name_their_flag() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 23] = [
         (&["--port=0"], "flag '--port': 0 is no port"),
         (&["--http_heartbeat_interval=0ns"], "'0ns' is no interval"),
         (&["--disk_watch_interval=0secs"], "'0secs' is no interval"),
@@ -120,6 +120,8 @@ fn bad_values_name_their_flag() {
         (&["--gc_disk_headroom=1.5"], "a number between 0.0 and 1.0"),
         (&["--default_container_dns={\"docker\": 1}"], "'docker' is no list"),
         (&["--authenticate_http_readonly"], "'--http_credentials': it says who is let in"),
+        (&["--default_role=/x"], "'--default_role': Role '/x' cannot start with a slash"),
+        (&["--domain={}"], "'--domain': it has no 'fault_domain'"),
         (&["--credential=a"], "'--credential': it is neither JSON nor one principal"),
         (&["--authentication_timeout_max=1secs"], "longer than --authentication_timeout_max"),
         (&["--authenticate_http_executors"], "'--jwt_secret_key': it signs the tokens"),

@@ -96,6 +96,13 @@ fn what_is_not_available_is_refused_with_the_reason() {
         ("--weights=a", "'a' is not of the form role=weight"),
         ("--weights=a=-1", "the weight of 'a' must be positive"),
         ("--agent_removal_rate_limit=1", "such as 1/10mins"),
+        ("--agent_removal_rate_limit=1/0secs", "'0secs' is no time at all"),
+        ("--roles=a,/b", "flag '--roles': Role '/b' cannot start with a slash"),
+        ("--offer_timeout=0ns", "flag '--offer_timeout': '0ns' is no time at all"),
+        ("--agent_ping_timeout=0ns", "'--agent_ping_timeout': '0ns' is not between 1secs and"),
+        ("--agent_ping_timeout=16mins", "'16mins' is not between 1secs and 15mins"),
+        ("--max_agent_ping_timeouts=0", "flag '--max_agent_ping_timeouts': an agent must miss"),
+        ("--domain={}", "flag '--domain': it has no 'fault_domain'"),
         ("--ip=nowhere", "flag '--ip': 'nowhere'"),
         ("--rols=a", "unknown flag '--rols'; near it: --roles"),
     ];
