@@ -1,5 +1,6 @@
 //! What the agent offers: what its flags say, and for the rest what the host has.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cluster::id::Role;
@@ -15,25 +16,27 @@ const DEFAULT_PORTS: (u64, u64) = (31_000, 32_000);
 
 /// Reads `--resources` and adds what it leaves out.
 pub(crate) fn offered(text: &str, role: &Role, disk: &Path) -> Result<Vec<v1::Resource>, String> {
-    let mut all = if text.trim_start().starts_with('[') {
+    let (mut all, named): (Resources, Vec<String>) = if text.trim_start().starts_with('[') {
         let value = mesos_api::json::parse(text.as_bytes())?;
         let wire: Vec<v1::Resource> =
             mesos_api::json::list_from_value(&value).map_err(|e| e.to_string())?;
-        of_json(&wire, role)?
+        (of_json(&wire, role)?, wire.into_iter().map(|one| one.name).collect())
     } else {
-        Resources::parse(text, role).map_err(|e| e.to_string())?
+        let all = Resources::parse(text, role).map_err(|e| e.to_string())?;
+        (all, text.split(';').map(name_in).collect())
     };
     if let Some(port) = impossible_port(&all) {
         return Err(format!("port {port} of 'ports' is none: they end at {}", u16::MAX));
     }
-    let given = |name: &str, all: &Resources| all.iter().any(|r| &*r.name == name);
+    // Who says that there is nothing of it has said something.
+    let given = |name: &str| named.iter().any(|known| known == name);
     let detected = [("cpus", cpus()), ("mem", memory()?), ("disk", disk_space(disk)?)];
     for (name, amount) in detected {
-        if !given(name, &all) {
+        if !given(name) {
             all.add(&with_role(Resource::scalar(name, amount), role));
         }
     }
-    if !given("ports", &all) {
+    if !given("ports") {
         let ports = Value::Ranges(Ranges::new([DEFAULT_PORTS]));
         all.add(&with_role(Resource::new("ports", ports), role));
     }
@@ -43,12 +46,44 @@ pub(crate) fn offered(text: &str, role: &Role, disk: &Path) -> Result<Vec<v1::Re
 #[expect(deprecated, reason = "most files still name the role there")]
 fn of_json(wire: &[v1::Resource], default_role: &Role) -> Result<Resources, String> {
     let mut all = Resources::new();
+    let mut types: BTreeMap<&str, v1::value::Type> = BTreeMap::new();
     for one in wire {
+        refuse(one)?;
+        let (name, kind) = (&one.name, one.r#type());
+        if *types.entry(name).or_insert(kind) != kind {
+            return Err(format!(
+                "Resources with the same name ('{name}') but different types are not allowed"
+            ));
+        }
         let resource = Resource::from_wire(one)?;
         let names_none = one.role.is_none() && resource.reservations.is_empty();
         all.add(&if names_none { with_role(resource, default_role) } else { resource });
     }
     Ok(all)
+}
+
+/// What a flag cannot say, in the words of Mesos where Mesos refuses it as well.
+fn refuse(one: &v1::Resource) -> Result<(), &'static str> {
+    let dynamic = v1::resource::reservation_info::Type::Dynamic;
+    if one.disk.as_ref().is_some_and(|disk| disk.persistence.is_some()) {
+        Err("Persistent volumes cannot be specified at the command line")
+    } else if one.revocable.is_some() {
+        Err("Revocable resources cannot be specified at the command line; do not include a \
+             'revocable' key in the resources JSON")
+    } else if one.reservation.is_some() || one.reservations.iter().any(|it| it.r#type() == dynamic)
+    {
+        Err("Dynamic reservations cannot be specified at the command line; do not include a \
+             reservation with DYNAMIC type in the resources JSON")
+    } else if one.disk.as_ref().is_some_and(|disk| disk.source.is_some()) {
+        Err("disks of their own (`disk.source`) are not available: all volumes are in the work_dir")
+    } else {
+        Ok(())
+    }
+}
+
+/// The name in `name:value` or `name(role):value`.
+fn name_in(part: &str) -> String {
+    part.split([':', '(']).next().unwrap_or_default().trim().to_owned()
 }
 
 fn impossible_port(resources: &Resources) -> Option<u64> {
@@ -145,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_none_of_is_not_detected() {
+        let json = r#"[{"name": "cpus", "type": "SCALAR", "scalar": {"value": 0}}]"#;
+        for text in ["cpus:0", "cpus(web):0", json] {
+            let all = offered(text, &Role::star(), Path::new("/")).expect("good flags");
+            let names: Vec<&str> = all.iter().map(|r| r.name.as_str()).collect();
+            assert_eq!(names, ["mem", "disk", "ports"], "{text}");
+        }
+    }
+
+    #[test]
     fn the_default_role_is_that_of_resources_that_name_none() {
         let json = r#"[{"name": "cpus", "type": "SCALAR", "scalar": {"value": 2}},
             {"name": "mem", "type": "SCALAR", "scalar": {"value": 64}, "role": "*"}]"#;
@@ -175,6 +220,30 @@ mod tests {
             (r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":-1}}]"#, "value < 0"),
             (r#"[{"name":"cpus","type":"SCALAR"}]"#, "Invalid scalar"),
             (r#"[{"type":"SCALAR","scalar":{"value":1}}]"#, "name"),
+            ("cpus:1;cpus:{a}", "'cpus' is a number in one place and not in another"),
+            (
+                r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":1}},
+                    {"name":"cpus","type":"SET","set":{"item":["a"]}}]"#,
+                "('cpus') but different types",
+            ),
+            (
+                r#"[{"name":"disk","type":"SCALAR","scalar":{"value":1},"disk":{"persistence":{"id":"v"}}}]"#,
+                "Persistent volumes cannot be specified",
+            ),
+            (
+                r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":1},"revocable":{}}]"#,
+                "Revocable resources cannot be specified",
+            ),
+            (
+                r#"[{"name":"cpus","type":"SCALAR","scalar":{"value":1},
+                     "reservations":[{"type":"DYNAMIC","role":"a"}]}]"#,
+                "Dynamic reservations cannot be specified",
+            ),
+            (
+                r#"[{"name":"disk","type":"SCALAR","scalar":{"value":1},
+                     "disk":{"source":{"type":"MOUNT","mount":{"root":"/mnt"}}}}]"#,
+                "(`disk.source`) are not available",
+            ),
             (
                 r#"[{"name":"ports","type":"RANGES","ranges":{"range":[{"begin":9,"end":1}]}}]"#,
                 "begin > end",
