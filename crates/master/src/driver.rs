@@ -166,6 +166,9 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
+        if let Some(principal) = self.limits.principal_of(&input) {
+            self.timings.messages.received(&principal);
+        }
         match self.limits.admit(self.clock.now(), input) {
             limits::Verdict::Pass(input) => self.handle(input),
             limits::Verdict::Wait => {}
@@ -178,6 +181,7 @@ impl Driver {
 
     /// Handles what does not come too early.
     fn handle(&mut self, input: Input) {
+        let principal = self.limits.principal_of(&input);
         match &input {
             Input::SchedulerGone(Scheduler::Stream(stream)) => self.close(stream),
             Input::SchedulerGone(Scheduler::Pid(pid)) | Input::AgentGone { pid } => {
@@ -191,8 +195,12 @@ impl Driver {
                 self.note_driver(&input);
                 self.core.take_in(self.clock.now(), input);
             }
-            Verdict::Wait | Verdict::Drop => {}
+            Verdict::Wait => return,
+            Verdict::Drop => {}
             Verdict::Refuse { pid, why } => self.refusals.push((pid, why)),
+        }
+        if let Some(principal) = principal {
+            self.timings.messages.processed(&principal);
         }
     }
 
@@ -219,6 +227,18 @@ impl Driver {
         }
     }
 
+    /// Who has no framework left is not counted any more.
+    fn forget_principals(&self, changes: &[Change]) {
+        for change in changes {
+            if let Change::FrameworkRemoved(info) = change
+                && let Some(principal) = &info.principal
+                && !self.limits.knows(principal)
+            {
+                self.timings.messages.forget(principal);
+            }
+        }
+    }
+
     fn close(&mut self, stream: &Arc<str>) {
         self.streams.events.remove(stream);
         self.queues.sessions.close(stream);
@@ -236,6 +256,7 @@ impl Driver {
             }
             self.links.flush();
             log(&output.publish);
+            self.forget_principals(&output.publish);
             self.subscribers.publish(output.publish, &self.core);
             // A scheduler that does not read is gone, which has effects of its own.
             if self.streams.stuck.is_empty() {

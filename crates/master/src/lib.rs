@@ -23,6 +23,7 @@ mod inbound;
 mod limits;
 mod links;
 mod listen;
+mod messages;
 mod metrics;
 mod options;
 mod run;

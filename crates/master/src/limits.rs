@@ -133,11 +133,6 @@ impl Limits {
         }
     }
 
-    /// Whether nothing is limited.
-    fn is_empty(&self) -> bool {
-        self.principals.is_empty() && self.default.is_none()
-    }
-
     /// Judges what comes. Only the messages of subscribed drivers are limited, and the ends of their
     /// links, which must not overtake them.
     pub(crate) fn admit(&mut self, now: Time, input: Input) -> Verdict {
@@ -171,9 +166,20 @@ impl Limits {
 
     /// A driver subscribes.
     pub(crate) fn subscribed(&mut self, pid: &Arc<str>, principal: Option<Arc<str>>) {
-        if !self.is_empty() {
-            self.drivers.insert(Arc::clone(pid), principal);
+        self.drivers.insert(Arc::clone(pid), principal);
+    }
+
+    /// The principal of the subscribed driver that makes a call.
+    pub(crate) fn principal_of(&self, input: &Input) -> Option<Arc<str>> {
+        match input {
+            Input::Call { from: Some(Scheduler::Pid(pid)), .. } => self.drivers.get(pid)?.clone(),
+            _ => None,
         }
+    }
+
+    /// Whether a subscribed driver has that principal.
+    pub(crate) fn knows(&self, principal: &str) -> bool {
+        self.drivers.values().flatten().any(|known| **known == *principal)
     }
 
     /// A driver is gone.

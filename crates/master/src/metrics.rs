@@ -92,6 +92,7 @@ pub(crate) fn all(facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> Metric
     resources(snapshot, &mut metrics);
     counters(snapshot, &mut metrics);
     judged(snapshot, &mut metrics);
+    principals(facts, snapshot, &mut metrics);
     timings(facts, &mut metrics);
     set(&mut metrics, "master/elected", 1.0);
     set(&mut metrics, "master/uptime_secs", facts.clock.now().since(facts.elected).as_secs_f64());
@@ -125,7 +126,7 @@ pub(crate) fn prometheus(facts: &Facts, handle: &Handle, snapshot: &Snapshot) ->
     for (name, value) in all(facts, handle, snapshot) {
         let (family, labels) = match name.strip_prefix("master/frameworks/") {
             Some(rest) => framework_labels(rest),
-            None => (name, String::new()),
+            None => principal_label(&name).unwrap_or_else(|| (name, String::new())),
         };
         let family: String =
             family.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -146,11 +147,19 @@ pub(crate) fn prometheus(facts: &Facts, handle: &Handle, snapshot: &Snapshot) ->
 fn framework_labels(rest: &str) -> (String, String) {
     let mut parts = rest.splitn(3, '/');
     let (name, id, metric) = (parts.next(), parts.next(), parts.next());
-    let quoted = |text: Option<&str>| {
-        text.unwrap_or_default().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-    };
+    let quoted = |text: Option<&str>| quoted(text.unwrap_or_default());
     let labels = format!("{{framework=\"{}\",framework_id=\"{}\"}}", quoted(name), quoted(id));
     (format!("master/framework/{}", metric.unwrap_or_default()), labels)
+}
+
+/// `frameworks/<principal>/<metric>` with the principal, which may hold slashes, as a label.
+fn principal_label(name: &str) -> Option<(String, String)> {
+    let (principal, metric) = name.strip_prefix("frameworks/")?.rsplit_once('/')?;
+    Some((format!("frameworks/{metric}"), format!("{{principal=\"{}\"}}", quoted(principal))))
+}
+
+fn quoted(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// How many agents are in which state.
@@ -325,6 +334,19 @@ fn judged(snapshot: &Snapshot, metrics: &mut Metrics) {
     ] {
         set(metrics, &format!("master/valid_{name}"), counted(judged.valid));
         set(metrics, &format!("master/invalid_{name}"), counted(judged.invalid));
+    }
+}
+
+/// What drivers have sent, by the principals of frameworks: those over HTTP have sent no messages.
+fn principals(facts: &Facts, snapshot: &Snapshot, metrics: &mut Metrics) {
+    for principal in snapshot.frameworks.iter().filter_map(|it| it.info.principal.as_deref()) {
+        let count = facts.timings.messages.count(principal);
+        set(metrics, &format!("frameworks/{principal}/messages_received"), counted(count.received));
+        set(
+            metrics,
+            &format!("frameworks/{principal}/messages_processed"),
+            counted(count.processed),
+        );
     }
 }
 

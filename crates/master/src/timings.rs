@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use endpoints::timer::Timer;
 
+use crate::messages::Messages;
+
 /// The timers of a master.
 #[derive(Debug, Default)]
 pub(crate) struct Timings {
@@ -19,4 +21,6 @@ pub(crate) struct Timings {
     pub(crate) listening: AtomicUsize,
     /// How often somebody began to prove who it is.
     pub(crate) authentications: AtomicU64,
+    /// What drivers of the older kind have sent.
+    pub(crate) messages: Messages,
 }

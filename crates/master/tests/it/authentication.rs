@@ -214,6 +214,14 @@ async fn a_driver_that_says_too_much_at_once_is_told_in_the_words_of_mesos() {
     assert_eq!(event.r#type(), event::Type::Subscribed);
     let told: FrameworkErrorMessage = driver.receive().await;
     assert_eq!(told.message, "Message mesos.scheduler.Call dropped: capacity(1) exceeded");
+    // Its subscription is not counted: nobody knew its principal before.
+    let metrics = world.get("/metrics/snapshot").await.body;
+    for counted in ["messages_received\":3.0", "messages_processed\":1.0"] {
+        assert!(metrics.contains(&format!("\"frameworks/alice/{counted}")), "{metrics}");
+    }
+    let metrics = world.get("/metrics").await.body;
+    let labelled = "mesos_frameworks_messages_received{principal=\"alice\"} 3\n";
+    assert!(metrics.contains(labelled), "{metrics}");
     // Others are not limited.
     let mut other = Agent::connect(&world).await;
     other.pid.id = "scheduler-2".to_owned();
