@@ -65,3 +65,15 @@ pub fn toggle(
     verbosity.set(level, duration);
     Ok(String::new())
 }
+
+/// Checks how long whoever asks for metrics would wait. They are there at once, so that nobody does.
+///
+/// # Errors
+/// In the words of Mesos.
+pub fn check_timeout(timeout: Option<&str>) -> Result<(), String> {
+    let Some(text) = timeout else { return Ok(()) };
+    match flags::units::duration(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("Invalid timeout '{text}': {error}.\n")),
+    }
+}

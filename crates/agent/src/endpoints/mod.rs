@@ -65,7 +65,10 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
         "/state" => look(server, state::state).await,
         "/containers" => statistics::containers(server, &query).await,
         "/monitor/statistics" => statistics::monitor(server).await,
-        "/metrics/snapshot" => metrics::snapshot(server).await.map(Json::from),
+        "/metrics/snapshot" => match endpoints::system::check_timeout(query.get("timeout")) {
+            Ok(()) => metrics::snapshot(server).await.map(Json::from),
+            Err(why) => Err(text(StatusCode::BAD_REQUEST, &why)),
+        },
         other => return files::answer(server, other, &query).await,
     };
     match shown {

@@ -35,6 +35,11 @@ pub(super) async fn answer(server: &Server, get: Get, request: Whole) -> Respons
         }
     }
     let query = Fields::parse(request.query());
+    if get == Get::MetricsSnapshot
+        && let Err(text) = system::check_timeout(query.get("timeout"))
+    {
+        return bad_request(text);
+    }
     match get {
         Get::Health => reply::empty(StatusCode::OK),
         Get::Version => reply::json(json::to_string(&facts::version())),

@@ -164,6 +164,16 @@ async fn why_there_are_no_offers_is_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_metrics_may_say_for_how_long_it_would_wait() {
+    let world = World::start().await;
+    assert_eq!(world.get("/metrics/snapshot?timeout=5secs").await.status, 200);
+    let answer = world.get("/metrics/snapshot?timeout=soon").await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.starts_with("Invalid timeout 'soon': "), "{}", answer.body);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_that_others_keep_is_shown_in_pieces() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("master.log");
