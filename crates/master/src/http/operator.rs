@@ -9,7 +9,7 @@ use std::time::Duration;
 use cluster::master::Snapshot;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
-use mesos_api::json::Writer;
+use mesos_api::json::{self, Writer};
 use mesos_api::v1::master::{Call, Event, Response as Answer, call, event, response};
 use mesos_api::v1::{DurationInfo, Flag, Metric};
 
@@ -24,12 +24,13 @@ use crate::{metrics, view};
 
 /// Answers a call.
 pub(super) async fn answer(server: &Server, request: Whole) -> Response {
-    let call: Call = match content(&request) {
-        Ok(media) => match media.read(&request.body) {
-            Ok(call) => call,
-            Err(error) => return bad_request(error.to_string()),
-        },
+    let media = match content(&request) {
+        Ok(media) => media,
         Err(response) => return *response,
+    };
+    let call: Call = match media.read(&request.body) {
+        Ok(call) => call,
+        Err(error) => return bad_request(error.to_string()),
     };
     if call.r#type.is_none() {
         return invalid("type");
@@ -51,6 +52,10 @@ pub(super) async fn answer(server: &Server, request: Whole) -> Response {
         },
         call::Type::GetMetrics if call.get_metrics.is_none() => invalid("get_metrics"),
         call::Type::Unknown => reply::empty(StatusCode::NOT_IMPLEMENTED),
+        call::Type::DrainAgent if media == Media::Json && misnames_grace(&request.body) => {
+            let text = "'drain_agent.max_grace_period' has 'seconds' and 'nanos', no 'nanoseconds'";
+            bad_request(text.to_owned())
+        }
         kind if reads(kind) => read(server, kind, accepted.media).await,
         _ => forms::operate(server, request.principal.clone(), call).await,
     }
@@ -58,6 +63,14 @@ pub(super) async fn answer(server: &Server, request: Whole) -> Response {
 
 fn invalid(field: &str) -> Response {
     bad_request(format!("Failed to validate master::Call: Expecting '{field}' to be present"))
+}
+
+/// Whether the grace of DRAIN_AGENT is written as all other durations are: it would be none at all,
+/// and every task would end at once.
+fn misnames_grace(body: &[u8]) -> bool {
+    let Ok(call) = json::parse(body) else { return false };
+    let grace = call.get("drain_agent").and_then(|drain| drain.get("max_grace_period"));
+    grace.is_some_and(|grace| grace.get("nanoseconds").is_some())
 }
 
 /// What a client takes: for a stream, the form of the messages may be named apart.

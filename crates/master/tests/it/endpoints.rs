@@ -135,10 +135,16 @@ async fn an_agent_is_drained_and_gone_by_an_operators_call() {
     let world = World::start().await;
     let (mut agent, mut scheduler) = populate(&world).await;
     let id = agent.id.clone().unwrap();
-    let drain = format!(
-        r#"{{"type":"DRAIN_AGENT","drain_agent":{{"agent_id":{{"value":"{id}"}},"max_grace_period":{{"seconds":5}}}}}}"#
-    );
-    let answer = world.operate(&drain).await;
+    let drain = |grace: &str| {
+        format!(
+            r#"{{"type":"DRAIN_AGENT","drain_agent":{{"agent_id":{{"value":"{id}"}},"max_grace_period":{{{grace}}}}}}}"#
+        )
+    };
+    // Mesos takes this for no grace at all.
+    let answer = world.operate(&drain(r#""nanoseconds":5000000000"#)).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("has 'seconds' and 'nanos'"), "{}", answer.body);
+    let answer = world.operate(&drain(r#""seconds":5"#)).await;
     assert_eq!((answer.status, &*answer.body), (200, ""));
     let drained: internal::DrainSlaveMessage = agent.receive().await;
     assert_eq!(drained.config.max_grace_period.unwrap().nanoseconds, 5_000_000_000);
