@@ -2,7 +2,7 @@
 
 use cluster::id::{FrameworkId, TaskId};
 use cluster::master::{FrameworkExplanation, Master, TaskExplanation};
-use mesos_api::v1::TaskState;
+use mesos_api::v1::{Task, TaskState};
 
 /// How many tasks are explained if nobody asks for a certain one.
 const TASKS_MAX: usize = 100;
@@ -33,7 +33,9 @@ pub(crate) fn answer(core: &Master, question: &Question) -> Answer {
         }
         // Of what runs there is nothing to explain.
         let live = framework.tasks.iter().filter(|task| task.state() != TaskState::TaskRunning);
-        let tasks = framework.refused_tasks.iter().rev().chain(live).map(|task| &task.task_id);
+        let past = framework.completed_tasks.iter().rev().filter(|task| did_not_start(task));
+        let refused = framework.refused_tasks.iter().rev();
+        let tasks = refused.chain(live).chain(past).map(|task| &task.task_id);
         let tasks: Vec<TaskId> = match &question.task {
             Some(task) => vec![task.clone()],
             None => tasks.take(TASKS_MAX).map(TaskId::from).collect(),
@@ -43,4 +45,10 @@ pub(crate) fn answer(core: &Master, question: &Question) -> Answer {
         answer.tasks.extend(known.map(|task| (id.clone(), task)));
     }
     answer
+}
+
+/// Whether a task ended without having run, although nobody killed it.
+fn did_not_start(task: &Task) -> bool {
+    let asked_for = matches!(task.state(), TaskState::TaskFinished | TaskState::TaskKilled);
+    !asked_for && task.statuses.iter().all(|status| status.state() != TaskState::TaskRunning)
 }

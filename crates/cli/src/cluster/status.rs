@@ -131,9 +131,11 @@ fn tasks(text: &mut String, state: &Json, explanation: Option<&Json>) {
             }
         }
     }
-    let _ = writeln!(text, "\nTasks: {running} running, {} not", others.len());
     let explained = explanation.map(|all| list(all, "tasks")).unwrap_or_default();
-    for task in others.iter().filter(|task| !explained.iter().any(|e| e["id"] == task["id"])) {
+    others.retain(|task| !explained.iter().any(|e| e["id"] == task["id"]));
+    let not = others.len() + explained.len();
+    let _ = writeln!(text, "\nTasks: {running} running, {not} not");
+    for task in &others {
         let latest = list(task, "statuses");
         let message = latest.last().and_then(|status| status["message"].as_str());
         line(text, task, message.unwrap_or_default());

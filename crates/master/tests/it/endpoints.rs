@@ -8,8 +8,8 @@ use hyper::Request;
 use mesos_api::internal;
 use mesos_api::json::{self, Value};
 use mesos_api::v1::master::{Event, event};
-use mesos_api::v1::scheduler::call;
-use mesos_api::v1::{FrameworkInfo, Label, Labels, TaskState, framework_info};
+use mesos_api::v1::scheduler::{Call, call};
+use mesos_api::v1::{FrameworkInfo, Label, Labels, TaskState, TaskStatus, framework_info};
 
 use crate::golden::golden;
 use crate::world::{Agent, Events, Framework, World, framework, launch};
@@ -160,6 +160,16 @@ async fn an_agent_is_drained_and_gone_by_an_operators_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_metrics_may_say_for_how_long_it_would_wait() {
+    let world = World::start().await;
+    assert_eq!(world.get("/metrics/snapshot?timeout=5secs").await.status, 200);
+    let answer = world.get("/metrics/snapshot?timeout=soon").await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.starts_with("Invalid timeout 'soon': "), "{}", answer.body);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn why_there_are_no_offers_is_explained() {
     let world = World::start().await;
     let scheduler = world.subscribe(framework()).await;
@@ -170,12 +180,36 @@ async fn why_there_are_no_offers_is_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_metrics_may_say_for_how_long_it_would_wait() {
+async fn why_a_task_did_not_start_is_told_after_its_framework_has_heard_it() {
     let world = World::start().await;
-    assert_eq!(world.get("/metrics/snapshot?timeout=5secs").await.status, 200);
-    let answer = world.get("/metrics/snapshot?timeout=soon").await;
-    assert_eq!(answer.status, 400);
-    assert!(answer.body.starts_with("Invalid timeout 'soon': "), "{}", answer.body);
+    let mut agent = Agent::register(&world).await;
+    let mut scheduler = world.subscribe(framework()).await;
+    let offer = scheduler.offers().await.remove(0);
+    scheduler.call(call::Type::Accept, launch(&offer, "t")).await;
+    let run: internal::RunTaskMessage = agent.receive().await;
+    let failed = TaskStatus {
+        task_id: run.task.task_id,
+        state: TaskState::TaskFailed.into(),
+        message: Some("there is no such image".to_owned()),
+        ..Default::default()
+    };
+    agent.tell(scheduler.id.clone().unwrap(), failed).await;
+    let told = scheduler.update().await;
+    let heard = call::Acknowledge {
+        agent_id: told.agent_id.unwrap(),
+        task_id: told.task_id,
+        uuid: told.uuid.unwrap(),
+    };
+    let heard = Call { acknowledge: Some(heard), ..Call::default() };
+    scheduler.call(call::Type::Acknowledge, heard).await;
+    let _: internal::StatusUpdateAcknowledgementMessage = agent.receive().await;
+    for (path, told) in [
+        ("/explain", r#""state":"TASK_FAILED","why":"TASK_FAILED: there is no such image""#),
+        ("/tasks", r#""timestamp":1.0,"message":"there is no such image""#),
+    ] {
+        let text = world.get(path).await.body;
+        assert!(text.contains(told), "{path}: {text}");
+    }
     world.stop().await;
 }
 

@@ -85,6 +85,10 @@ fn one_status(status: &v1::TaskStatus, to: &mut Writer) {
     to.begin_object();
     member(to, "state", status.state().as_str_name());
     number(to, "timestamp", status.timestamp());
+    // More than Mesos tells here: `teu task ls` and `teu cluster status` show it.
+    if let Some(message) = status.message.as_deref().filter(|message| !message.is_empty()) {
+        member(to, "message", message);
+    }
     if let Some(given) = &status.labels {
         labels(to, given);
     }
