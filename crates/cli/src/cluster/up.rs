@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::view::{View, list};
+use crate::cli;
 use crate::failure::Failure;
 use crate::grammar::{Call, Outcome};
 
@@ -101,7 +102,13 @@ async fn run(call: &Call<'_>, roles: &mut Vec<Role>) -> Result<(), Failure> {
         format!("--work_dir={work_dir}/agent"),
         "--containerizers=docker,mesos".to_owned(),
     ];
-    words.extend_from_slice(flags.all("agent-flag"));
+    let more = flags.all("agent-flag");
+    let engine_given = more.iter().any(|flag| flag.starts_with("--docker_socket="));
+    if !engine_given && cli::env("MESOS_DOCKER_SOCKET").is_none() {
+        // That of this command, whichever that is.
+        words.push(format!("--docker_socket={}", call.cli.client().await?.host()));
+    }
+    words.extend_from_slice(more);
     roles.push(start("agent", &words)?);
     until(roles, "the agent registers", async || agents_at(&master).await > Some(0)).await?;
     println!("The cluster is up: master at {master}, one agent. Ctrl-C stops it; tasks go on.");

@@ -211,8 +211,7 @@ fn brought_up(host: &e2e::Host, ports: &[String; 2]) -> Result<(std::process::Ch
     let log = host.scratch().join("up.log");
     let words = ["cluster", "up", "--port", &ports[0], "--agent-port", &ports[1], "--work-dir"];
     let mut command = host.teu().command(&words);
-    command.arg(&work_dir).arg("--agent-flag");
-    command.arg(format!("--docker_socket={}", host.socket().display()));
+    command.arg(&work_dir);
     let output = std::fs::File::create(&log)?;
     command.stdin(std::process::Stdio::null()).stdout(output.try_clone()?).stderr(output);
     let child = command.spawn()?;
