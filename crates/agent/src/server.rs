@@ -277,27 +277,27 @@ pub(crate) fn record_form(headers: &HeaderMap) -> Result<Option<Form>, Answer> {
     }
 }
 
-/// Tells the forms of a call and of its answer; refuses in Mesos' words.
-pub(crate) fn forms(request: &HttpRequest<Incoming>) -> Result<(Form, Form), Answer> {
-    let kind = content_form(request)?;
-    let accepted = header(request.headers(), "accept").unwrap_or("*/*");
-    let accept = if takes(accepted, "application/json") {
-        Form::Json
+/// Tells the form of an answer; refuses in Mesos' words, which name the forms as given.
+pub(crate) fn accepted_form(headers: &HeaderMap, forms: &str) -> Result<Form, Answer> {
+    let accepted = header(headers, "accept").unwrap_or("*/*");
+    if takes(accepted, "application/json") {
+        Ok(Form::Json)
     } else if takes(accepted, "application/x-protobuf") {
-        Form::Protobuf
+        Ok(Form::Protobuf)
     } else {
-        return Err(text(
-            StatusCode::NOT_ACCEPTABLE,
-            "Expecting 'Accept' to allow application/json or application/x-protobuf",
-        ));
-    };
-    Ok((kind, accept))
+        let why = format!("Expecting 'Accept' to allow {forms}");
+        Err(text(StatusCode::NOT_ACCEPTABLE, &why))
+    }
 }
 
-/// Tells the form of a call.
-pub(crate) fn content_form(request: &HttpRequest<Incoming>) -> Result<Form, Answer> {
-    if request.method() != Method::POST {
-        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
+/// Tells the form of a call; refuses in Mesos' words, which name the forms as given.
+pub(crate) fn content_form(request: &HttpRequest<Incoming>, forms: &str) -> Result<Form, Answer> {
+    let method = request.method();
+    if method != Method::POST {
+        let why = format!(
+            "405 Method Not Allowed. Expecting one of {{ 'POST' }}, but received '{method}'."
+        );
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, &why);
         answer
             .headers_mut()
             .insert(hyper::header::ALLOW, hyper::header::HeaderValue::from_static("POST"));
@@ -310,10 +310,8 @@ pub(crate) fn content_form(request: &HttpRequest<Incoming>) -> Result<Form, Answ
         "application/json" => Form::Json,
         "application/x-protobuf" => Form::Protobuf,
         _ => {
-            return Err(text(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Expecting 'Content-Type' of application/json or application/x-protobuf",
-            ));
+            let why = format!("Expecting 'Content-Type' of {forms}");
+            return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why));
         }
     })
 }
@@ -338,10 +336,11 @@ async fn executor_api(server: &Server, request: HttpRequest<Incoming>) -> Answer
         Ok(who) => who.map(caller),
         Err(denied) => return crate::endpoints::unauthorized(&denied),
     };
-    let (kind, accept) = match forms(&request) {
-        Ok(forms) => forms,
+    let kind = match content_form(&request, "application/json or application/x-protobuf") {
+        Ok(kind) => kind,
         Err(answer) => return answer,
     };
+    let accept = accepted_form(request.headers(), "'application/x-protobuf' or 'application/json'");
     let body = match body(request).await {
         Ok(body) => body,
         Err(answer) => return answer,
@@ -349,6 +348,13 @@ async fn executor_api(server: &Server, request: HttpRequest<Incoming>) -> Answer
     let call: executor::Call = match decode(kind, &body, "Executor::Call") {
         Ok(call) => call,
         Err(answer) => return answer,
+    };
+    let accept = match (call.r#type(), accept) {
+        // The ids in it may be anything: libmesos sends it with some that nobody has.
+        (executor::call::Type::Heartbeat, _) => return text(StatusCode::ACCEPTED, ""),
+        (executor::call::Type::Subscribe, Err(answer)) => return answer,
+        // No other answer has a form.
+        (_, accept) => accept.unwrap_or(Form::Json),
     };
     let (reply, answered) = oneshot::channel();
     let asked = server.driver.send(Request::Call { call: Box::new(call), caller, reply }).await;

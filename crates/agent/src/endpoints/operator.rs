@@ -10,8 +10,12 @@ use super::statistics::Show;
 use super::{VERSION, files, look, metrics, nested, statistics};
 use crate::driver::View;
 use crate::server::{
-    Answer, Form, RECORDIO, Server, body, content_form, decode, forms, record_form, text, whole,
+    Answer, Form, RECORDIO, Server, accepted_form, body, content_form, decode, record_form, text,
+    whole,
 };
+
+/// What calls and answers may be, in the words of Mesos.
+const FORMS: &str = "application/json or application/x-protobuf or application/recordio";
 
 /// How much `READ_FILE` gives at once.
 const LONGEST: u64 = 16 << 20;
@@ -27,9 +31,10 @@ async fn answer_call(server: &Server, request: HttpRequest<Incoming>) -> Result<
     if let Some(form) = record_form(request.headers())? {
         return Ok(nested::session::input(server, form, request).await);
     }
-    let kind = content_form(&request)?;
+    let kind = content_form(&request, FORMS)?;
     // What the answer may be depends on the call.
-    let (accept, records) = (forms(&request), nested::session::Records::of(request.headers()));
+    let (accept, records) =
+        (accepted_form(request.headers(), FORMS), nested::session::Records::of(request.headers()));
     let call: Call = decode(kind, &body(request).await?, "Call")?;
     match call.r#type() {
         T::LaunchNestedContainerSession => {
@@ -46,8 +51,7 @@ async fn answer_call(server: &Server, request: HttpRequest<Incoming>) -> Result<
         }
         _ => {}
     }
-    let (_, accept) = accept?;
-    Ok(written(accept, &carry_out(server, call).await?))
+    Ok(written(accept?, &carry_out(server, call).await?))
 }
 
 fn written(form: Form, response: &Response) -> Answer {
@@ -63,7 +67,9 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
     let mut answer = Response::default();
     let name = call.r#type().as_str_name();
     match call.r#type() {
-        T::Unknown => return refuse("Expecting 'type' to be present"),
+        T::Unknown if call.r#type.is_none() => return refuse("Expecting 'type' to be present"),
+        // As Mesos answers it, and a master.
+        T::Unknown => return Err(text(StatusCode::NOT_IMPLEMENTED, "")),
         T::GetHealth => answer.get_health = Some(response::GetHealth { healthy: true }),
         T::GetVersion => {
             let version_info =

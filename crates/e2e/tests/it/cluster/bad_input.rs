@@ -50,6 +50,7 @@ fn nonsense_is_answered_and_harms_nobody() -> Result<()> {
     let deep = "[".repeat(100_000);
     let unknown = r#"{"framework_id":{"value":"x"},"executor_id":{"value":"y"},
                       "type":"SUBSCRIBE","subscribe":{}}"#;
+    let beat = unknown.replace("SUBSCRIBE", "HEARTBEAT");
     // A task of a command has no executor that could speak for it.
     let posing = format!(
         r#"{{"framework_id":{{"value":"{}"}},"executor_id":{{"value":"{id}"}},
@@ -57,7 +58,7 @@ fn nonsense_is_answered_and_harms_nobody() -> Result<()> {
         scheduler.id()
     );
     let executor = "/api/v1/executor";
-    let calls: [(&str, &str, &[u8], &str, &str); 14] = [
+    let calls: [(&str, &str, &[u8], &str, &str); 17] = [
         (executor, json, b"", "400", "Failed to parse body into JSON"),
         (executor, json, b"{\"type\":", "400", "Failed to parse body into JSON"),
         (executor, json, b"\xff\xfe{}", "400", ""),
@@ -68,7 +69,10 @@ fn nonsense_is_answered_and_harms_nobody() -> Result<()> {
         (executor, json, posing.as_bytes(), "400", "Executor cannot be found"),
         (executor, protobuf, b"\x0a\xff\xff\xff\xff\x0f", "400", "Failed to parse body into"),
         (executor, "text/plain", b"{}", "415", "Expecting 'Content-Type' of"),
+        (executor, json, beat.as_bytes(), "202", ""),
         ("/api/v1", json, b"{}", "400", "Expecting 'type' to be present"),
+        ("/api/v1", json, b"{\"type\":\"UNKNOWN\"}", "501", ""),
+        ("/api/v1", "text/plain", b"{}", "415", "x-protobuf or application/recordio"),
         ("/api/v1", json, b"{\"type\":\"READ_FILE\"}", "400", "'read_file' to be present"),
         ("/api/v1", protobuf, b"\x08", "400", "Failed to parse body into"),
         ("/api/v1", json, b"{\"type\":\"LAUNCH_CONTAINER\"}", "501", "LAUNCH_CONTAINER is not"),
@@ -79,6 +83,15 @@ fn nonsense_is_answered_and_harms_nobody() -> Result<()> {
         let first = answer.lines().next().unwrap_or_default();
         ensure!(first.contains(status), "{path} {shown}: {answer}");
         ensure!(answer.contains(text), "{path} {shown}: {answer}");
+    }
+    for (line, text) in [
+        ("GET /api/v1/executor", "Expecting one of { 'POST' }, but received 'GET'."),
+        ("PUT /api/v1", "Expecting one of { 'POST' }, but received 'PUT'."),
+        ("GET /metrics/snapshot?timeout=soon", "Invalid timeout 'soon': "),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = exchange(agent, request.as_bytes(), Then::Listen)?;
+        ensure!(answer.contains(text), "{line}: {answer}");
     }
     // Whoever announces too much, too little, or no end is let go.
     let too_long = "POST /api/v1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
