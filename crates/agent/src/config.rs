@@ -144,9 +144,7 @@ impl Config {
     pub(crate) fn new(flags: Values) -> Result<Self> {
         options::check(&flags)?;
         let master = flags.required("master")?.to_owned();
-        if master.contains("://") {
-            bail!("flag '--master': '{master}' is no host:port; ZooKeeper is not supported");
-        }
+        check_master(&master)?;
         let work_dir = PathBuf::from(flags.required("work_dir")?);
         std::fs::create_dir_all(&work_dir)
             .with_context(|| format!("flag '--work_dir': cannot create {}", work_dir.display()))?;
@@ -489,6 +487,17 @@ fn address_towards(master: &str) -> Result<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())
+}
+
+fn check_master(master: &str) -> Result<()> {
+    if master.contains("://") {
+        bail!("flag '--master': '{master}' is no host:port; ZooKeeper is not supported");
+    }
+    let (host, port) = master.rsplit_once(':').unwrap_or((master, "5050"));
+    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        bail!("flag '--master': '{master}' is no host:port");
+    }
+    Ok(())
 }
 
 /// Looks a `host:port` up; libprocess addresses are IPv4.

@@ -5,8 +5,10 @@ use super::*;
 fn resolved(line: &[&str]) -> Result<Config> {
     let dir = tempfile::tempdir().expect("a directory");
     let work_dir = format!("--work_dir={}", dir.path().display());
-    let args = ["--master=127.0.0.1:5050", &work_dir];
-    let args = args.into_iter().chain(line.iter().copied()).map(str::to_owned);
+    let known = line.iter().any(|flag| flag.starts_with("--master="));
+    let master = (!known).then_some("--master=127.0.0.1:5050");
+    let args = master.into_iter().chain([&*work_dir]);
+    let args = args.chain(line.iter().copied()).map(str::to_owned);
     match parse(options::TABLE, args, []).expect("known flags") {
         Parsed::Run(values) => Config::new(values),
         other => panic!("{other:?}"),
@@ -106,7 +108,7 @@ fn executors_are_asked_for_tokens_and_others_for_what_the_flags_say() {
 
 #[test]
 fn bad_values_name_their_flag() {
-    let cases: [(&[&str], &str); 23] = [
+    let cases: [(&[&str], &str); 26] = [
         (&["--port=0"], "flag '--port': 0 is no port"),
         (&["--http_heartbeat_interval=0ns"], "'0ns' is no interval"),
         (&["--disk_watch_interval=0secs"], "'0secs' is no interval"),
@@ -120,6 +122,9 @@ fn bad_values_name_their_flag() {
         (&["--gc_disk_headroom=1.5"], "a number between 0.0 and 1.0"),
         (&["--default_container_dns={\"docker\": 1}"], "'docker' is no list"),
         (&["--authenticate_http_readonly"], "'--http_credentials': it says who is let in"),
+        (&["--master=zk://h/p"], "'zk://h/p' is no host:port; ZooKeeper is not supported"),
+        (&["--master=:5050"], "flag '--master': ':5050' is no host:port"),
+        (&["--master=h:99999"], "flag '--master': 'h:99999' is no host:port"),
         (&["--default_role=/x"], "'--default_role': Role '/x' cannot start with a slash"),
         (&["--domain={}"], "'--domain': it has no 'fault_domain'"),
         (&["--credential=a"], "'--credential': it is neither JSON nor one principal"),
