@@ -67,6 +67,8 @@ impl Termination {
 
     /// `status` is what the containerizer knows itself, `signalled` what was sent to an engine's.
     fn of(exit: Exit, status: Option<i32>, signalled: i32) -> Self {
+        // The kernel's kill is the only one that nobody here has sent.
+        let signalled = if exit.out_of_memory { SIGKILL } else { signalled };
         let told = |code: i32| match code == OF_SHELL + signalled && signalled != 0 {
             true => signalled,
             false => (code & 0xff) << 8,
@@ -256,6 +258,9 @@ mod tests {
         assert_eq!(status(exit(Some(137)), None, 9), Some(9), "it was killed");
         assert_eq!(status(exit(Some(137)), None, 0), Some(137 << 8), "it says so itself");
         assert_eq!(status(exit(Some(128)), None, 0), Some(128 << 8));
+        let hungry = Exit { out_of_memory: true, ..exit(Some(137)) };
+        assert_eq!(status(hungry.clone(), None, 0), Some(9), "the kernel killed it");
+        assert_eq!(Termination::of(hungry, None, 0).message.as_deref(), Some("why"));
         let unknown = Termination::of(exit(None), None, 0);
         assert_eq!((unknown.status, unknown.message.as_deref()), (None, Some("why")));
     }

@@ -269,6 +269,16 @@ fn a_container_runs_by_itself_until_it_is_removed() -> Result<()> {
         ensure!(ask(agent, &about("WAIT_CONTAINER", id))?.0 == 404);
         ensure!(!sandbox.exists(), "its sandbox is there");
     }
+    for (id, container, _) in &rows {
+        let mut call = launch_container(id, "a=x; while true; do a=$a$a; done");
+        call["launch_container"]["container"] = container.clone();
+        call["launch_container"]["resources"] = resources.clone();
+        succeeds(agent, &call)?;
+        let end = end(agent, "WAIT_CONTAINER", id)?;
+        ensure!(end["exit_status"] == 9 && end["state"] == "TASK_FAILED", "{end}");
+        ensure!(end["reason"] == "REASON_CONTAINER_LIMITATION_MEMORY", "{end}");
+        succeeds(agent, &about("REMOVE_CONTAINER", id))?;
+    }
     let left = std::fs::read_dir(cluster.agent_work_dir().join("containers"))?.count();
     ensure!(left == 0, "{left} sandboxes are left");
     let left = std::fs::read_dir(cluster.agent_work_dir().join("meta/containers"))?.count();
