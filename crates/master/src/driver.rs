@@ -309,9 +309,9 @@ impl Driver {
 
 impl Driver {
     fn event(&mut self, stream: Arc<str>, event: Box<Event>) {
-        let Some(events) = self.streams.events.get(&stream) else { return };
+        let Some(events) = self.streams.events.get_mut(&stream) else { return };
         let subscribed = event.subscribed.as_ref().map(|it| it.framework_id.value.clone());
-        if events.try_send(event).is_err() {
+        if events.send(event, Instant::now).is_err() {
             self.close(&stream);
             self.streams.stuck.push(stream);
         } else if let Some(framework) = subscribed {

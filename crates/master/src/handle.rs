@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use cluster::master::{Input, Reply, RequestId, Scheduler, Snapshot};
 use cluster::wire::FromAuthenticatee;
@@ -15,11 +16,54 @@ use crate::explain::{Answer, Question};
 /// front of that waits as bytes, which take a fraction of what calls and messages take.
 const WAITING_MAX: usize = 256;
 
-/// How many events may wait for a scheduler to read them before its stream is closed.
-const EVENTS_MAX: usize = 16 * 1024;
+/// How many events may wait for a scheduler at all. One call to reconcile is answered by an event for
+/// each task.
+const EVENTS_MAX: usize = 1 << 20;
+
+/// With so many events waiting a scheduler has to read some, now and then.
+const EVENTS_MANY: usize = 16 * 1024;
+
+/// How long it may take to do so.
+const EVENTS_STALLED: Duration = Duration::from_secs(30);
 
 /// A scheduler's events on their way to its stream.
-pub(crate) type Events = mpsc::Sender<Box<v1::scheduler::Event>>;
+#[derive(Debug)]
+pub(crate) struct Events {
+    stream: mpsc::Sender<Box<v1::scheduler::Event>>,
+    sent: usize,
+    /// How many were taken when somebody looked last, and since when it is so many.
+    taken: usize,
+    since: Instant,
+}
+
+/// A scheduler does not read.
+#[derive(Debug)]
+pub(crate) struct Stalled;
+
+impl Events {
+    pub(crate) fn new(now: Instant) -> (Self, mpsc::Receiver<Box<v1::scheduler::Event>>) {
+        let (stream, received) = mpsc::channel(EVENTS_MAX);
+        (Self { stream, sent: 0, taken: 0, since: now }, received)
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        event: Box<v1::scheduler::Event>,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<(), Stalled> {
+        self.stream.try_send(event).map_err(|_| Stalled)?;
+        self.sent += 1;
+        let waiting = self.stream.max_capacity() - self.stream.capacity();
+        if waiting < EVENTS_MANY {
+            return Ok(());
+        }
+        let (taken, now) = (self.sent - waiting, now());
+        if taken > self.taken {
+            (self.taken, self.since) = (taken, now);
+        }
+        if now.duration_since(self.since) < EVENTS_STALLED { Ok(()) } else { Err(Stalled) }
+    }
+}
 
 /// Something for the driver.
 #[derive(Debug)]
@@ -166,7 +210,7 @@ impl Handle {
         principal: Option<Arc<str>>,
         call: Box<v1::scheduler::Call>,
     ) -> Result<(Reply, mpsc::Receiver<Box<v1::scheduler::Event>>), Gone> {
-        let (events, received) = mpsc::channel(EVENTS_MAX);
+        let (events, received) = Events::new(Instant::now());
         let (waiting, answer) = oneshot::channel();
         let request = self.request();
         let input = Input::Call {
@@ -219,5 +263,24 @@ impl Handle {
 
     fn request(&self) -> RequestId {
         RequestId(self.next_request.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheduler_may_be_slow_and_may_not_stand_still() {
+        let started = Instant::now();
+        let (mut events, mut received) = Events::new(started);
+        let mut send = |secs| events.send(Box::default(), || started + Duration::from_secs(secs));
+        for _ in 0..2 * EVENTS_MANY {
+            send(0).expect("many may come at once");
+        }
+        received.try_recv().expect("one");
+        send(29).expect("one was read");
+        send(58).expect("that is not long ago");
+        assert!(send(59).is_err(), "nothing was read for as long as may be");
     }
 }

@@ -97,3 +97,19 @@ async fn a_driver_from_before_calls_is_told_that_it_is_not_served() {
     assert!(frameworks.starts_with(r#"{"frameworks":[]"#), "{frameworks}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_framework_with_many_tasks_hears_of_each_at_once() {
+    const TASKS: usize = 20_000;
+    let world = World::start().await;
+    let mut scheduler = world.subscribe(framework()).await;
+    let tasks = (0..TASKS).map(|number| call::reconcile::Task {
+        task_id: format!("t-{number}").as_str().into(),
+        agent_id: None,
+    });
+    let reconcile = Some(call::Reconcile { tasks: tasks.collect() });
+    scheduler.call(call::Type::Reconcile, Call { reconcile, ..Call::default() }).await;
+    for number in 0..TASKS {
+        assert_eq!(scheduler.update().await.task_id.value, format!("t-{number}"));
+    }
+}
