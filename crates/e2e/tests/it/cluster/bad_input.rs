@@ -75,7 +75,7 @@ fn nonsense_is_answered_and_harms_nobody() -> Result<()> {
         ("/api/v1", "text/plain", b"{}", "415", "x-protobuf or application/recordio"),
         ("/api/v1", json, b"{\"type\":\"READ_FILE\"}", "400", "'read_file' to be present"),
         ("/api/v1", protobuf, b"\x08", "400", "Failed to parse body into"),
-        ("/api/v1", json, b"{\"type\":\"LAUNCH_CONTAINER\"}", "501", "LAUNCH_CONTAINER is not"),
+        ("/api/v1", json, b"{\"type\":\"LAUNCH_CONTAINER\"}", "400", "'launch_container' to be"),
     ];
     for (path, media, body, status, text) in calls {
         let answer = exchange(agent, &post(path, media, body), Then::Listen)?;
