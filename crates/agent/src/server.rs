@@ -10,7 +10,7 @@ use cluster::agent::{Caller, Input};
 use cluster::wire::{FromAuthenticator, ToAgent};
 use endpoints::authentication::{Authentication, Realm, Who, now_secs};
 use endpoints::firewall::Firewall;
-use endpoints::heads::{self, Noted};
+use endpoints::heads;
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
@@ -78,13 +78,13 @@ async fn connection(stream: TcpStream, server: Server) {
         tracing::debug!(%error, "connection is gone already");
         return;
     }
-    let stream = Noted::new(stream);
+    let (stream, timer) = heads::noted(stream);
     let service = service_fn(move |request| {
         let server = server.clone();
         async move { Ok::<_, Infallible>(answer(&server, request).await) }
     });
     let served = http1::Builder::new()
-        .timer(stream.timer())
+        .timer(timer)
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
+use tokio_util::io::InspectReader;
 
 /// After what silence the kernel asks whether the peer is still there, and how often it then asks.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
@@ -35,71 +36,19 @@ pub fn probe_silent_peer(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection that notes when something comes.
-#[derive(Debug)]
-pub struct Noted<S> {
-    stream: S,
-    came: Arc<AtomicBool>,
-}
-
-impl<S> Noted<S> {
-    /// A connection from whose peer nothing is read yet.
-    pub fn new(stream: S) -> Self {
-        Self { stream, came: Arc::default() }
-    }
-
-    /// The timer for the timeout of heads on this connection.
-    pub fn timer(&self) -> HeadTimer {
-        HeadTimer { came: Arc::clone(&self.came) }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.came.store(true, Ordering::Relaxed);
+/// A connection that notes when something comes, and the timer for the timeout of heads on it.
+pub fn noted<S: AsyncRead>(stream: S) -> (InspectReader<S, impl FnMut(&[u8]) + use<S>>, HeadTimer) {
+    let came = Arc::new(AtomicBool::new(false));
+    let timer = HeadTimer { came: Arc::clone(&came) };
+    let note = move |read: &[u8]| {
+        if !read.is_empty() {
+            came.store(true, Ordering::Relaxed);
         }
-        read
-    }
+    };
+    (InspectReader::new(stream, note), timer)
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// See [`Noted::timer`].
+/// See [`noted`].
 #[derive(Debug, Clone)]
 pub struct HeadTimer {
     came: Arc<AtomicBool>,

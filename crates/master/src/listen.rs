@@ -1,17 +1,15 @@
 //! The one port for everything: a connection's first request tells whether a process sends
 //! messages over it or somebody speaks HTTP.
 
-use std::io;
-use std::pin::Pin;
+use std::io::{self, Cursor};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use endpoints::heads::{self, Noted};
+use bytes::BytesMut;
+use endpoints::heads;
 use hyper_util::rt::TokioIo;
 use mesos_api::libprocess::{Dialect, dialect};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -97,9 +95,11 @@ async fn http(mut stream: TcpStream, mut first: BytesMut, server: Arc<Server>) {
             return;
         }
     }
-    let stream = Noted::new(Prefixed { first, stream });
+    let (read, write) = stream.into_split();
+    let stream = tokio::io::join(Cursor::new(first).chain(read), write);
+    let (stream, timer) = heads::noted(stream);
     let served = hyper::server::conn::http1::Builder::new()
-        .timer(stream.timer())
+        .timer(timer)
         .header_read_timeout(HEADERS_TIMEOUT)
         .serve_connection(
             TokioIo::new(stream),
@@ -111,57 +111,5 @@ async fn http(mut stream: TcpStream, mut first: BytesMut, server: Arc<Server>) {
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "HTTP connection ended");
-    }
-}
-
-/// A connection whose first bytes were read already.
-struct Prefixed {
-    first: BytesMut,
-    stream: TcpStream,
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let length = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..length]);
-        self.first.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

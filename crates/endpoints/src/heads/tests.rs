@@ -15,8 +15,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// The other end of a connection that is served.
 fn connect() -> DuplexStream {
     let (near, far) = duplex(4096);
-    let connection = Noted::new(far);
-    let timer = connection.timer();
+    let (connection, timer) = noted(far);
     let answer = |_| async { Ok::<_, Infallible>(Response::new(String::new())) };
     tokio::spawn(
         http1::Builder::new()
