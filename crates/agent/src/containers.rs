@@ -17,6 +17,9 @@ use crate::driver::Request;
 use crate::nested::{InContainer, Inside, Nested, Place};
 use crate::process::{self, Processes};
 
+/// What [`Command::Signal`] and all who kill send.
+pub(crate) const SIGKILL: i32 = 9;
+
 /// How many commands may wait for a container; a further one repeats an earlier.
 const QUEUE: usize = 16;
 /// How long one container may be measured.

@@ -27,7 +27,7 @@ use mesos_api::v1::agent::call::LaunchContainer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::containers::{Command, Containerizers, Live};
+use crate::containers::{Command, Containerizers, Live, SIGKILL};
 use crate::docker::{How, Job};
 use crate::layout::Layout;
 use plan::Plan;
@@ -38,7 +38,6 @@ pub(crate) use exec::InContainer;
 pub(crate) use process::InProcess;
 pub(crate) use session::{Input, InputRight, Launch, Lifeline, Piece, Session, Stream, WindowSize};
 
-const SIGKILL: i32 = 9;
 /// How long the end of a container waits for those inside of it.
 const ENDING: Duration = Duration::from_secs(10);
 

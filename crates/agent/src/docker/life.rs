@@ -21,7 +21,7 @@ use super::plan::{self, Surroundings, container_name};
 use super::{
     Job, LABEL_CONTAINER, LABEL_EXECUTOR, LABEL_FRAMEWORK, LABEL_WORK_DIR, SANDBOX, logs, unified,
 };
-use crate::containers::{Command, Live, Reporter, killed};
+use crate::containers::{Command, Live, Reporter, SIGKILL, killed};
 use crate::credentials::Credentials;
 use crate::fetch::Fetcher;
 use crate::{health, sandbox};
@@ -31,7 +31,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
 /// How long the copy of the output may take once the container has ended.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(30);
-const SIGKILL: i32 = 9;
 
 /// The containerizer.
 #[derive(Debug)]

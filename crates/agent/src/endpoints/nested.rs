@@ -13,10 +13,10 @@ use mesos_api::v1::task_status::Reason;
 use rustix::process::Signal;
 
 use super::look;
+use crate::containers::SIGKILL;
 use crate::nested::{Entry, NotLaunched, Place, Termination};
 use crate::server::{Answer, Server, text};
 
-const SIGKILL: i32 = 9;
 /// As for Mesos, whose names for directories they are.
 const LONGEST_ID: usize = 242;
 

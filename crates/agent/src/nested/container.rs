@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::plan::Plan;
-use super::{Inside, Nested, Place, SIGKILL};
-use crate::containers::{Command, Reporter};
+use super::{Inside, Nested, Place};
+use crate::containers::{Command, Reporter, SIGKILL};
 use crate::docker::{How, Job};
 use crate::sandbox;
 

@@ -21,8 +21,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, mpsc};
 
-use super::SIGKILL;
 use super::session::{Handle, Launch, Piece, Running, Stream, WAITING, WindowSize};
+use crate::containers::SIGKILL;
 use crate::identity::{self, User};
 use crate::process::{ENTER, EnterSpec, program};
 

@@ -12,7 +12,8 @@ use mesos_api::v1::CommandInfo;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 
-use super::{Inside, SIGKILL, exec, lock, process};
+use super::{Inside, exec, lock, process};
+use crate::containers::SIGKILL;
 
 /// How many pieces of input, and of output for each who is attached, may wait.
 pub(super) const WAITING: usize = 64;
