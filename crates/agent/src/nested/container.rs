@@ -204,14 +204,18 @@ impl Owner {
     }
 }
 
-/// Makes the sandbox of a container, and a record of what is to run.
+/// Makes a record of what is to run, and the sandbox of the container. In this order: of an agent that
+/// is killed between the two, the next one finds what it has to remove.
 async fn prepare(nested: &Arc<Nested>, job: &Job, plan: Plan) -> Result<(), String> {
     let (nested, job) = (Arc::clone(nested), job.clone());
     let work = move || {
         let id = &job.launch.container_id;
+        nested
+            .records
+            .write(id, &plan)
+            .map_err(|e| format!("cannot write down what to run: {e}"))?;
         sandbox::create_beside(&job.sandbox, job.outer.as_deref(), job.user)
-            .map_err(|e| format!("cannot create the sandbox {}: {e}", job.sandbox.display()))?;
-        nested.records.write(id, &plan).map_err(|e| format!("cannot write down what to run: {e}"))
+            .map_err(|e| format!("cannot create the sandbox {}: {e}", job.sandbox.display()))
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()))
 }
