@@ -90,7 +90,7 @@ fn frameworks(text: &mut String, state: &Json, explanation: Option<&Json>) {
         };
         let tasks = list(framework, "tasks").len();
         let offers = list(framework, "offers").len();
-        let _ = writeln!(text, "  {name} ({id}): {word}, {tasks} tasks, holds {offers} offers");
+        let _ = writeln!(text, "  {name} ({id}): {word}, tasks: {tasks}, offers held: {offers}");
         let about = explanation.map(|all| list(all, "frameworks")).unwrap_or_default();
         for explained in about.iter().filter(|explained| explained["id"] == id) {
             obstacles(text, explained);
@@ -148,8 +148,13 @@ fn tasks(text: &mut String, state: &Json, explanation: Option<&Json>) {
 fn line(text: &mut String, task: &Json, why: &str) {
     let id = task["id"].as_str().unwrap_or("?");
     let state = task["state"].as_str().unwrap_or("?");
-    let colon = if why.is_empty() { "" } else { ": " };
-    let _ = writeln!(text, "  {id} {state}{colon}{why}");
+    let said = match why {
+        "" => state.to_owned(),
+        // The last update tells the state itself.
+        why if why.starts_with(state) => why.to_owned(),
+        why => format!("{state}: {why}"),
+    };
+    let _ = writeln!(text, "  {id} {said}");
 }
 
 #[cfg(test)]
@@ -174,12 +179,14 @@ mod tests {
                         "resources": {"cpus": 4.0, "mem": 1024.0},
                         "used_resources": {"cpus": 0.5, "mem": 32.0}}],
             "frameworks": [{"id": "m-0000", "name": "web", "connected": true, "active": true,
-                            "tasks": [{"id": "t1", "state": "TASK_STAGING", "statuses": []}]}],
+                            "tasks": [{"id": "t1", "state": "TASK_STAGING", "statuses": []},
+                                      {"id": "t2", "state": "TASK_FAILED", "statuses": []}]}],
         });
         let explanation = json!({
             "frameworks": [{"id": "m-0000", "roles": [{"role": "*", "offerable": 0, "obstacles":
                 [{"agents": 1, "why": "the framework declined it"}]}]}],
-            "tasks": [{"id": "t1", "state": "TASK_STAGING", "why": "the image is being pulled"}],
+            "tasks": [{"id": "t1", "state": "TASK_STAGING", "why": "the image is being pulled"},
+                      {"id": "t2", "state": "TASK_FAILED", "why": "TASK_FAILED: no such image"}],
         });
         expect_test::expect![[r"
             Master h:5050 of cluster lab, version 1.11.0, id m
@@ -189,12 +196,13 @@ mod tests {
               a1    m-S0    0.5/4   32/1024  active
 
             Frameworks: 1
-              web (m-0000): active, 1 tasks, holds 0 offers
+              web (m-0000): active, tasks: 2, offers held: 0
                 role *: 0 agents would be offered next
                   1 not: the framework declined it
 
-            Tasks: 0 running, 1 not
+            Tasks: 0 running, 2 not
               t1 TASK_STAGING: the image is being pulled
+              t2 TASK_FAILED: no such image
         "]]
         .assert_eq(&render("h:5050", &state, Some(&explanation)));
     }
