@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     /// Made at the first start; `None` where the kernel refused.
     pub(crate) shim: std::sync::OnceLock<Option<runtime::shim::SealedBinary>>,
     pub(crate) users: spec::user::UserCache,
+    /// One at a time reads a hosts file and writes it changed.
+    pub(crate) hosts_files: std::sync::Mutex<()>,
     pub(crate) id_reservations: container::userns::Reservations,
     /// Every task of the engine's own; `shutdown` waits for them.
     pub(crate) tasks: TaskTracker,

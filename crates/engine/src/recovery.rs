@@ -188,6 +188,7 @@ fn open_stores(config: Config) -> Result<(Engine, Vec<ContainerRecord>)> {
         filters: crate::container::seccomp::FilterCache::default(),
         shim: std::sync::OnceLock::new(),
         users: spec::user::UserCache::default(),
+        hosts_files: std::sync::Mutex::default(),
         id_reservations: crate::container::userns::Reservations::default(),
         tasks: tokio_util::task::TaskTracker::new(),
         stopping: tokio_util::sync::CancellationToken::new(),

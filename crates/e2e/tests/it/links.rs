@@ -1,5 +1,7 @@
 //! Legacy links on the default network: names, variables and open ports for one container alone.
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result, bail, ensure};
 use e2e::{Client, Host, HostOptions, Program, eventually, is_root};
 
@@ -18,8 +20,8 @@ fn serve(client: &Client, name: &str, more: &[&str]) -> Result<()> {
 /// What the server says to a container that asks; it may just be between two askers.
 fn greeting(client: &Client, from: &str, host: &str) -> Result<()> {
     eventually("the greeting comes", || {
-        let said = client.try_run(&["exec", from, "nc", "-w", "20", host, "5432"])?.stdout;
-        ensure!(said == "ahoy\n", "{said:?}");
+        let ran = client.try_run(&["exec", from, "nc", "-w", "20", host, "5432"])?;
+        ensure!(ran.stdout == "ahoy\n", "{ran:?}");
         Ok(())
     })
 }
@@ -141,6 +143,55 @@ fn a_link_opens_ports_where_neighbours_do_not_meet() -> Result<()> {
     client.run(&["rm", "--link", "web/db"])?;
     is_closed_to("web")?;
     Ok(())
+}
+
+/// A container that comes up while the one that it is linked to moves is told by neither: the other
+/// does not see it run yet, and its own file is written already.
+#[test]
+fn a_link_is_right_however_late_its_container_comes_up() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    let file = |name: &str| directory.path().join(name);
+    let (runtime, arrived, gate) = (file("slow"), file("arrived"), file("gate"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *create*) : >{}; read -r go <{};; esac\nexec runc \"$@\"\n",
+        arrived.display(),
+        gate.display()
+    );
+    std::fs::write(&runtime, script)?;
+    std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755))?;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::from_raw_mode(0o600))?;
+    let flags = vec![format!("--add-runtime=slow={}", runtime.display())];
+    let host = Host::start_with(HostOptions { flags, ..HostOptions::default() })?;
+    host.load_busybox()?;
+    let client = host.client(Program::Teu);
+    serve(&client, "db", &[])?;
+    let before = address(&client, "db")?;
+    let web = ["create", "--name", "web", "--runtime", "slow", "--link", "db"];
+    client.run(&[&web[..], &["busybox", "sleep", "600"]].concat())?;
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| client.run(&["start", "web"]));
+        let moved = eventually("the runtime is asked", || {
+            ensure!(arrived.exists());
+            Ok(())
+        })
+        .and_then(|()| {
+            client.run(&["stop", "-t", "0", "db"])?;
+            client.run(&["run", "-d", "--name", "thief", "busybox", "sleep", "600"])?;
+            client.run(&["start", "db"])
+        });
+        // Let it go in any case, or the test hangs.
+        std::fs::write(&gate, "go\n")?;
+        moved?;
+        start.join().map_err(|_| anyhow::anyhow!("the start panicked"))?
+    })?;
+    let after = address(&client, "db")?;
+    ensure!(after != before, "{after}");
+    let line = hosts(&client, "web", "db")?;
+    ensure!(matches!(line.as_slice(), [line] if line.starts_with(&after)), "{line:?}");
+    greeting(&client, "web", "db")
 }
 
 fn nft(command: &str) -> Result<()> {

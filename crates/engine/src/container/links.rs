@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ::network::HostLine;
 use serde::{Deserialize, Serialize};
@@ -269,16 +269,34 @@ pub(super) fn tell_linked(
         }
         let links = record.links.iter().filter(|link| link.container == target.id);
         for link in links {
-            let line = Target::new(&link.alias, target, address).line();
-            if let Err(error) = rewrite(&container.paths, &link.alias, Some(&line)) {
-                tracing::warn!(container_id = %record.id, %error, "a link keeps its old address");
-            }
+            let target = Target::new(&link.alias, target, address);
+            tell(engine, &record, &container.paths, &target);
         }
     }
 }
 
+/// Tells a container that has started, and the others know it, where those are now that it is
+/// linked to. One that started meanwhile did not find this one running, and told it nothing.
+pub(super) fn catch_up(engine: &Engine, record: &ContainerRecord, paths: &ContainerPaths) {
+    for target in &Linked::present(engine, record).targets {
+        tell(engine, record, paths, target);
+    }
+}
+
+fn tell(engine: &Engine, record: &ContainerRecord, paths: &ContainerPaths, target: &Target) {
+    if let Err(error) = rewrite(engine, paths, &target.alias, Some(&target.line())) {
+        tracing::warn!(container_id = %record.id, %error, "a link keeps its old address");
+    }
+}
+
 /// Puts a line in the place of that which begins with the alias, or takes it out.
-fn rewrite(paths: &ContainerPaths, alias: &str, line: Option<&HostLine>) -> std::io::Result<()> {
+fn rewrite(
+    engine: &Engine,
+    paths: &ContainerPaths,
+    alias: &str,
+    line: Option<&HostLine>,
+) -> std::io::Result<()> {
+    let _one = engine.inner.hosts_files.lock().unwrap_or_else(PoisonError::into_inner);
     let text = std::fs::read_to_string(&paths.hosts)?;
     let changed = ::network::replace_host_line(&text, alias, line);
     // In place: the container has the file mounted.
@@ -287,7 +305,7 @@ fn rewrite(paths: &ContainerPaths, alias: &str, line: Option<&HostLine>) -> std:
 
 /// Takes a link out of what a running container has of it.
 pub(super) fn undo(engine: &Engine, record: &ContainerRecord, paths: &ContainerPaths, link: &Link) {
-    if let Err(error) = rewrite(paths, &link.alias, None) {
+    if let Err(error) = rewrite(engine, paths, &link.alias, None) {
         tracing::warn!(container_id = %record.id, %error, "a removed link stays in the hosts file");
     }
     let ids = reached(record);

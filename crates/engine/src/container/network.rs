@@ -74,7 +74,6 @@ pub(super) fn connect(
             Namespace::Path(sandbox.netns_path)
         }
     };
-    links::tell_linked(engine, record, &networks);
     if name_paths == *paths {
         name_files::write(engine, record, paths, &networks)?;
     }

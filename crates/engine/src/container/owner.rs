@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::driver::Run;
 use super::exit::{self, RunEnd, RunId};
 use super::handle::{Container, Published, QUEUED_REQUESTS, Request, SignalCause};
 use super::host_config::HostConfig;
@@ -218,8 +219,17 @@ impl Owner {
 
     /// Brings the process up; on failure leaves the state as Docker does.
     async fn start(&mut self) -> Result<()> {
-        let started = driver::start(&self.engine, &self.record, &self.paths, self.listener.take());
-        let run = match started.await {
+        let launched = self.launch().await;
+        self.launched(launched).await
+    }
+
+    async fn launch(&mut self) -> Result<Run> {
+        let listener = self.listener.take();
+        driver::start(&self.engine, &self.record, &self.paths, listener).await
+    }
+
+    async fn launched(&mut self, launched: Result<Run>) -> Result<()> {
+        let run = match launched {
             Ok(run) => run,
             Err(error) => {
                 self.start_failed(&error).await;
@@ -245,12 +255,28 @@ impl Owner {
             return Err(error);
         }
         self.engine.step("start:record");
+        self.tell_links().await;
         if network::publishes(&self.record.networks) {
             network::hold_ports(&self.engine, &self.record.id, &self.shim()).await;
         }
         publish::networks(&self.engine.inner.events, &self.record, "connect");
         self.event("start");
         Ok(())
+    }
+
+    /// Once everybody can see that this one runs: of two that start at once, linked to each other,
+    /// the later finds the earlier.
+    async fn tell_links(&self) {
+        let (engine, record, paths) =
+            (self.engine.clone(), self.record.clone(), Arc::clone(&self.paths));
+        let told = crate::blocking(move || {
+            links::tell_linked(&engine, &record, &record.networks);
+            links::catch_up(&engine, &record, &paths);
+            Ok(())
+        });
+        if let Err(error) = told.await {
+            tracing::error!(container_id = %self.record.id, %error, "links not told");
+        }
     }
 
     async fn start_failed(&mut self, error: &Error) {
@@ -285,9 +311,15 @@ impl Owner {
             self.restart_at = Some(Instant::now() + LINK_PAUSE);
             return Next::Continue;
         }
-        self.record.state.restart_count += 1;
         let began = Timestamp::now();
-        if let Err(error) = self.start().await {
+        let launched = self.launch().await;
+        if launched.is_err() && links::awaits(&self.engine, &self.record) {
+            // It still ran when this began. One that may try only once must not lose that to it.
+            self.restart_at = Some(Instant::now() + LINK_PAUSE);
+            return Next::Continue;
+        }
+        self.record.state.restart_count += 1;
+        if let Err(error) = self.launched(launched).await {
             tracing::warn!(container_id = %self.record.id, %error, "restart failed");
             let lasted = Duration::ZERO;
             self.record.state.finished_at = Some(began);
