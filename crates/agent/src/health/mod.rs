@@ -15,9 +15,12 @@ use mesos_api::v1::{
 use tokio::time::Instant;
 
 use crate::containers::Reporter;
-use probe::{Outcome, Probe};
+use probe::{Failure, Outcome, Probe};
 
 pub(crate) use probe::Target;
+
+/// How long the end of what was probed may take to be told once it has begun.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Probes as a task's checks say until the container ends; the future is dropped then.
 pub(crate) async fn run(task: Option<&TaskInfo>, target: Target<'_>, reporter: &Reporter) {
@@ -48,7 +51,7 @@ async fn watch_health(check: &HealthCheck, target: &Target<'_>, reporter: &Repor
     let mut judge = Judge::new(check.consecutive_failures(), times.grace);
     tokio::time::sleep(times.delay).await;
     loop {
-        let result = match probe::probe(probe, target, times.timeout).await {
+        let result = match result_of(probe, target, times.timeout).await {
             Ok(outcome) => well(check, outcome),
             Err(failure) => Err(failure.to_string()),
         };
@@ -65,7 +68,7 @@ async fn tell_checks(task: &TaskId, check: &CheckInfo, target: &Target<'_>, repo
         Times::new(check.delay_seconds(), check.interval_seconds(), check.timeout_seconds(), 0.0);
     tokio::time::sleep(times.delay).await;
     loop {
-        let result = probe::probe(probe, target, times.timeout).await;
+        let result = result_of(probe, target, times.timeout).await;
         if let Err(failure) = &result {
             tracing::debug!(task_id = %task.value, %failure, "a check failed");
         }
@@ -73,6 +76,20 @@ async fn tell_checks(task: &TaskId, check: &CheckInfo, target: &Target<'_>, repo
         reporter.send(ContainerEvent::Checked(seen(check.r#type(), result.ok()))).await;
         tokio::time::sleep(times.interval).await;
     }
+}
+
+/// Probes once. What came of it when the task ended meanwhile is nobody's business: this is dropped
+/// while it waits then, except in a task that goes on without its first thread.
+async fn result_of(
+    probe: Probe<'_>,
+    target: &Target<'_>,
+    timeout: Duration,
+) -> Result<Outcome, Failure> {
+    let result = probe::probe(probe, target, timeout).await;
+    if target.is_ending() {
+        tokio::time::sleep(ENDING).await;
+    }
+    result
 }
 
 /// Says what of a task's checks this agent cannot do.

@@ -24,6 +24,9 @@ use tokio_rustls::TlsConnector;
 use crate::docker::{Engine, signal_exec, variables};
 use crate::identity::User;
 
+/// Of a process that exits, in the flags of proc(5)'s stat.
+const PF_EXITING: u64 = 4;
+
 /// A connection to a port of the same namespace is made at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -37,10 +40,23 @@ pub(crate) enum Target<'a> {
     },
     /// A process on the host's network.
     Process {
+        pid: u32,
         sandbox: PathBuf,
         environment: Vec<(String, String)>,
         user: Option<User>,
     },
+}
+
+impl Target<'_> {
+    /// Whether it has ended, or is just doing so: an init takes whatever runs in its container along
+    /// before it can be waited for.
+    pub(super) fn is_ending(&self) -> bool {
+        let (Self::Container { pid, .. } | Self::Process { pid, .. }) = self;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name in parentheses may hold anything.
+        let flags = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(6));
+        flags.and_then(|flags| flags.parse().ok()).is_none_or(|flags: u64| flags & PF_EXITING != 0)
+    }
 }
 
 /// How it is probed.
@@ -128,7 +144,7 @@ async fn command(
                 }
             }
         }
-        Target::Process { sandbox, environment, user } => {
+        Target::Process { sandbox, environment, user, .. } => {
             let variables = environment.iter().cloned().chain(own);
             let mut process = tokio::process::Command::new(&words[0]);
             process
@@ -254,9 +270,38 @@ async fn inside(pid: u32, address: SocketAddr) -> std::io::Result<std::net::TcpS
     std::thread::Builder::new().name("probe".to_owned()).spawn(work)?;
     answered.await.unwrap_or_else(|_| Err(std::io::Error::other("the probe's thread ended")))
 }
+
 /// TLS with whatever certificate there is. Whoever listens on a port of the task is the task: as in
 /// Mesos, nobody vouches for it, and an expired or self-made one is fine.
 fn connector() -> TlsConnector {
     let config = TlsFiles::default().load().expect("there are no files that could be bad");
     Arc::new(config).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_ending_once_it_exits_and_when_it_is_gone() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let target = Target::Process {
+            pid: child.id(),
+            sandbox: PathBuf::new(),
+            environment: Vec::new(),
+            user: None,
+        };
+        assert!(!target.is_ending(), "it waits for its input");
+        drop(child.stdin.take());
+        let mut output = child.stdout.take().expect("its output");
+        // Its end closes it, when it can not be waited for yet perhaps.
+        std::io::copy(&mut output, &mut std::io::sink()).expect("nothing");
+        assert!(target.is_ending());
+        child.wait().expect("its end");
+        assert!(target.is_ending());
+    }
 }

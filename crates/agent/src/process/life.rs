@@ -312,6 +312,7 @@ impl Processes {
         let environment = command(&job.launch).map(|command| self.environment(job, command));
         let environment = environment.and_then(Result::ok).unwrap_or_default();
         let target = health::Target::Process {
+            pid: identity.child,
             sandbox: job.sandbox.clone(),
             environment: environment.into_iter().collect(),
             user: job.user,

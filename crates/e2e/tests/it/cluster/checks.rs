@@ -118,6 +118,26 @@ fn a_health_command_that_takes_too_long_is_killed() -> Result<()> {
 }
 
 #[test]
+fn a_check_says_nothing_of_a_task_that_has_ended() -> Result<()> {
+    let Some((_cluster, mut scheduler)) = framework()? else { return Ok(()) };
+    // The task ends while it is being checked, and takes the check along.
+    let script = "while ! test -e $MESOS_SANDBOX/probed; do sleep 0.01; done";
+    let probe = json!({"value": "touch $MESOS_SANDBOX/probed; exec sleep 1000"});
+    let mut task = busybox("BRIDGE", script);
+    task["health_check"] = often(json!({"type": "COMMAND", "command": probe}));
+    task["health_check"]["grace_period_seconds"] = json!(0.0);
+    task["health_check"]["consecutive_failures"] = json!(1_000_000);
+    let ids = scheduler.launch(&vec![task; 10])?;
+    let mut ended = 0;
+    while ended < ids.len() {
+        let update = scheduler.update()?;
+        ensure!(update["healthy"].is_null(), "{update}");
+        ended += usize::from(update["state"] == "TASK_FINISHED");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_health_check_over_tls_takes_any_certificate() -> Result<()> {
     let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let dir = cluster.host().scratch();
