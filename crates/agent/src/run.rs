@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use cluster::agent::{Agent, Output, Record, Recovered};
 use cluster::resources::Resources;
 use endpoints::timer::Timer;
+use endpoints::version::PROTOCOL_VERSION;
 use flags::{Parsed, Values};
 use logging::Verbosity;
 use mesos_api::libprocess::Upid;
@@ -58,7 +59,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Parsed::Version) => {
-            println!("teu {} (Mesos API {})", env!("CARGO_PKG_VERSION"), crate::endpoints::VERSION);
+            println!("teu {} (Mesos API {})", env!("CARGO_PKG_VERSION"), PROTOCOL_VERSION);
             return ExitCode::SUCCESS;
         }
         Ok(Parsed::Run(values)) => values,
@@ -241,7 +242,7 @@ fn core_config(config: &Config) -> cluster::agent::Config {
         info: config.info.clone(),
         pid: config.pid(),
         ip: config.address.ip().to_string(),
-        version: crate::endpoints::VERSION.to_owned(),
+        version: PROTOCOL_VERSION.to_owned(),
         seed: rand::random(),
         registration_backoff: config.times.registration_backoff,
         authentication: config.credential.as_ref().map(|_| config.times.authentication),

@@ -9,10 +9,10 @@ use cluster::time::Time;
 use endpoints::authentication::Authentication;
 use endpoints::firewall::Firewall;
 use logging::Verbosity;
-use mesos_api::v1::{MasterInfo, VersionInfo};
+use mesos_api::v1::MasterInfo;
 
 use crate::clock::Clock;
-use crate::options::{Options, PROTOCOL_VERSION};
+use crate::options::Options;
 use crate::store::Store;
 use crate::timings::Timings;
 
@@ -71,19 +71,5 @@ impl Facts {
 
     pub(crate) fn hostname(&self) -> &str {
         self.info.hostname.as_deref().unwrap_or_default()
-    }
-}
-
-/// What was built, when, and by whom. Clients decide by the version, so it is the protocol's.
-pub(crate) fn version() -> VersionInfo {
-    let time: i64 = env!("TEU_BUILD_TIME").parse().unwrap_or_default();
-    let date = jiff::Timestamp::from_second(time).unwrap_or_default();
-    VersionInfo {
-        version: PROTOCOL_VERSION.to_owned(),
-        build_date: Some(date.strftime("%Y-%m-%d %H:%M:%S").to_string()),
-        #[allow(clippy::cast_precision_loss, reason = "seconds since the epoch fit a double")]
-        build_time: Some(time as f64),
-        build_user: Some(env!("TEU_BUILD_USER").to_owned()),
-        ..VersionInfo::default()
     }
 }

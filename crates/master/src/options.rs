@@ -14,14 +14,12 @@ use cluster::master::Config;
 use cluster::resources::{Quantities, Scalar};
 use endpoints::authentication::{Authentication, Credentials, Realm, shown};
 use endpoints::firewall::Firewall;
+use endpoints::version::PROTOCOL_VERSION;
 use mesos_api::v1;
 
 use crate::authenticator::Rules;
 use crate::limits;
 use crate::whitelist::Whitelist;
-
-/// The version of Mesos whose protocol this master speaks. Clients decide by it.
-pub(crate) const PROTOCOL_VERSION: &str = "1.11.0";
 
 /// Short beside everything a framework waits for, and long beside one allocation.
 const ALLOCATION_PAUSE: Duration = Duration::from_millis(20);

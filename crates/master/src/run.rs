@@ -70,7 +70,7 @@ pub fn main(usage: &str, args: impl IntoIterator<Item = String>) -> ExitCode {
             println!(
                 "teu {} (Mesos {})",
                 env!("CARGO_PKG_VERSION"),
-                crate::options::PROTOCOL_VERSION
+                endpoints::version::PROTOCOL_VERSION
             );
             return ExitCode::SUCCESS;
         }

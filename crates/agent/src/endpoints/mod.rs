@@ -19,9 +19,6 @@ use tokio::sync::oneshot;
 use crate::driver::{Request, View};
 use crate::server::{Answer, Server, text, whole};
 
-/// The version of Mesos whose API this is; clients compare its numbers.
-pub(crate) const VERSION: &str = "1.11.0";
-
 /// Answers one request; `path` is without the agent's prefix.
 pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Incoming>) -> Answer {
     let query = Query::of(&request);
@@ -58,7 +55,7 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
     }
     let shown = match *endpoint {
         "/health" => return text(StatusCode::OK, ""),
-        "/version" => Ok(version()),
+        "/version" => Ok(value_of(&endpoints::version::version())),
         "/system/stats.json" => return written(&query, endpoints::system::stats()),
         "/logging/toggle" => return toggle(server, &query),
         "/flags" => look(server, |view| json!({"flags": flags(view)})).await,
@@ -122,10 +119,6 @@ pub(crate) async fn look<T: Send + 'static>(
     let gone = || text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
     server.driver.send(look).await.map_err(|_| gone())?;
     answered.await.map_err(|_| gone())
-}
-
-fn version() -> Json {
-    json!({"version": VERSION, "build_date": "", "build_time": 0.0, "build_user": ""})
 }
 
 fn flags(view: &View<'_>) -> Map<String, Json> {

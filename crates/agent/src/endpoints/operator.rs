@@ -3,11 +3,11 @@
 use hyper::body::Incoming;
 use hyper::{Request as HttpRequest, StatusCode};
 use mesos_api::v1::agent::{Call, Response, call, response};
-use mesos_api::v1::{Flag, Metric, VersionInfo};
+use mesos_api::v1::{Flag, Metric};
 use std::time::Duration;
 
 use super::statistics::Show;
-use super::{VERSION, files, look, metrics, nested, statistics};
+use super::{files, look, metrics, nested, statistics};
 use crate::driver::View;
 use crate::server::{
     Answer, Form, RECORDIO, Server, accepted_form, body, content_form, decode, record_form, text,
@@ -72,8 +72,7 @@ async fn carry_out(server: &Server, call: Call) -> Result<Response, Answer> {
         T::Unknown => return Err(text(StatusCode::NOT_IMPLEMENTED, "")),
         T::GetHealth => answer.get_health = Some(response::GetHealth { healthy: true }),
         T::GetVersion => {
-            let version_info =
-                VersionInfo { version: VERSION.to_owned(), ..VersionInfo::default() };
+            let version_info = endpoints::version::version();
             answer.get_version = Some(response::GetVersion { version_info });
         }
         T::GetFlags => {

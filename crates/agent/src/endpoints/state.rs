@@ -5,7 +5,7 @@ use cluster::resources::{Resources, Value};
 use mesos_api::v1::{ExecutorInfo, Resource, Task};
 use serde_json::{Map, Value as Json, json};
 
-use super::{VERSION, flags, value_of};
+use super::{flags, value_of};
 use crate::driver::View;
 use crate::layout::Run;
 
@@ -40,11 +40,12 @@ pub(super) fn state(view: &View<'_>) -> Json {
         .flat_map(|f| f.executors.values())
         .flat_map(Executor::resources)
         .collect();
+    let build = endpoints::version::version();
     let mut state = json!({
-        "version": VERSION,
-        "build_date": "",
-        "build_time": 0.0,
-        "build_user": "",
+        "version": build.version,
+        "build_date": build.build_date,
+        "build_time": build.build_time,
+        "build_user": build.build_user,
         "start_time": view.started,
         "id": info.id.as_ref().map(|id| id.value.as_str()).unwrap_or_default(),
         "pid": view.config.pid(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use cluster::master::Snapshot;
 use endpoints::system;
+use endpoints::version::version;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use mesos_api::json::{self, Json, Writer};
@@ -21,7 +22,8 @@ use super::forms::Fields;
 use super::reply::{self, Response, bad_request, method_not_allowed};
 use super::route::{self, Get};
 use super::{Server, Whole, files};
-use crate::{facts, metrics, view};
+use crate::facts::Facts;
+use crate::{metrics, view};
 
 /// `/state` of a large cluster is tens of megabytes, which leave in pieces of this size.
 const STATE_PIECE: usize = 256 * 1024;
@@ -42,7 +44,7 @@ pub(super) async fn answer(server: &Server, get: Get, request: Whole) -> Respons
     }
     match get {
         Get::Health => reply::empty(StatusCode::OK),
-        Get::Version => reply::json(json::to_string(&facts::version())),
+        Get::Version => reply::json(json::to_string(&version())),
         Get::Flags => reply::jsonp(flags(server), query.get("jsonp")),
         Get::Redirect => redirect(server),
         Get::SystemStats => reply::jsonp(system::stats(), query.get("jsonp")),
@@ -158,7 +160,7 @@ fn flags(server: &Server) -> String {
     to.into_string()
 }
 
-fn write_flags(facts: &facts::Facts, to: &mut Writer) {
+fn write_flags(facts: &Facts, to: &mut Writer) {
     to.object("flags", |to| {
         for (name, value) in &facts.flags {
             to.name(name);
@@ -175,11 +177,11 @@ fn help() -> Response {
 }
 
 /// `/state`
-fn state(facts: &facts::Facts, snapshot: &Snapshot, pieces: UnboundedSender<String>) {
+fn state(facts: &Facts, snapshot: &Snapshot, pieces: UnboundedSender<String>) {
     // Whoever asked may have gone away.
     let mut to = Writer::in_pieces(STATE_PIECE, move |piece| drop(pieces.send(piece)));
     to.begin_object();
-    let version = facts::version();
+    let version = version();
     member(&mut to, "version", &version.version);
     member(&mut to, "build_date", version.build_date());
     number(&mut to, "build_time", version.build_time());
@@ -216,7 +218,7 @@ fn state(facts: &facts::Facts, snapshot: &Snapshot, pieces: UnboundedSender<Stri
     to.finish();
 }
 
-fn leader(facts: &facts::Facts, to: &mut Writer) {
+fn leader(facts: &Facts, to: &mut Writer) {
     member(to, "id", &facts.info.id);
     member(to, "pid", facts.pid());
     to.name("port");

@@ -18,7 +18,7 @@ use super::reply::{self, Body, Response, bad_request, error};
 use super::scheduler::content;
 use super::stream::OperatorStream;
 use super::{Server, Whole, files, forms};
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::handle::Handle;
 use crate::{metrics, view};
 
@@ -153,7 +153,7 @@ fn message(kind: call::Type, facts: &Facts, handle: &Handle, snapshot: &Snapshot
             Type::GetFlags
         }
         call::Type::GetVersion => {
-            let version_info = facts::version();
+            let version_info = endpoints::version::version();
             answer.get_version = Some(response::GetVersion { version_info });
             Type::GetVersion
         }

@@ -322,6 +322,15 @@ fn an_agent_tells_of_itself_and_its_host() -> Result<()> {
     let answer = e2e::http::post_json(cluster.agent(), "/api/v1", &call)?;
     ensure!(answer.contains("\"size\":9"), "{answer}");
 
+    let version = read("/version")?;
+    ensure!(version["build_time"].as_f64().is_some_and(|time| time > 0.0), "{version}");
+    ensure!(version == cluster.get("/version")?, "its master is of the same build: {version}");
+    let call = json!({"type": "GET_VERSION"});
+    let answer = e2e::http::post_json(cluster.agent(), "/api/v1", &call)?;
+    let answer: Json = serde_json::from_str(&answer)?;
+    ensure!(answer["get_version"]["version_info"] == version, "{answer}");
+    ensure!(read("/state")?["build_date"] == version["build_date"]);
+
     let metrics = read("/metrics/snapshot")?;
     let processors = &metrics["system/cpus_total"];
     ensure!(processors.as_f64().is_some_and(|count| count >= 1.0), "{metrics}");
