@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 use crate::config::Containerizer;
 use crate::docker::{self, Docker, How, Job};
 use crate::driver::Request;
-use crate::nested::{InContainer, Inside, Nested, Place};
+use crate::nested::{self, InContainer, Inside, Nested, Place, Teller};
 use crate::process::{self, Processes};
 
 /// What [`Command::Signal`] and all who kill send.
 pub(crate) const SIGKILL: i32 = 9;
+/// What [`Command::Stop`] sends first.
+pub(crate) const SIGTERM: i32 = 15;
 
-/// How many commands may wait for a container; a further one repeats an earlier.
-const QUEUE: usize = 16;
 /// How long one container may be measured.
 const READING: Duration = Duration::from_secs(5);
 
@@ -41,8 +41,8 @@ pub(crate) enum Command {
 /// Tells what becomes of one container.
 #[derive(Debug, Clone)]
 pub(crate) enum Reporter {
-    /// To the driver: it is an executor's.
-    Driver(Run),
+    /// To the driver, and to those who wait for it: it is an executor's.
+    Driver(Run, Teller),
     /// To who looks after those of the operator API.
     Nested(mpsc::Sender<ContainerEvent>),
 }
@@ -59,24 +59,40 @@ pub(crate) struct Run {
 
 impl Reporter {
     pub(crate) async fn send(&self, event: ContainerEvent) {
-        let run = match self {
-            Self::Driver(run) => run,
+        let (run, teller) = match self {
+            Self::Driver(run, teller) => (run, teller),
             Self::Nested(to) => {
                 let _ = to.send(event).await; // nobody listens when the agent ends
                 return;
             }
         };
-        if matches!(event, ContainerEvent::Ended(_) | ContainerEvent::Refused { .. }) {
-            run.nested.end_below(&run.container).await;
+        match &event {
+            ContainerEvent::Launched { pid, .. } => teller.run(*pid),
+            ContainerEvent::Refused { message, .. } => {
+                run.nested.end_below(&run.container).await;
+                teller.refuse(message.clone());
+            }
+            ContainerEvent::Ended(exit) => {
+                run.nested.end_below(&run.container).await;
+                let status = run.nested.status(&run.container);
+                teller.end(teller.termination(exit.clone(), status));
+            }
+            _ => {}
         }
+        run.tell(event).await;
+    }
+}
+
+impl Run {
+    async fn tell(&self, event: ContainerEvent) {
         let input = Input::Container {
-            framework: run.framework.clone(),
-            executor: run.executor.clone(),
-            container: run.container.clone(),
+            framework: self.framework.clone(),
+            executor: self.executor.clone(),
+            container: self.container.clone(),
             event,
         };
         // Without a driver the agent is ending, and the next one asks anew.
-        let _ = run.driver.send(Request::Input(input)).await;
+        let _ = self.driver.send(Request::Input(input)).await;
     }
 }
 
@@ -186,11 +202,9 @@ impl Live {
 /// How a container is spoken to.
 #[derive(Debug)]
 struct Handle {
-    commands: mpsc::Sender<Command>,
+    container: Arc<nested::Container>,
     /// What it may use; only the latest counts.
     resources: watch::Sender<Vec<Resource>>,
-    /// What runs inside of it has this around it.
-    place: Place,
 }
 
 /// All containers of the agent.
@@ -215,51 +229,55 @@ impl Containers {
         Self { containerizers, driver, handles, live, tasks, nested }
     }
 
-    /// Who tells the driver of the container of a launch.
-    pub(crate) fn reporter(&self, launch: &Launch) -> Reporter {
-        Reporter::Driver(Run {
+    /// The container of a launch.
+    pub(crate) fn run(&self, launch: &Launch) -> Run {
+        Run {
             framework: launch.framework_id.clone(),
             executor: launch.executor_id.clone(),
             container: launch.container_id.clone(),
             driver: self.driver.clone(),
             nested: Arc::clone(&self.nested),
-        })
+        }
     }
 
     /// Starts to look after a container.
     pub(crate) fn begin(&mut self, mut job: Job, how: How) {
         while self.tasks.try_join_next().is_some() {}
-        let reporter = self.reporter(&job.launch);
+        let run = self.run(&job.launch);
         let id = job.launch.container_id.clone();
-        let (commands, receiver) = mpsc::channel(QUEUE);
         let all = job.launch.group.as_ref().unwrap_or(&job.launch.resources);
         let resources = watch::Sender::new(all.clone());
         job.resources = resources.subscribe();
         self.live.add(&id);
         let place = Place { inside: self.containerizers.inside(&job), job: job.clone() };
-        self.handles.insert(id, Handle { commands, resources, place });
-        let managing = Arc::clone(&self.containerizers).manage(job, how, receiver, reporter);
+        let (container, commands, teller) = nested::Container::new(place);
+        self.handles.insert(id, Handle { container: Arc::new(container), resources });
+        let reporter = Reporter::Driver(run, teller);
+        let managing = Arc::clone(&self.containerizers).manage(job, how, commands, reporter);
         self.tasks.spawn(managing);
     }
 
     /// Says that a container will not run.
-    pub(crate) fn refuse(&mut self, reporter: Reporter, reason: Reason, message: String) {
+    pub(crate) fn refuse(&mut self, run: Run, reason: Reason, message: String) {
         self.tasks.spawn(async move {
-            reporter.send(ContainerEvent::Refused { reason, message }).await;
+            run.tell(ContainerEvent::Refused { reason, message }).await;
         });
     }
 
     /// Tells a container something; what it cannot take in it has been told already.
     pub(crate) fn tell(&mut self, container: &ContainerId, command: Command) {
         if let Some(handle) = self.handles.get(container)
-            && handle.commands.try_send(command).is_err()
+            && !handle.container.tell_anyway(command)
         {
             tracing::debug!(container_id = %container, ?command, "not told");
         }
         if command == Command::Remove {
-            self.handles.remove(container);
+            let handle = self.handles.remove(container);
             self.live.remove(container);
             self.nested.forget(container);
+            if let Some(how) = handle.and_then(|handle| handle.container.termination()) {
+                self.nested.keep(container, how);
+            }
             // It may have had others inside of it.
             let processes = Arc::clone(&self.containerizers.processes);
             let container = container.to_string();
@@ -272,9 +290,19 @@ impl Containers {
         self.handles.contains_key(container)
     }
 
+    /// One that has been begun and is not removed.
+    pub(crate) fn find(&self, container: &ContainerId) -> Option<Arc<nested::Container>> {
+        self.handles.get(container).map(|handle| Arc::clone(&handle.container))
+    }
+
+    /// Whether there is a container of that id, or of a group of that id.
+    pub(crate) fn has_root(&self, root: &ContainerId) -> bool {
+        self.handles.keys().any(|id| id.root() == *root)
+    }
+
     /// What surrounds those inside of a container.
     pub(crate) fn place(&self, container: &ContainerId) -> Option<Place> {
-        self.handles.get(container).map(|handle| handle.place.clone())
+        self.find(container).map(|container| container.place.clone())
     }
 
     /// What the operator API has launched.

@@ -385,12 +385,12 @@ impl Driver {
     }
 
     fn launch(&mut self, launch: Launch, how: How) {
-        let reporter = self.containers.reporter(&launch);
+        let run = self.containers.run(&launch);
         match self.job(launch) {
             Ok(job) => self.containers.begin(job, how),
             Err(text) => {
                 let message = format!("Failed to launch container: {text}");
-                self.containers.refuse(reporter, Reason::ContainerLaunchFailed, message);
+                self.containers.refuse(run, Reason::ContainerLaunchFailed, message);
             }
         }
     }

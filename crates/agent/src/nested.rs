@@ -33,7 +33,7 @@ use crate::layout::Layout;
 use plan::Plan;
 use record::Records;
 
-pub(crate) use container::{Container, Termination};
+pub(crate) use container::{Container, Teller, Termination};
 pub(crate) use exec::InContainer;
 pub(crate) use process::InProcess;
 pub(crate) use session::{Input, InputRight, Launch, Lifeline, Piece, Session, Stream, WindowSize};
@@ -82,6 +82,8 @@ struct Table {
 pub(crate) enum Entry {
     Session(Arc<Session>),
     Container(Arc<Container>),
+    /// A task of a group of which no more is left.
+    Ended(Termination),
 }
 
 /// Why nothing was launched.
@@ -94,10 +96,15 @@ pub(crate) enum NotLaunched {
 
 impl Entry {
     /// How it ended, once it has; `None` when it was never there, or the agent ends.
-    pub(crate) async fn wait(&self) -> Option<Termination> {
+    pub(crate) async fn wait(self) -> Option<Termination> {
         match self {
             Self::Session(session) => session.wait().await.map(Termination::of_session),
-            Self::Container(container) => container.wait().await,
+            Self::Container(container) => {
+                let end = container.wait();
+                drop(container);
+                end.await
+            }
+            Self::Ended(how) => Some(how),
         }
     }
 
@@ -105,6 +112,7 @@ impl Entry {
         match self {
             Self::Session(session) => session.status().is_some(),
             Self::Container(container) => container.has_ended(),
+            Self::Ended(_) => true,
         }
     }
 
@@ -113,6 +121,15 @@ impl Entry {
         match self {
             Self::Session(session) => session.signal(signal),
             Self::Container(container) => container.tell(Command::Signal(signal)),
+            Self::Ended(_) => false,
+        }
+    }
+
+    /// Ends it, if it has not ended.
+    fn destroy(&self) {
+        match self {
+            Self::Container(container) => drop(container.tell(Command::Destroy)),
+            other => drop(other.signal(SIGKILL)),
         }
     }
 }
@@ -209,7 +226,7 @@ impl Nested {
     ) -> Result<Arc<Container>, NotLaunched> {
         let job = plan.job(id, &self.layout);
         let place = Place { inside: self.containerizers.inside(&job), job };
-        let (container, owner) = Container::new(place);
+        let (container, owner) = Container::owned(place);
         let container = Arc::new(container);
         self.add(id, Entry::Container(Arc::clone(&container)))?;
         self.live.add(id);
@@ -284,12 +301,9 @@ impl Nested {
             inside.map(|(_, entry)| entry.clone()).collect()
         };
         for entry in &inside {
-            match entry {
-                Entry::Session(session) => drop(session.signal(SIGKILL)),
-                Entry::Container(container) => drop(container.tell(Command::Destroy)),
-            }
+            entry.destroy();
         }
-        let ends = futures_util::future::join_all(inside.iter().map(Entry::wait));
+        let ends = futures_util::future::join_all(inside.into_iter().map(Entry::wait));
         if tokio::time::timeout(ENDING, ends).await.is_err() {
             tracing::warn!(container_id = %outer, "what is inside of it takes too long to end");
         }
@@ -304,15 +318,24 @@ impl Nested {
             if !is_below(id, outer) {
                 return true;
             }
-            match entry {
-                Entry::Session(session) => drop(session.signal(SIGKILL)),
-                Entry::Container(container) => {
-                    container.tell(Command::Destroy);
-                    self.records.remove(id);
-                }
+            entry.destroy();
+            if matches!(entry, Entry::Container(_)) {
+                self.records.remove(id);
             }
             false
         });
+    }
+
+    /// Keeps how a task of a group has ended for as long as there is its group.
+    pub(crate) fn keep(&self, id: &ContainerId, how: Termination) {
+        if id.split().is_some() {
+            lock(&self.table).entries.insert(id.clone(), Entry::Ended(how));
+        }
+    }
+
+    /// How the process of a container has ended; `None` of those of engines.
+    pub(crate) fn status(&self, id: &ContainerId) -> Option<i32> {
+        self.containerizers.processes.status(id.as_str())
     }
 
     /// Those that run, and of containers more.
@@ -320,7 +343,7 @@ impl Nested {
         let table = lock(&self.table);
         let running = table.entries.iter().filter(|(_, entry)| !entry.has_ended());
         let listed = running.map(|(id, entry)| match entry {
-            Entry::Session(_) => (id.clone(), None),
+            Entry::Session(_) | Entry::Ended(_) => (id.clone(), None),
             Entry::Container(container) => (id.clone(), Some(Arc::clone(container))),
         });
         listed.collect()

@@ -168,6 +168,12 @@ impl ContainerId {
         Some((Self::from(parent), own))
     }
 
+    /// The outermost container around it, or itself.
+    #[must_use]
+    pub fn root(&self) -> Self {
+        self.split().map_or_else(|| self.clone(), |(parent, _)| parent.root())
+    }
+
     /// As messages have it.
     pub fn to_wire(&self) -> mesos_api::v1::ContainerId {
         match self.split() {

@@ -106,7 +106,7 @@ impl Docker {
         }
         // The name of one that the operator API has made may be used again at once.
         let delay = match reporter {
-            Reporter::Driver(_) => self.remove_delay,
+            Reporter::Driver(..) => self.remove_delay,
             Reporter::Nested(_) => Duration::ZERO,
         };
         self.linger(&name, &job, commands, delay).await;

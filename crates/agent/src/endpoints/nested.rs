@@ -1,4 +1,5 @@
-//! Calls about what operators launch: sessions, and containers inside of others or by themselves.
+//! Calls about what operators launch: sessions, and containers inside of others or by themselves; the
+//! containers of tasks can be waited for and killed.
 
 pub(super) mod launch;
 pub(super) mod session;
@@ -14,6 +15,7 @@ use rustix::process::Signal;
 
 use super::look;
 use crate::containers::SIGKILL;
+use crate::driver::View;
 use crate::nested::{Entry, NotLaunched, Place, Termination};
 use crate::server::{Answer, Server, text};
 
@@ -92,31 +94,12 @@ fn nested_id(wire: &v1::ContainerId, name: &str) -> Result<ContainerId, Answer> 
     Ok(id)
 }
 
-/// What is said of the containers of tasks themselves.
-const OF_TASK: (StatusCode, &str) = (
-    StatusCode::NOT_IMPLEMENTED,
-    "this is the container of a task: its framework hears of its end and may kill it; only \
-     what operators launch is waited for, killed and removed with this call",
-);
-
-/// What was launched with that id.
+/// What has been launched with that id, by an operator or for a task.
 async fn find(server: &Server, id: &ContainerId) -> Result<Entry, Answer> {
-    recovered(server).await?;
-    if let Some(entry) = server.nested.find(id) {
-        return Ok(entry);
-    }
-    no_tasks(server, id).await?;
-    Err(not_found(id))
-}
-
-/// Refuses containers of tasks.
-async fn no_tasks(server: &Server, id: &ContainerId) -> Result<(), Answer> {
     let asked = id.clone();
-    if look(server, move |view| view.containers.knows(&asked)).await? {
-        let (status, why) = OF_TASK;
-        return Err(text(status, why));
-    }
-    Ok(())
+    let of_task = look(server, move |view| view.containers.find(&asked)).await?;
+    let found = of_task.map(Entry::Container).or_else(|| server.nested.find(id));
+    found.ok_or_else(|| not_found(id))
 }
 
 /// What is told of an end. Why it ended is known of what ran out of memory only.
@@ -197,18 +180,24 @@ pub(super) async fn remove(server: &Server, call: Call) -> Result<(), Answer> {
         }
         (kind, ..) => return Err(missing(&kind.as_str_name().to_ascii_lowercase())),
     };
-    recovered(server).await?;
-    if server.nested.find(&id).is_none() {
-        no_tasks(server, &id).await?;
+    let (asked, root) = (id.clone(), id.root());
+    let seen =
+        move |view: &View<'_>| (view.containers.find(&asked), view.containers.has_root(&root));
+    let (of_task, has_root) = look(server, seen).await?;
+    let refuse = |why: &str| Err(text(StatusCode::INTERNAL_SERVER_ERROR, why));
+    let running = "Nested container has not terminated yet";
+    match of_task {
+        Some(container) if !container.has_ended() => return refuse(running),
+        Some(_) => return Ok(()), // the agent removes it by itself
+        None if !has_root && server.nested.find(&id.root()).is_none() => {
+            return refuse(&format!("Root container {} not found", id.root()));
+        }
+        None => {}
     }
     // What is not there is removed, as Mesos has it.
-    let (nested, asked) = (Arc::clone(&server.nested), id.clone());
-    let removed = tokio::task::spawn_blocking(move || nested.remove(&asked)).await;
-    if removed.unwrap_or(false) {
-        return Ok(());
-    }
-    let why = format!("Nested container has not terminated yet: {id}");
-    Err(text(StatusCode::INTERNAL_SERVER_ERROR, &why))
+    let nested = Arc::clone(&server.nested);
+    let removed = tokio::task::spawn_blocking(move || nested.remove(&id)).await;
+    if removed.unwrap_or(false) { Ok(()) } else { refuse(running) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! One container of the operator API, from its launch to what is told of its end.
+//! One container, of the operator API or a task, from its launch to what is told of its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::agent::{ContainerEvent, Exit};
 use cluster::id::ContainerId;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::plan::Plan;
-use super::{Inside, Nested, Place};
-use crate::containers::{Command, Reporter, SIGKILL};
+use super::{Nested, Place};
+use crate::containers::{Command, Reporter, SIGKILL, SIGTERM};
 use crate::docker::{How, Job};
 use crate::sandbox;
 
-/// How many commands, and events, may wait.
+/// How many commands, and events, may wait; a further command repeats an earlier.
 const WAITING: usize = 16;
 /// Engines tell an end by a signal as the exit code of a shell.
 const OF_SHELL: i32 = 128;
@@ -25,9 +25,12 @@ pub(crate) struct Container {
     pub(crate) place: Place,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
-    /// The last signal that was sent to it, or 0.
-    signalled: Arc<AtomicI32>,
+    signalled: Signalled,
 }
+
+/// The signals that were sent to a container, one bit each.
+#[derive(Debug, Clone, Default)]
+struct Signalled(Arc<AtomicU64>);
 
 /// Where it is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +53,39 @@ pub(crate) struct Termination {
     pub(crate) message: Option<String>,
 }
 
-/// What looks after a container.
+/// Tells what becomes of a container to those who ask for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Teller {
+    state: watch::Sender<State>,
+    signalled: Signalled,
+}
+
+/// What looks after a container of the operator API.
 #[derive(Debug)]
 pub(super) struct Owner {
     job: Job,
     to_self: mpsc::Sender<Command>,
     commands: mpsc::Receiver<Command>,
-    tell: watch::Sender<State>,
-    signalled: Arc<AtomicI32>,
+    teller: Teller,
+}
+
+impl Signalled {
+    fn add(&self, command: Command) {
+        let signals: &[i32] = match command {
+            Command::Stop(_) => &[SIGTERM, SIGKILL],
+            Command::Destroy => &[SIGKILL],
+            Command::Signal(signal) => &[signal],
+            Command::Remove => &[],
+        };
+        for signal in signals.iter().filter_map(|signal| u32::try_from(*signal).ok()) {
+            self.0.fetch_or(1_u64.checked_shl(signal).unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    fn has(&self, signal: i32) -> bool {
+        let bit = u32::try_from(signal).ok().and_then(|signal| 1_u64.checked_shl(signal));
+        bit.is_some_and(|bit| self.0.load(Ordering::Relaxed) & bit != 0)
+    }
 }
 
 impl Termination {
@@ -66,12 +94,12 @@ impl Termination {
     }
 
     /// `status` is what the containerizer knows itself, `signalled` what was sent to an engine's.
-    fn of(exit: Exit, status: Option<i32>, signalled: i32) -> Self {
+    fn of(exit: Exit, status: Option<i32>, signalled: &Signalled) -> Self {
         // The kernel's kill is the only one that nobody here has sent.
-        let signalled = if exit.out_of_memory { SIGKILL } else { signalled };
-        let told = |code: i32| match code == OF_SHELL + signalled && signalled != 0 {
-            true => signalled,
-            false => (code & 0xff) << 8,
+        let sent = |signal| signalled.has(signal) || (exit.out_of_memory && signal == SIGKILL);
+        let told = |code: i32| match code - OF_SHELL {
+            signal if sent(signal) => signal,
+            _ => (code & 0xff) << 8,
         };
         let status = status.or(exit.code.map(told));
         let says_more = status.is_none() || exit.out_of_memory;
@@ -81,20 +109,26 @@ impl Termination {
 }
 
 impl Container {
-    pub(super) fn new(place: Place) -> (Self, Owner) {
-        let (to_self, commands) = mpsc::channel(WAITING);
-        let (tell, state) = watch::channel(State::Starting);
-        let signalled = Arc::new(AtomicI32::new(0));
+    pub(crate) fn new(place: Place) -> (Self, mpsc::Receiver<Command>, Teller) {
+        let (commands, receiver) = mpsc::channel(WAITING);
+        let teller =
+            Teller { state: watch::Sender::new(State::Starting), signalled: Signalled::default() };
+        let (state, signalled) = (teller.state.subscribe(), teller.signalled.clone());
+        (Self { place, commands, state, signalled }, receiver, teller)
+    }
+
+    /// One of the operator API, and what looks after it.
+    pub(super) fn owned(place: Place) -> (Self, Owner) {
         let job = place.job.clone();
-        let container =
-            Self { place, commands: to_self.clone(), state, signalled: Arc::clone(&signalled) };
-        (container, Owner { job, to_self, commands, tell, signalled })
+        let (container, commands, teller) = Self::new(place);
+        let to_self = container.commands.clone();
+        (container, Owner { job, to_self, commands, teller })
     }
 
     /// One of which an earlier agent has seen the end.
     pub(super) fn ended(place: Place, how: Termination) -> Self {
-        let (container, owner) = Self::new(place);
-        owner.tell.send_replace(State::Ended(how));
+        let (container, _, teller) = Self::new(place);
+        teller.end(how);
         container
     }
 
@@ -108,17 +142,28 @@ impl Container {
         }
     }
 
-    /// Waits for its end; `None` if it never ran.
-    pub(super) async fn wait(&self) -> Option<Termination> {
-        let over = |state: &State| matches!(state, State::Refused(_) | State::Ended(_));
-        let mut state = self.state.clone();
-        match state.wait_for(over).await.as_deref() {
-            Ok(State::Ended(how)) => Some(how.clone()),
+    /// How it ended, if it has; `None` also if it never ran.
+    pub(crate) fn termination(&self) -> Option<Termination> {
+        match &*self.state.borrow() {
+            State::Ended(how) => Some(how.clone()),
             _ => None,
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    /// Waits for its end; `None` if it never ran. It is not held meanwhile: an agent that leaves lets go of
+    /// its containers, whoever waits for them.
+    pub(super) fn wait(&self) -> impl Future<Output = Option<Termination>> + Send + use<> {
+        let over = |state: &State| matches!(state, State::Refused(_) | State::Ended(_));
+        let mut state = self.state.clone();
+        async move {
+            match state.wait_for(over).await.as_deref() {
+                Ok(State::Ended(how)) => Some(how.clone()),
+                _ => None,
+            }
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(*self.state.borrow(), State::Refused(_) | State::Ended(_))
     }
 
@@ -131,16 +176,39 @@ impl Container {
 
     /// Tells it something; false if it has ended.
     pub(super) fn tell(&self, command: Command) -> bool {
-        match command {
-            Command::Signal(signal) => self.signalled.store(signal, Ordering::Relaxed),
-            _ => self.signalled.store(SIGKILL, Ordering::Relaxed),
-        }
-        !self.has_ended() && self.commands.try_send(command).is_ok()
+        !self.has_ended() && self.tell_anyway(command)
+    }
+
+    /// Tells whoever looks after it something, also when it has ended; false if that cannot be.
+    pub(crate) fn tell_anyway(&self, command: Command) -> bool {
+        self.signalled.add(command);
+        self.commands.try_send(command).is_ok()
     }
 
     /// Removes the sandbox of one that has ended.
     pub(super) fn remove_sandbox(&self) {
         remove_sandbox(&self.place.job);
+    }
+}
+
+impl Teller {
+    /// Tells that it runs.
+    pub(crate) fn run(&self, pid: Option<u32>) {
+        self.state.send_replace(State::Running(pid));
+    }
+
+    /// Tells that it never ran, and why.
+    pub(crate) fn refuse(&self, why: String) {
+        self.state.send_replace(State::Refused(why));
+    }
+
+    pub(crate) fn end(&self, how: Termination) {
+        self.state.send_replace(State::Ended(how));
+    }
+
+    /// What its exit means. `status` is what the containerizer knows itself.
+    pub(crate) fn termination(&self, exit: Exit, status: Option<i32>) -> Termination {
+        Termination::of(exit, status, &self.signalled)
     }
 }
 
@@ -153,7 +221,7 @@ fn remove_sandbox(job: &Job) {
 impl Owner {
     /// Looks after the container until its end has been told.
     pub(super) async fn own(self, nested: Arc<Nested>, plan: Plan, how: How) {
-        let Self { job, to_self, commands, tell, signalled } = self;
+        let Self { job, to_self, commands, teller } = self;
         let id = job.launch.container_id.clone();
         let prepared = match how {
             How::Start => prepare(&nested, &job, plan).await,
@@ -161,14 +229,10 @@ impl Owner {
         };
         let (events, mut seen) = mpsc::channel(WAITING);
         let watching = async {
-            let end = watch(&id, &mut seen, &tell, how).await?;
+            let end = watch(&id, &mut seen, &teller, how).await?;
             nested.end_below(&id).await;
             let end = end.map(|exit| {
-                let status = match &nested.containerizers.inside(&job) {
-                    Some(Inside::Process(_)) => nested.containerizers.processes.status(id.as_str()),
-                    _ => None,
-                };
-                let how = Termination::of(exit, status, signalled.load(Ordering::Relaxed));
+                let how = teller.termination(exit, nested.status(&id));
                 // Before anything of it is removed: an agent that is killed now tells the same.
                 nested.records.end(&id, &how);
                 how
@@ -190,13 +254,13 @@ impl Owner {
         match end {
             Some(Ok(how)) => {
                 tracing::info!(container_id = %id, status = how.status, "container has ended");
-                tell.send_replace(State::Ended(how));
+                teller.end(how);
             }
             Some(Err(why)) => {
                 tracing::info!(container_id = %id, why, "container does not run");
                 nested.records.remove(&id);
                 remove_sandbox(&job);
-                tell.send_replace(State::Refused(why));
+                teller.refuse(why);
                 nested.remove(&id);
             }
             None => {} // the agent ends
@@ -224,14 +288,14 @@ async fn prepare(nested: &Arc<Nested>, job: &Job, plan: Plan) -> Result<(), Stri
 async fn watch(
     id: &ContainerId,
     events: &mut mpsc::Receiver<ContainerEvent>,
-    tell: &watch::Sender<State>,
+    teller: &Teller,
     how: How,
 ) -> Option<Result<Exit, String>> {
     loop {
         match events.recv().await? {
             ContainerEvent::Launched { pid, .. } => {
                 tracing::info!(container_id = %id, pid, "container runs");
-                tell.send_replace(State::Running(pid));
+                teller.run(pid);
             }
             ContainerEvent::Ended(exit) => return Some(Ok(exit)),
             ContainerEvent::Refused { message, .. } => {
@@ -256,16 +320,22 @@ mod tests {
 
     #[test]
     fn an_end_is_told_as_wait_tells_it() {
-        let status = |exit, known, signalled| Termination::of(exit, known, signalled).status;
-        assert_eq!(status(exit(Some(3)), None, 0), Some(3 << 8));
-        assert_eq!(status(exit(None), Some(15), 0), Some(15), "a process' own");
-        assert_eq!(status(exit(Some(137)), None, 9), Some(9), "it was killed");
-        assert_eq!(status(exit(Some(137)), None, 0), Some(137 << 8), "it says so itself");
-        assert_eq!(status(exit(Some(128)), None, 0), Some(128 << 8));
+        let nothing = Signalled::default();
+        let status = |exit, known| Termination::of(exit, known, &nothing).status;
+        assert_eq!(status(exit(Some(3)), None), Some(3 << 8));
+        assert_eq!(status(exit(None), Some(15)), Some(15), "a process' own");
+        assert_eq!(status(exit(Some(137)), None), Some(137 << 8), "it says so itself");
+        assert_eq!(status(exit(Some(128)), None), Some(128 << 8));
         let hungry = Exit { out_of_memory: true, ..exit(Some(137)) };
-        assert_eq!(status(hungry.clone(), None, 0), Some(9), "the kernel killed it");
-        assert_eq!(Termination::of(hungry, None, 0).message.as_deref(), Some("why"));
-        let unknown = Termination::of(exit(None), None, 0);
+        assert_eq!(status(hungry.clone(), None), Some(9), "the kernel killed it");
+        assert_eq!(Termination::of(hungry, None, &nothing).message.as_deref(), Some("why"));
+        let stopped = Signalled::default();
+        stopped.add(Command::Stop(std::time::Duration::ZERO));
+        for (code, status) in [(143, 15), (137, 9), (130, 130 << 8), (3, 3 << 8)] {
+            let how = Termination::of(exit(Some(code)), None, &stopped);
+            assert_eq!(how.status, Some(status), "{code} after it was told to stop");
+        }
+        let unknown = Termination::of(exit(None), None, &nothing);
         assert_eq!((unknown.status, unknown.message.as_deref()), (None, Some("why")));
     }
 }

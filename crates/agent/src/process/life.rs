@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::launcher::{self, EXIT, Identity, PID, SPEC, Spec, start_time};
-use crate::containers::{Command, Live, Reporter, SIGKILL};
+use crate::containers::{Command, Live, Reporter, SIGKILL, SIGTERM};
 use crate::docker::{How, Job, sandbox_path, scalar, variables};
 use crate::fetch::Fetcher;
 use crate::nested::InProcess;
@@ -32,7 +32,6 @@ use crate::{health, sandbox};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const MEGABYTE: f64 = 1_048_576.0;
-const SIGTERM: i32 = 15;
 /// How long the launcher may take to say whom it has started.
 const LAUNCHING: Duration = Duration::from_secs(30);
 

@@ -113,7 +113,7 @@ async fn find(server: &Server, id: &ContainerId) -> Result<Arc<Session>, Answer>
     let (status, why) = SWITCHBOARD;
     match server.nested.find(id) {
         Some(Entry::Session(session)) => return Ok(session),
-        Some(Entry::Container(_)) => return Err(text(status, why)),
+        Some(Entry::Container(_) | Entry::Ended(_)) => return Err(text(status, why)),
         None => {}
     }
     let asked = id.clone();

@@ -7,6 +7,7 @@ use e2e::{Cluster, FrameworkProgram, Scheduler, eventually};
 use serde_json::{Value as Json, json};
 
 use super::framework;
+use super::sessions::{about, ask};
 
 /// A task with a Docker image as the unified containerizer takes it, and a directory of the group's.
 fn in_image(script: &str) -> Json {
@@ -112,6 +113,42 @@ fn a_group_shares_a_directory_and_the_network_and_outlives_its_agent() -> Result
             .args(["/sys/fs/cgroup", "-type", "d", "-name", &outer])
             .output()?;
         ensure!(groups.stdout.is_empty(), "{}", String::from_utf8_lossy(&groups.stdout));
+        Ok(())
+    })
+}
+
+#[test]
+fn the_tasks_of_a_group_are_waited_for_and_killed_by_their_containers() -> Result<()> {
+    let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
+    let agent = cluster.agent();
+    let mut tasks = [process("exec sleep 1000"), in_image("exec sleep 1000"), process("true")];
+    for task in &mut tasks {
+        task["kill_policy"] = json!({"grace_period": {"nanoseconds": 0}});
+    }
+    let ids = scheduler.launch_group("waited", &tasks)?;
+    let wanted = [(&ids[0], "TASK_RUNNING"), (&ids[1], "TASK_RUNNING"), (&ids[2], "TASK_FINISHED")];
+    let seen = all_until(&mut scheduler, &wanted)?;
+    let of = |at: usize| seen[at].1["container_status"]["container_id"].clone();
+    let status = |at: usize| {
+        let (status, text) = ask(agent, &about("WAIT_NESTED_CONTAINER", &of(at)))?;
+        ensure!(status == 200, "{status}: {text}");
+        let answer: Json = serde_json::from_str(&text)?;
+        Ok(answer["wait_nested_container"]["exit_status"].clone())
+    };
+    ensure!(status(2)? == 0, "its end is not known while its group lives");
+    ensure!(ask(agent, &about("KILL_NESTED_CONTAINER", &of(2)))?.0 == 404, "it has ended");
+    ensure!(ask(agent, &about("REMOVE_NESTED_CONTAINER", &of(2)))?.0 == 200);
+    ensure!(ask(agent, &about("REMOVE_NESTED_CONTAINER", &of(0)))?.0 == 500, "it runs");
+    ensure!(ask(agent, &about("KILL_NESTED_CONTAINER", &of(0)))?.0 == 200);
+    for at in [0, 1] {
+        ensure!(status(at)? == 9, "{at}: {}", status(at)?);
+    }
+    all_until(&mut scheduler, &[(&ids[0], "TASK_FAILED"), (&ids[1], "TASK_KILLED")])?;
+    eventually("all are forgotten with their group", || {
+        for at in 0..ids.len() {
+            let (status, text) = ask(agent, &about("WAIT_NESTED_CONTAINER", &of(at)))?;
+            ensure!(status == 404, "{status}: {text}");
+        }
         Ok(())
     })
 }

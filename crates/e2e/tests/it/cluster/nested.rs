@@ -287,6 +287,36 @@ fn a_container_runs_by_itself_until_it_is_removed() -> Result<()> {
 }
 
 #[test]
+fn the_container_of_a_task_is_waited_for_and_killed_like_any_other() -> Result<()> {
+    let Some(mut tasks) = Tasks::start()? else { return Ok(()) };
+    let agent = tasks.agent();
+    let calls = [kill(&tasks.process, SIGTERM), about("KILL_CONTAINER", &tasks.container)];
+    for ((task, call), status) in
+        [&tasks.process, &tasks.container].into_iter().zip(calls).zip([15, 9])
+    {
+        let refused = ask(agent, &about("REMOVE_CONTAINER", task))?;
+        ensure!(refused == (500, "Nested container has not terminated yet".to_owned()));
+        succeeds(agent, &call)?;
+        // It is there until its framework has acknowledged its end.
+        ensure!(end(agent, "WAIT_CONTAINER", task)? == json!({"exit_status": status}));
+        ensure!(ask(agent, &call)?.0 == 404, "it has ended");
+    }
+    let mut failed = 0;
+    while failed < tasks.ids.len() {
+        failed += usize::from(tasks.scheduler.update()?["state"] == "TASK_FAILED");
+    }
+    for task in [&tasks.process, &tasks.container] {
+        eventually("it is forgotten", || {
+            let (status, text) = ask(agent, &about("WAIT_CONTAINER", task))?;
+            ensure!(status == 404 && text.ends_with("cannot be found"), "{status}: {text}");
+            Ok(())
+        })?;
+        ensure!(ask(agent, &about("REMOVE_CONTAINER", task))?.0 == 500, "there is no such root");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_launched_is_refused_and_leaves_nothing() -> Result<()> {
     let Some(tasks) = Tasks::start()? else { return Ok(()) };
     let agent = tasks.agent();
@@ -337,9 +367,15 @@ fn what_cannot_be_launched_is_refused_and_leaves_nothing() -> Result<()> {
         (about("WAIT_CONTAINER", &id), 404),
         (about("KILL_CONTAINER", &id), 404),
         (about("KILL_CONTAINER", &alone), 404),
+        (about("REMOVE_NESTED_CONTAINER", &id), 200),
+        (about("REMOVE_CONTAINER", &alone), 500),
+        (about("REMOVE_CONTAINER", &inside(&alone, "x")), 500),
     ] {
         let (status, text) = ask(agent, &call)?;
         ensure!(status == expected, "{call}: {status}: {text}");
+        let root =
+            format!("Root container {} not found", alone["value"].as_str().unwrap_or_default());
+        ensure!(status != 500 || text == root, "{call}: {text}");
     }
     let running = host.run(&["ps", "-q", "--filter", &format!("name={theirs}")])?;
     ensure!(!running.trim().is_empty(), "somebody else's container is gone");

@@ -377,7 +377,6 @@ fn what_cannot_be_a_session_is_refused() -> Result<()> {
             "I/O switchboard server was disabled",
         ),
         (about("ATTACH_CONTAINER_OUTPUT", &id), 404, "cannot be found"),
-        (about("WAIT_CONTAINER", &tasks.process), 501, "its framework hears of its end"),
         (about("KILL_CONTAINER", &id), 404, "cannot be found"),
         (json!({"type": "ATTACH_CONTAINER_INPUT"}), 415, "to be application/recordio"),
     ] {
