@@ -63,7 +63,7 @@ impl Master {
                 (TaskState::TaskUnreachable, "Reconciliation: Task is unreachable")
             }
             Some(agent) if self.registry.gone.contains_key(agent) => {
-                (TaskState::TaskGoneByOperator, "Reconciliation: Task is gone by operator")
+                (TaskState::TaskGoneByOperator, "Reconciliation: Task is gone")
             }
             // It may be on any agent that is not back yet.
             None if !self.recovered.is_empty() => return None,

@@ -23,6 +23,7 @@ fn task_state_match() {
     let [status] = updates.as_slice() else { panic!("{updates:?}") };
     assert_eq!(status.state(), TaskState::TaskRunning);
     assert_eq!(status.reason(), Reason::Reconciliation);
+    assert_eq!(status.message(), "Reconciliation: Latest task state");
     assert!(status.uuid.is_none());
 }
 
@@ -52,13 +53,13 @@ fn unknown_slave_and_unknown_task() {
 #[test]
 fn what_is_told_of_an_unknown_task_depends_on_its_agent() {
     use TaskState as S;
-    type Row = (fn(&mut World, &Agent), Option<&'static str>, Option<(S, S)>);
+    type Row = (fn(&mut World, &Agent), Option<&'static str>, Option<(S, &'static str)>);
     let table: [Row; 6] = [
-        (|_, _| {}, None, Some((S::TaskUnknown, S::TaskLost))),
-        (|_, _| {}, Some("other"), Some((S::TaskUnknown, S::TaskLost))),
-        (|_, _| {}, Some("its"), Some((S::TaskGone, S::TaskLost))),
-        (partition, Some("its"), Some((S::TaskUnreachable, S::TaskLost))),
-        (mark_gone, Some("its"), Some((S::TaskGoneByOperator, S::TaskLost))),
+        (|_, _| {}, None, Some((S::TaskUnknown, "unknown"))),
+        (|_, _| {}, Some("other"), Some((S::TaskUnknown, "unknown"))),
+        (|_, _| {}, Some("its"), Some((S::TaskGone, "unknown to the agent"))),
+        (partition, Some("its"), Some((S::TaskUnreachable, "unreachable"))),
+        (mark_gone, Some("its"), Some((S::TaskGoneByOperator, "gone"))),
         (|world, _| world.fail_over(), Some("its"), None),
     ];
     for (row, (happens, named, expected)) in table.into_iter().enumerate() {
@@ -79,13 +80,14 @@ fn what_is_told_of_an_unknown_task_depends_on_its_agent() {
             });
             let killed = world.updates(&framework);
             assert_eq!(told, killed, "row {row}");
-            let Some((to_aware, to_others)) = expected else {
+            let Some((to_aware, what)) = expected else {
                 assert!(told.is_empty(), "row {row}: {told:?}");
                 continue;
             };
             let [status] = told.as_slice() else { panic!("row {row}: {told:?}") };
-            let state = if is_aware { to_aware } else { to_others };
+            let state = if is_aware { to_aware } else { S::TaskLost };
             assert_eq!((status.state(), status.reason()), (state, Reason::Reconciliation), "{row}");
+            assert_eq!(status.message(), format!("Reconciliation: Task is {what}"), "row {row}");
             assert!(status.uuid.is_none(), "nobody has to acknowledge it");
             let unreachable = to_aware == S::TaskUnreachable;
             assert_eq!(status.unreachable_time.is_some(), unreachable, "row {row}");
