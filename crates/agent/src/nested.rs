@@ -77,12 +77,24 @@ struct Table {
     over: BTreeSet<ContainerId>,
 }
 
+impl Table {
+    /// Keeps of a session that has ended no more than how.
+    fn settle(&mut self, id: &ContainerId, session: &Arc<Session>) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let (Entry::Session(known), Some(status)) = (&*entry, session.status())
+            && Arc::ptr_eq(known, session)
+        {
+            *entry = Entry::Ended(Termination::of_session(status));
+        }
+    }
+}
+
 /// One that was launched, and may have ended.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
     Session(Arc<Session>),
     Container(Arc<Container>),
-    /// A task of a group of which no more is left.
+    /// A session or a task of a group, of which no more is left.
     Ended(Termination),
 }
 
@@ -150,7 +162,7 @@ impl Nested {
     /// Runs a command for as long as the lifeline is held. What it writes comes to the receiver,
     /// after whose end it has ended.
     pub(crate) async fn begin_session(
-        &self,
+        self: &Arc<Self>,
         id: &ContainerId,
         inside: Inside,
         launch: Launch,
@@ -159,12 +171,17 @@ impl Nested {
             return Err(NotLaunched::Exists);
         }
         let begun = session::begin(inside, launch).await.map_err(NotLaunched::Refused)?;
-        if let Err(why) = self.add(id, Entry::Session(begun.session)) {
-            begun.driven.kill().await;
+        let session::Begun { session, lifeline, output, driven } = begun;
+        if let Err(why) = self.add(id, Entry::Session(Arc::clone(&session))) {
+            driven.kill().await;
             return Err(why);
         }
-        self.spawn(begun.driven.drive());
-        Ok((begun.lifeline, begun.output))
+        let (nested, id) = (Arc::clone(self), id.clone());
+        self.spawn(async move {
+            driven.drive().await;
+            lock(&nested.table).settle(&id, &session);
+        });
+        Ok((lifeline, output))
     }
 
     /// Runs a container, inside of `outer` or by itself; returns once it runs.
@@ -358,4 +375,27 @@ fn is_below(id: &ContainerId, outer: &ContainerId) -> bool {
 /// Nothing panics while one is held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_session_that_has_ended_only_how_is_kept() {
+        let mut table = Table::default();
+        let id = ContainerId::from("task.session");
+        let (session, tell_end) = Session::unconnected();
+        table.entries.insert(id.clone(), Entry::Session(Arc::clone(&session)));
+        table.settle(&id, &session);
+        assert!(!table.entries[&id].has_ended(), "it runs");
+        tell_end.send_replace(Some(9));
+        // Another took its name meanwhile.
+        table.settle(&id, &Session::unconnected().0);
+        assert!(matches!(table.entries[&id], Entry::Session(_)));
+        table.settle(&id, &session);
+        let Entry::Ended(how) = &table.entries[&id] else { panic!("the session is kept") };
+        assert_eq!(how.status, Some(9));
+        assert_eq!(Arc::strong_count(&session), 1);
+    }
 }

@@ -194,6 +194,20 @@ impl Session {
         })
     }
 
+    /// One that runs nothing, and ends when that is told.
+    #[cfg(test)]
+    pub(super) fn unconnected() -> (Arc<Self>, watch::Sender<Option<i32>>) {
+        let (tell_end, ended) = watch::channel(None);
+        let session = Self {
+            input: mpsc::channel(1).0,
+            signals: mpsc::channel(1).0,
+            listeners: Mutex::default(),
+            ended,
+            has_input: AtomicBool::new(false),
+        };
+        (Arc::new(session), tell_end)
+    }
+
     /// The right to write to it, if nobody has it.
     pub(crate) fn claim_input(self: Arc<Self>) -> Option<InputRight> {
         let free = !self.has_input.swap(true, Ordering::AcqRel);

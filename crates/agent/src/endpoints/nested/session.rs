@@ -98,7 +98,7 @@ pub(in crate::endpoints) async fn output(server: &Server, call: Call, records: R
     match find(server, &id).await {
         Ok(session) => match session.listen() {
             Some(output) => stream(server, output, records, None),
-            None => text(StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard has shutdown"),
+            None => shut_down(),
         },
         Err(answer) => answer,
     }
@@ -108,12 +108,18 @@ pub(in crate::endpoints) async fn output(server: &Server, call: Call, records: R
 const SWITCHBOARD: (StatusCode, &str) =
     (StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard server was disabled for this container");
 
+/// What Mesos says of a session that has ended.
+fn shut_down() -> Answer {
+    text(StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard has shutdown")
+}
+
 /// A session. Of other containers is told why they are none.
 async fn find(server: &Server, id: &ContainerId) -> Result<Arc<Session>, Answer> {
     let (status, why) = SWITCHBOARD;
     match server.nested.find(id) {
         Some(Entry::Session(session)) => return Ok(session),
-        Some(Entry::Container(_) | Entry::Ended(_)) => return Err(text(status, why)),
+        Some(Entry::Ended(_)) => return Err(shut_down()),
+        Some(Entry::Container(_)) => return Err(text(status, why)),
         None => {}
     }
     let asked = id.clone();
@@ -246,7 +252,7 @@ async fn attach(server: &Server, calls: &mut Calls) -> Result<(), Answer> {
     let id = id(wire, name)?;
     let session = find(server, &id).await?;
     if session.status().is_some() {
-        return Err(text(StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard has shutdown"));
+        return Err(shut_down());
     }
     let Some(right) = session.claim_input() else {
         return Err(text(StatusCode::CONFLICT, "Multiple input connections are not allowed"));
