@@ -101,19 +101,14 @@ async fn run_tasks(options: &Options, progress: &Progress) -> Result<()> {
     if plan.in_flight < plan.tasks_per_offer {
         bail!("--in-flight is at least --tasks-per-offer");
     }
-    let watched = state::Watched::default();
-    let watching = tokio::spawn(watched.clone().watch(options.master));
+    let watcher = state::Watcher::start(options.master);
     let framework = options.within("running tasks", Framework::run(options.master, plan)).await??;
     if options.agents > 0 {
         options.within("acknowledging", progress.until_finished(options.tasks)).await?;
     }
     let started = framework.seen.first_accept.context("no offer came")?;
     let elapsed = started.elapsed();
-    watching.abort();
-    if let Ok(Err(error)) = watching.await {
-        return Err(error.context("watching /state"));
-    }
-    let loaded = watched.taken();
+    let loaded = watcher.stop().context("watching /state")?;
     framework.teardown();
     if let Some(wrong) = framework.seen.wrong.first() {
         bail!("{} tasks did not run; the first: {wrong}", framework.seen.wrong.len());

@@ -1,16 +1,17 @@
 //! Somebody looks at `/state` all the while, as dashboards and service discovery do.
 
 use std::net::SocketAddrV4;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// Between the end of one answer and the next request.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,33 +25,49 @@ pub(crate) struct Looks {
     pub(crate) bytes: usize,
 }
 
-/// What a watcher has seen so far; readable when it was stopped.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Watched(Arc<Mutex<Looks>>);
+impl Looks {
+    fn note(&mut self, (time, bytes): (Duration, usize)) {
+        self.times.push(time);
+        self.bytes = bytes;
+    }
+}
 
-impl Watched {
-    /// The looks, sorted by time.
-    pub(crate) fn taken(&self) -> Looks {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        looks.times.sort_unstable();
-        looks
+/// Looks again and again, on a thread of its own: who watches a cluster does not wait for its tasks.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<Looks>>,
+}
+
+impl Watcher {
+    pub(crate) fn start(master: SocketAddrV4) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(watch(master, stopped))
+        });
+        Self { stop, thread }
     }
 
-    fn note(&self, time: Duration, bytes: usize) {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.times.push(time);
-        looks.bytes = bytes;
+    /// What it has seen, sorted by time.
+    pub(crate) fn stop(self) -> Result<Looks> {
+        drop(self.stop);
+        self.thread.join().map_err(|_| anyhow!("the watcher panicked"))?
     }
+}
 
-    /// Looks again and again until it is dropped.
-    pub(crate) async fn watch(self, master: SocketAddrV4) -> Result<()> {
-        let mut sender = connect(master).await?;
-        loop {
-            let (time, bytes) = look(&mut sender, master).await?;
-            self.note(time, bytes);
-            tokio::time::sleep(PAUSE).await;
+async fn watch(master: SocketAddrV4, mut stopped: oneshot::Receiver<()>) -> Result<Looks> {
+    let mut sender = connect(master).await?;
+    let mut looks = Looks::default();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => break,
+            look = look(&mut sender, master) => looks.note(look?),
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    looks.times.sort_unstable();
+    Ok(looks)
 }
 
 /// Looks so many times, one after the other.
@@ -58,9 +75,7 @@ pub(crate) async fn measure(master: SocketAddrV4, count: usize) -> Result<Looks>
     let mut sender = connect(master).await?;
     let mut looks = Looks::default();
     for _ in 0..count {
-        let (time, bytes) = look(&mut sender, master).await?;
-        looks.times.push(time);
-        looks.bytes = bytes;
+        looks.note(look(&mut sender, master).await?);
     }
     looks.times.sort_unstable();
     Ok(looks)
