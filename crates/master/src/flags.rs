@@ -5,7 +5,6 @@ use ::flags::{Flag, path, refused, switch, value};
 const NO_AUTH: &str = "who is let in with --credentials may do everything; keep others out with a \
                        firewall";
 const NO_MODULES: &str = "modules are not supported";
-const NO_ZK: &str = "one master with a durable store needs no ZooKeeper; leave it out";
 const OLD_NAME: &str = "an old name: write 'agent' for 'slave'";
 const NO_CONSTRAINTS_LIMIT: &str = "offer constraints need no limit: their expressions take time that \
                                     grows with the text only";
@@ -23,7 +22,14 @@ pub(crate) static TABLE: &[Flag] = &[
     value("cluster", None, "Name of the cluster, for people."),
     value("domain", None, "Region and zone of the master, as JSON."),
     value("registry", Some("replicated_log"), "replicated_log (on disk) or in_memory."),
-    value("quorum", Some("1"), "Masters that must agree: there is one."),
+    value("quorum", Some("1"), "Masters that must agree: one, which leads."),
+    value(
+        "zk",
+        None,
+        "ZooKeeper in which masters stand for election and are found: zk://host:2181,host:2181/path, or \
+         zk://user:password@host:2181/path.",
+    ),
+    value("zk_session_timeout", Some("10secs"), "How long a master leads on without ZooKeeper."),
     value("roles", None, "Roles that frameworks may use, with commas between; any if not given."),
     value("weights", None, "Weights of roles: role=weight,role=weight."),
     value("allocation_interval", Some("1secs"), "How often offers are made."),
@@ -155,8 +161,6 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("slave_removal_rate_limit", OLD_NAME),
     refused("slave_reregister_timeout", OLD_NAME),
     refused("user_sorter", "an old name: write --role_sorter"),
-    refused("zk", NO_ZK),
-    refused("zk_session_timeout", NO_ZK),
 ];
 
 #[cfg(test)]

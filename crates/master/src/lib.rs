@@ -28,6 +28,7 @@ mod metrics;
 mod options;
 mod run;
 mod socket;
+mod standby;
 mod store;
 mod subscribers;
 mod timings;

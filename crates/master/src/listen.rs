@@ -22,7 +22,7 @@ use crate::inbound;
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait when the kernel has no descriptor for a new connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until told to stop, and then lets go of them.
 pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, stop: CancellationToken) {

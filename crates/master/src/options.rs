@@ -58,10 +58,32 @@ pub struct Options {
     pub(crate) firewall: Firewall,
     /// Whose agents are offered; none: everybody's.
     pub(crate) whitelist: Option<Whitelist>,
+    /// Where masters stand for election.
+    pub(crate) zk: Option<Zk>,
     /// What is logged.
     pub level: tracing::Level,
     /// All flags as given, for `/flags`.
     pub flags: BTreeMap<&'static str, String>,
+}
+
+/// Where this master stands for election.
+#[derive(Debug, Clone)]
+pub(crate) struct Zk {
+    pub(crate) address: election::Address,
+    pub(crate) session_timeout: Duration,
+}
+
+impl Zk {
+    fn given(values: &Values) -> Result<Option<Self>, Error> {
+        let session_timeout = values.need("zk_session_timeout", some_time)?;
+        let address =
+            values.read("zk", |text| text.parse().map_err(say::<election::AddressError>))?;
+        Ok(address.map(|address| Self { address, session_timeout }))
+    }
+}
+
+fn say<E: std::fmt::Display>(error: E) -> String {
+    error.to_string()
 }
 
 impl Options {
@@ -106,6 +128,7 @@ impl Options {
         let whitelist = whitelist.map(Whitelist::read).transpose();
         let whitelist = whitelist.map_err(|message| invalid("whitelist", message))?;
         let hosts = whitelist.as_ref().map(|it| it.hosts.clone());
+        let zk = Zk::given(values)?;
         Ok(Self {
             listen: SocketAddrV4::new(ip.unwrap_or(Ipv4Addr::UNSPECIFIED), port),
             work_dir: (values.text("registry") != "in_memory")
@@ -120,8 +143,9 @@ impl Options {
             limits: values.read("rate_limits", limits::Config::given)?.unwrap_or_default(),
             firewall: values.read("firewall_rules", Firewall::given)?.unwrap_or_default(),
             whitelist,
+            flags: flags(values, zk.as_ref()),
+            zk,
             level: level(values)?,
-            flags: shown(values, &["credentials"]),
         })
     }
 
@@ -140,6 +164,15 @@ impl Options {
         let ip = Ipv4Addr::from(info.ip.to_le_bytes());
         info.pid = Some(format!("master@{ip}:{port}"));
     }
+}
+
+/// The flags as they may be read by all.
+fn flags(values: &Values, zk: Option<&Zk>) -> BTreeMap<&'static str, String> {
+    let mut flags = shown(values, &["credentials"]);
+    if let Some(zk) = zk {
+        flags.insert("zk", zk.address.to_string());
+    }
+    flags
 }
 
 /// What has to be proved over HTTP, and over libprocess. Credentials that nothing asks for are those
@@ -204,7 +237,7 @@ fn core(values: &Values, base: Config) -> Result<Config, Error> {
 fn refuse(values: &Values) -> Result<(), Error> {
     let only: &[(&str, &[&str], &str)] = &[
         ("registry", &["replicated_log", "in_memory"], "it is replicated_log or in_memory"),
-        ("quorum", &["1"], "there is one master, whose store is on disk: leave it at 1"),
+        ("quorum", &["1"], "one master leads, and its registry is on disk: leave it at 1"),
         ("allocator", &["hierarchical", "HierarchicalDRF"], "hierarchical is the only allocator"),
         ("role_sorter", &["drf"], "drf is the only order"),
         ("framework_sorter", &["drf"], "drf is the only order"),

@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::flags::Parsed;
 use cluster::master::Master;
@@ -30,6 +31,7 @@ use crate::limits::Limits;
 use crate::links::Links;
 use crate::listen;
 use crate::options::Options;
+use crate::standby;
 use crate::store::{Store, StoreError};
 use crate::subscribers::Subscribers;
 use crate::timings::Timings;
@@ -52,6 +54,12 @@ pub enum RunError {
     /// A thread or a signal handler cannot be had.
     #[error("{0}")]
     System(&'static str, #[source] io::Error),
+    /// ZooKeeper does not let this master lead, or not any more.
+    #[error("stand for election")]
+    Election(#[source] election::Error),
+    /// Another master leads.
+    #[error("another master leads now: {0}")]
+    Deposed(String),
     /// The driver's thread is gone.
     #[error("the driver ended unexpectedly")]
     Driver,
@@ -149,14 +157,28 @@ async fn serve(
         options.settle_port(bound.port());
     }
     let timings = Arc::new(Timings::default());
+    let zk = options.zk.clone();
+    let candidacy = match &zk {
+        None => None,
+        Some(zk) => match standby::until_leading(zk, &options.core.info, &listener, &stop).await? {
+            None => return Ok(()),
+            leading => leading,
+        },
+    };
     let reading = Instant::now();
-    let (store, registry) = match &options.work_dir {
+    let (store, registry) = match options.work_dir.clone() {
         Some(dir) => {
-            let (store, registry) = Store::open(dir)?;
+            let (store, registry) = match &zk {
+                None => Store::open(&dir)?,
+                Some(zk) => take_over(dir, zk.session_timeout).await?,
+            };
             (Some(Arc::new(store)), registry)
         }
         None => (None, Registry::default()),
     };
+    if let (Some(candidacy), Some(store)) = (&candidacy, &store) {
+        standby::settle(candidacy, store).await?;
+    }
     timings.fetch.note(reading.elapsed());
     let facts =
         Facts::new(&options, clock, clock.now(), verbosity, Arc::clone(&timings), store.clone());
@@ -187,11 +209,25 @@ async fn serve(
     let ended = drive(driver, stop.clone())?;
     ready(options.listen);
     let watching = watch(options.whitelist.take(), handle.clone());
+    let leads = async {
+        match candidacy {
+            Some(candidacy) => standby::lost(candidacy).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = listen::serve(listener, Arc::new(Server::new(handle, facts)), stop) => {}
         never = watching => match never {},
+        // At once: from now on another decides.
+        error = leads => return Err(error),
     }
     ended.await.map_err(|_| RunError::Driver)?
+}
+
+/// Opens the registry of the master that led before, which may take it a moment to let go of.
+async fn take_over(work_dir: PathBuf, patience: Duration) -> Result<(Store, Registry), RunError> {
+    let opened = tokio::task::spawn_blocking(move || Store::take_over(&work_dir, patience)).await;
+    Ok(opened.map_err(|_| RunError::Driver)??)
 }
 
 /// Watches over the whitelist, if there is one, for as long as the master lives.

@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! <work_dir>/registry.redb   table registry: key -> value, as the core writes them
-//!                            table meta:     "version" -> 1
+//!                            table meta:     "version" -> 1, "lineage" and "term" of masters that
+//!                                            stand for election
 //! ```
 //! A commit is durable when it returns. There is one writer, so nothing waits for a lock.
 
 use std::path::{Path, PathBuf};
 
+use std::time::{Duration, Instant};
+
 use cluster::registry::{LoadError, Registry, Write};
+use election::Lineage;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use thiserror::Error;
 
@@ -20,6 +24,9 @@ const FILE: &str = "registry.redb";
 /// What the database may keep of its pages. They are read at the start and to be changed, and the
 /// kernel keeps them too; without a limit the whole registry would be held here once more.
 const CACHE_BYTES: usize = 1 << 20;
+
+/// Between two attempts to open what another has open.
+const TAKE_OVER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the registry cannot be used.
 #[derive(Debug, Error)]
@@ -89,6 +96,25 @@ impl Store {
         Ok((store, registry))
     }
 
+    /// The same, where a master that leads no more may be about to let go of it.
+    ///
+    /// # Errors
+    /// If it cannot be opened in time, read or understood.
+    pub(crate) fn take_over(
+        work_dir: &Path,
+        patience: Duration,
+    ) -> Result<(Self, Registry), StoreError> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::open(work_dir) {
+                Err(StoreError::InUse { .. }) if Instant::now() < until => {
+                    std::thread::sleep(TAKE_OVER_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
     fn load(&self) -> Result<Registry, StoreError> {
         let failed = failed("read", &self.path);
         let version = self.prepare().map_err(&failed)?;
@@ -126,6 +152,46 @@ impl Store {
             pairs.push((key.value().to_owned(), value.value().to_vec()));
         }
         Ok(pairs)
+    }
+
+    /// What tells this registry from others; made up where it is asked for the first time.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) fn lineage(&self) -> Result<Lineage, StoreError> {
+        let read = || -> Result<Option<Lineage>, redb::Error> {
+            let meta = self.database.begin_read()?.open_table(META)?;
+            let (registry, term) = (meta.get("lineage")?, meta.get("term")?);
+            let lineage = registry.zip(term);
+            Ok(lineage
+                .map(|(registry, term)| Lineage { registry: registry.value(), term: term.value() }))
+        };
+        match read().map_err(failed("read", &self.path))? {
+            Some(lineage) => Ok(lineage),
+            None => {
+                let lineage = Lineage { registry: rand::random(), term: 0 };
+                self.keep_lineage(lineage)?;
+                Ok(lineage)
+            }
+        }
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) fn keep_lineage(&self, lineage: Lineage) -> Result<(), StoreError> {
+        let write = || -> Result<(), redb::Error> {
+            let change = self.database.begin_write()?;
+            {
+                let mut meta = change.open_table(META)?;
+                meta.insert("lineage", lineage.registry)?;
+                meta.insert("term", lineage.term)?;
+            }
+            change.commit()?;
+            Ok(())
+        };
+        write().map_err(failed("write", &self.path))
     }
 
     /// How much is kept.

@@ -82,8 +82,8 @@ fn a_whitelist_is_the_path_of_a_file() {
 #[test]
 fn what_is_not_available_is_refused_with_the_reason() {
     let cases = [
-        ("--zk=zk://h/p", "flag '--zk' is not available: one master"),
-        ("--quorum=2", "flag '--quorum': '2' is not available: there is one master"),
+        ("--zk=zk://h", "flag '--zk': it has no path"),
+        ("--quorum=2", "flag '--quorum': '2' is not available: one master leads"),
         ("--authenticate_agents", "flag '--credentials': it says who is let in"),
         ("--authenticate_frameworks", "flag '--credentials': it says who is let in"),
         ("--authenticators=mine", "'mine' is not available: crammd5 is the only one"),
