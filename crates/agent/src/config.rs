@@ -1,7 +1,7 @@
 //! The agent's configuration, resolved from its flags: no option is left open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use mesos_api::v1::AgentInfo;
 
 use crate::credentials::Credentials;
 use crate::docker::DefaultDns;
+use crate::whereabouts::Whereabouts;
 use crate::{options, resources};
 
 /// What asks who comes.
@@ -58,7 +59,7 @@ pub(crate) enum Reconfiguration {
 /// Everything that was decided before the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    pub(crate) master: String,
+    pub(crate) master: Whereabouts,
     /// Where the agent listens.
     pub(crate) listen: SocketAddr,
     /// Where masters and executors find it.
@@ -143,8 +144,8 @@ impl Config {
     /// Names the flag that cannot be used.
     pub(crate) fn new(flags: Values) -> Result<Self> {
         options::check(&flags)?;
-        let master = flags.required("master")?.to_owned();
-        check_master(&master)?;
+        let patience = flags.need("zk_session_timeout", duration)?;
+        let master = Whereabouts::parse(flags.required("master")?, patience)?;
         let work_dir = PathBuf::from(flags.required("work_dir")?);
         std::fs::create_dir_all(&work_dir)
             .with_context(|| format!("flag '--work_dir': cannot create {}", work_dir.display()))?;
@@ -197,7 +198,7 @@ impl Config {
             executor_key: flags.read("jwt_secret_key", Key::given)?,
             credential: flags.read("credential", Credential::given)?,
             log_file: flags.get("external_log_file").map(PathBuf::from),
-            flags: endpoints::authentication::shown(&flags, &SECRETS),
+            flags: shown(&flags, &master),
             master,
             work_dir,
         })
@@ -404,7 +405,14 @@ fn port(flags: &Values, name: &str) -> Result<u16> {
     }
 }
 
-fn listen_ip(flags: &Values, master: &str) -> Result<IpAddr> {
+/// The flags as they may be read by all.
+fn shown(flags: &Values, master: &Whereabouts) -> BTreeMap<&'static str, String> {
+    let mut shown = authentication::shown(flags, &SECRETS);
+    shown.insert("master", master.to_string());
+    shown
+}
+
+fn listen_ip(flags: &Values, master: &Whereabouts) -> Result<IpAddr> {
     match (flags.read("ip", str::parse::<IpAddr>)?, flags.get("ip_discovery_command")) {
         (Some(_), Some(_)) => bail!("flags '--ip' and '--ip_discovery_command' exclude each other"),
         (Some(ip), None) => Ok(ip),
@@ -415,7 +423,7 @@ fn listen_ip(flags: &Values, master: &str) -> Result<IpAddr> {
     }
 }
 
-fn reachable_from(master: &str, flag: &str) -> Result<IpAddr> {
+fn reachable_from(master: &Whereabouts, flag: &str) -> Result<IpAddr> {
     address_towards(master).with_context(|| {
         format!("cannot tell which address the master at {master} can reach; give --{flag}")
     })
@@ -482,36 +490,11 @@ fn host_name() -> String {
 }
 
 /// The address that packets to the master leave from; nothing is sent.
-fn address_towards(master: &str) -> Result<IpAddr> {
-    let target = resolve(master)?;
+fn address_towards(master: &Whereabouts) -> Result<IpAddr> {
+    let target = master.towards()?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())
-}
-
-fn check_master(master: &str) -> Result<()> {
-    if master.contains("://") {
-        bail!("flag '--master': '{master}' is no host:port; ZooKeeper is not supported");
-    }
-    let (host, port) = master.rsplit_once(':').unwrap_or((master, "5050"));
-    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        bail!("flag '--master': '{master}' is no host:port");
-    }
-    Ok(())
-}
-
-/// Looks a `host:port` up; libprocess addresses are IPv4.
-pub(crate) fn resolve(master: &str) -> Result<SocketAddr> {
-    let master = master.strip_prefix("master@").unwrap_or(master);
-    let with_port;
-    let text = if master.contains(':') {
-        master
-    } else {
-        with_port = format!("{master}:5050");
-        &with_port
-    };
-    let mut found = text.to_socket_addrs().with_context(|| format!("cannot look up {text}"))?;
-    found.find(SocketAddr::is_ipv4).with_context(|| format!("{text} has no IPv4 address"))
 }
 
 #[cfg(test)]

@@ -37,5 +37,6 @@ mod run;
 mod sandbox;
 mod server;
 mod volumes;
+mod whereabouts;
 
 pub use run::main;

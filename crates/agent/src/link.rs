@@ -1,6 +1,6 @@
 //! The connection to the master: messages go out on it in order, its end is the master's loss.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use cluster::agent::Input;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::authenticatee::Step;
 use crate::driver::Request;
+use crate::whereabouts::Whereabouts;
 
 /// How many messages may wait for the master's socket before the connection counts as broken.
 pub(crate) const QUEUE: usize = 4096;
@@ -46,7 +47,7 @@ impl Outgoing {
 
 /// Keeps a connection to the master, for as long as the driver lives.
 pub(crate) async fn keep(
-    master: String,
+    master: Whereabouts,
     own: Upid,
     driver: mpsc::Sender<Request>,
     mut messages: mpsc::Receiver<Outgoing>,
@@ -74,7 +75,12 @@ pub(crate) async fn keep(
                 }
             }
             Err(error) => {
-                tracing::debug!(%master, error = %format!("{error:#}"), "cannot reach the master");
+                let error = format!("{error:#}");
+                if pause == PAUSE_FIRST {
+                    tracing::warn!(%master, %error, "cannot reach the master, trying again");
+                } else {
+                    tracing::debug!(%master, %error, "cannot reach the master");
+                }
             }
         }
         if driver.is_closed() {
@@ -85,10 +91,8 @@ pub(crate) async fn keep(
     }
 }
 
-async fn dial(master: &str) -> anyhow::Result<(TcpStream, SocketAddrV4)> {
-    let name = master.to_owned();
-    let address = tokio::task::spawn_blocking(move || crate::config::resolve(&name)).await??;
-    let SocketAddr::V4(address) = address else { anyhow::bail!("no IPv4 address") };
+async fn dial(master: &Whereabouts) -> anyhow::Result<(TcpStream, SocketAddrV4)> {
+    let address = master.find().await?;
     let stream = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     Ok((stream, address))

@@ -25,7 +25,8 @@ const ONE_CGROUP_TREE: &str =
 
 /// Every flag.
 pub(crate) static TABLE: &[Flag] = &[
-    value("master", None, "Where the master is: host:port."),
+    value("master", None, "Where the master is: host:port, or zk://host:port,host:port/path."),
+    value("zk_session_timeout", Some("10secs"), "How long ZooKeeper may take to say who leads."),
     value("ip", None, "Address to listen on, and to be reached at unless another is advertised."),
     value("ip_discovery_command", None, "Command that prints the address to listen on."),
     value("port", Some("5051"), "Port to listen on."),
@@ -341,8 +342,7 @@ pub(crate) static TABLE: &[Flag] = &[
     refused("secret_resolver", "there are no secrets"),
     refused("systemd_runtime_directory", "the agent needs nothing of systemd"),
     refused("volume_gid_range", "a volume is given to the user of the task that mounts it"),
-    refused("zk", "write --master=host:port"),
-    refused("zk_session_timeout", "ZooKeeper is not supported; write --master=host:port"),
+    refused("zk", "write --master=zk://host:port/path"),
 ];
 
 /// Flags that are there for the values which say what this agent does anyway.

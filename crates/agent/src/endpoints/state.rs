@@ -65,8 +65,8 @@ pub(super) fn state(view: &View<'_>) -> Json {
         "completed_frameworks":
             view.agent.completed_frameworks().map(|f| framework(view, f)).collect::<Vec<_>>(),
     });
-    if let Some(host) = view.config.master.rsplit_once(':').map(|(host, _)| host) {
-        state["master_hostname"] = json!(host.rsplit('@').next());
+    if let Some(host) = view.config.master.hostname() {
+        state["master_hostname"] = json!(host);
     }
     if let Some(drain) = view.agent.draining() {
         state["drain_config"] = value_of(drain);
