@@ -46,7 +46,8 @@ pub struct Builder {
 impl Builder {
     /// A subscription of the framework at one of the masters: `host[:port]`, several separated by
     /// commas. Whichever answers is asked; a redirect to the leader is followed. Where masters ask
-    /// who comes, `principal:secret@` stands before the first.
+    /// who comes, `principal:secret@` stands before the first. Or where they stand for election:
+    /// `zk://host:2181,host:2181/path`, as Mesos writes it.
     pub fn new(masters: impl Into<String>, framework: Framework) -> Self {
         Self { masters: masters.into(), framework, options: Options::default() }
     }

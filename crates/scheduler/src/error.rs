@@ -17,6 +17,9 @@ pub enum Error {
         /// Why not, and what to give instead.
         reason: &'static str,
     },
+    /// ZooKeeper does not tell who leads.
+    #[error("cannot find the leading master")]
+    Election(#[source] Box<election::Error>),
     /// Nobody answers there.
     #[error("cannot connect to the master at {address}")]
     Connect {
@@ -112,7 +115,8 @@ impl Error {
     /// Whether trying again later can help.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Connect { .. }
+            Self::Election(_)
+            | Self::Connect { .. }
             | Self::Http { .. }
             | Self::Timeout { .. }
             | Self::Closed { .. }

@@ -8,7 +8,7 @@
 //! acknowledged when the event after them is asked for.
 //!
 //! It speaks scheduler API v1 (HTTP; protobuf or JSON) and so works with any Mesos master from
-//! 1.0 on. Not here: ZooKeeper, TLS, executors.
+//! 1.0 on. Not here: TLS, executors.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,7 +1,8 @@
-//! Where a master may be: the addresses given, and those that redirects name. No IO.
+//! Where a master may be: the addresses given, those that redirects name, and who is elected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use election::{Address, AddressError};
 use hyper::header::HeaderValue;
 
 use crate::error::{Error, Result};
@@ -14,6 +15,8 @@ pub(crate) struct Masters {
     given: Vec<String>,
     next: usize,
     leader: Option<String>,
+    /// Where to ask who leads, which is the one that is given then.
+    election: Option<Address>,
     authorization: Option<HeaderValue>,
 }
 
@@ -28,26 +31,52 @@ pub(crate) struct Target {
 
 impl Masters {
     /// Parses `[principal:secret@]host[:port][,host[:port]…]`; a leading `http://` is allowed. The
-    /// secret is for all of them, and for the one to which they redirect.
+    /// secret is for all of them, and for the one to which they redirect. Or
+    /// `zk://[user:password@]host[:port][,host[:port]…]/path`, where they stand for election.
     pub(crate) fn parse(text: &str) -> Result<Self> {
+        if Address::is_meant(text) {
+            return Self::elected(text);
+        }
         let (credential, addresses) = match text.rsplit_once('@') {
             Some((credential, addresses)) => (Some(credential), addresses),
             None => (None, text),
         };
         // Whatever is wrong, the secret is not told.
         let refuse = |reason| Error::Address { address: addresses.to_owned(), reason };
-        if text.starts_with("zk://") {
-            return Err(refuse(
-                "ZooKeeper is not asked; give host:port of one or more masters, separated by commas",
-            ));
-        }
         let authorization = credential.map(basic).transpose().map_err(refuse)?;
         let given: Vec<String> = addresses
             .split(',')
             .map(str::trim)
             .map(|part| authority(part).map_err(refuse))
             .collect::<Result<_>>()?;
-        Ok(Self { given, next: 0, leader: None, authorization })
+        Ok(Self { given, next: 0, leader: None, election: None, authorization })
+    }
+
+    fn elected(text: &str) -> Result<Self> {
+        let address: Address = text.parse().map_err(|error: AddressError| Error::Address {
+            // Whatever is wrong, the password is not told.
+            address: text.rsplit('@').next().unwrap_or_default().to_owned(),
+            reason: error.reason(),
+        })?;
+        Ok(Self {
+            given: vec![address.to_string()],
+            next: 0,
+            leader: None,
+            election: Some(address),
+            authorization: None,
+        })
+    }
+
+    /// Finds out who leads, if that is not known and there is an election.
+    pub(crate) async fn find(&mut self) -> Result<()> {
+        let Some(address) = self.election.as_ref().filter(|_| self.leader.is_none()) else {
+            return Ok(());
+        };
+        let info = election::leader(address, election::SESSION_TIMEOUT).await;
+        let info = info.map_err(|error| Error::Election(Box::new(error)))?;
+        let ip = std::net::Ipv4Addr::from(info.ip.to_le_bytes());
+        self.leader = Some(format!("{ip}:{}", info.port));
+        Ok(())
     }
 
     /// The one to try now, with what to prove there.

@@ -52,6 +52,7 @@ impl Observer {
     }
 
     async fn get_here(&mut self, path: &str) -> Result<Bytes> {
+        self.masters.find().await?;
         for _ in 0..REDIRECTS_MAX {
             let address = self.masters.current().to_owned();
             let mut connection = Connection::open(self.masters.target()).await?;

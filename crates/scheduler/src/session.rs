@@ -120,6 +120,7 @@ impl Session {
 
     /// One subscription, to its end: an error, unless nobody listens any more.
     async fn subscribe(&mut self) -> Result<Unwanted> {
+        self.masters.find().await?;
         for _ in 0..REDIRECTS_MAX {
             let mut connection = Connection::open(self.masters.target()).await?;
             let call = self.subscribe_call();

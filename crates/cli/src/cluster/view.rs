@@ -28,7 +28,11 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn new(masters: &str) -> Result<Self, Failure> {
-        let credential = masters.rsplit_once('@').map(|(credential, _)| format!("{credential}@"));
+        // Those of ZooKeeper open no agent.
+        let credential = masters
+            .rsplit_once('@')
+            .filter(|_| !masters.starts_with("zk://"))
+            .map(|(credential, _)| format!("{credential}@"));
         let credential = credential.unwrap_or_default();
         Ok(Self { master: Observer::new(masters)?, credential })
     }

@@ -35,9 +35,7 @@ fn a_credential_is_for_every_master_and_is_not_told() {
 
 #[test]
 fn useless_addresses_are_refused_with_a_reason() {
-    for text in
-        ["", "m1,", "zk://a:2181/mesos", "https://m1", "m1:x", "m1:0", "m1:70000", "a b", "m/1"]
-    {
+    for text in ["", "m1,", "zk://a:2181", "https://m1", "m1:x", "m1:0", "m1:70000", "a b", "m/1"] {
         let error = Masters::parse(text).expect_err(text).to_string();
         assert!(error.contains(&format!("{text:?}")), "{error}");
     }
