@@ -30,6 +30,8 @@ pub struct ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     master: Role,
+    /// A master that waits to be one.
+    standby: Option<Role>,
     agent: Role,
     host: Host,
 }
@@ -58,12 +60,14 @@ impl Cluster {
         let dir = host.scratch().to_owned();
         let master = Role::new("master", &dir, options.master_flags)?;
         let mut agent = Role::new("agent", &dir, options.agent_flags)?;
-        agent.flags.push(format!("--master={}", master.address));
+        if !agent.flags.iter().any(|flag| flag.starts_with("--master=")) {
+            agent.flags.push(format!("--master={}", master.address));
+        }
         let engine = options.engine.unwrap_or_else(|| host.socket());
         agent.flags.push(format!("--docker_socket={}", engine.display()));
         agent.disk = options.agent_disk;
         agent.flags.push("--containerizers=docker,mesos".to_owned());
-        let mut cluster = Self { master, agent, host };
+        let mut cluster = Self { master, standby: None, agent, host };
         cluster.start_master()?;
         cluster.start_agent()?;
         Ok(cluster)
@@ -93,6 +97,49 @@ impl Cluster {
         })
     }
 
+    /// Starts another master with the same flags and the same registry, and waits until it answers;
+    /// where.
+    pub fn start_standby(&mut self) -> Result<SocketAddr> {
+        let mut standby = self.master.another("standby")?;
+        standby.start()?;
+        let address = standby.address;
+        let standby = self.standby.insert(standby);
+        eventually("the second master answers", || {
+            standby.check()?;
+            crate::http::get_path(address, "/health").map(drop)
+        })?;
+        Ok(address)
+    }
+
+    /// From now on the master is the one that stood by.
+    pub fn follow_standby(&mut self) -> Result<()> {
+        self.master = self.standby.take().context("nobody stands by")?;
+        Ok(())
+    }
+
+    /// Flags of the master that is started next, in the place of those of the same names.
+    pub fn set_master_flags(&mut self, flags: &[&str]) {
+        set_flags(&mut self.master.flags, flags);
+    }
+
+    /// Where the master's registry is at first.
+    pub fn master_work_dir(&self) -> &Path {
+        &self.master.work_dir
+    }
+
+    /// Starts the master and waits for nothing.
+    pub fn launch_master(&mut self) -> Result<()> {
+        self.master.start()
+    }
+
+    /// Waits until the master has ended by itself; what it has logged.
+    pub fn master_fails(&mut self) -> Result<String> {
+        let mut child = self.master.child.take().context("no master runs")?;
+        let status = eventually("the master ends", || child.try_wait()?.context("still running"))?;
+        ensure!(!status.success(), "the master ended with {status}");
+        Ok(self.master.logged())
+    }
+
     /// kill -9.
     pub fn kill_master(&mut self) -> Result<()> {
         self.master.kill()
@@ -105,11 +152,7 @@ impl Cluster {
 
     /// Flags of the agent that is started next, in the place of those of the same names.
     pub fn set_agent_flags(&mut self, flags: &[&str]) {
-        for flag in flags {
-            let name = flag.split_inclusive('=').next().unwrap_or(flag);
-            self.agent.flags.retain(|known| !known.starts_with(name));
-            self.agent.flags.push((*flag).to_owned());
-        }
+        set_flags(&mut self.agent.flags, flags);
     }
 
     /// Starts the next agent without a flag that begins so.
@@ -214,6 +257,14 @@ impl Cluster {
     }
 }
 
+fn set_flags(known: &mut Vec<String>, flags: &[&str]) {
+    for flag in flags {
+        let name = flag.split_inclusive('=').next().unwrap_or(flag);
+        known.retain(|known| !known.starts_with(name));
+        known.push((*flag).to_owned());
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -246,8 +297,10 @@ impl Cluster {
             self.set_agent_flags(&["--recover=cleanup"]);
             tried(self.passing_agent());
         }
-        if self.master.runs() {
-            tried(self.master.stop(Signal::TERM));
+        for master in self.standby.iter_mut().chain([&mut self.master]) {
+            if master.runs() {
+                tried(master.stop(Signal::TERM));
+            }
         }
         left
     }
@@ -281,6 +334,23 @@ impl Role {
         flags.push(format!("--work_dir={}", work_dir.display()));
         let log = dir.join(format!("{name}.log"));
         Ok(Self { name, address, flags, work_dir, disk: None, log, child: None })
+    }
+
+    /// One with the same flags at another port.
+    fn another(&self, log: &str) -> Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let mut flags = self.flags.clone();
+        flags.retain(|flag| !flag.starts_with("--port="));
+        flags.push(format!("--port={port}"));
+        Ok(Self {
+            name: self.name,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            flags,
+            work_dir: self.work_dir.clone(),
+            disk: None,
+            log: self.log.with_file_name(format!("{log}.log")),
+            child: None,
+        })
     }
 
     fn start(&mut self) -> Result<()> {

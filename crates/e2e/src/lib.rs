@@ -18,6 +18,7 @@ mod registry;
 mod wait;
 mod walkthrough;
 mod web;
+mod zookeeper;
 
 pub use client::{Client, Program, Ran};
 pub use cluster::{Cluster, ClusterOptions};
@@ -30,3 +31,4 @@ pub use registry::Registry;
 pub use wait::{DEADLINE, eventually};
 pub use walkthrough::{Walkthrough, base_image};
 pub use web::{Page, Web};
+pub use zookeeper::ZooKeeper;

@@ -3,6 +3,7 @@
 mod agent;
 mod bad_input;
 mod checks;
+mod election;
 mod engines;
 mod executors;
 mod failover;
