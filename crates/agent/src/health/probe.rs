@@ -280,15 +280,14 @@ fn connector() -> TlsConnector {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::WaitIdOptions;
+
     use super::*;
 
     #[test]
     fn a_process_is_ending_once_it_exits_and_when_it_is_gone() {
-        let mut child = std::process::Command::new("cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
+        let mut child =
+            std::process::Command::new("cat").stdin(Stdio::piped()).spawn().expect("a process");
         let target = Target::Process {
             pid: child.id(),
             sandbox: PathBuf::new(),
@@ -297,9 +296,10 @@ mod tests {
         };
         assert!(!target.is_ending(), "it waits for its input");
         drop(child.stdin.take());
-        let mut output = child.stdout.take().expect("its output");
-        // Its end closes it, when it can not be waited for yet perhaps.
-        std::io::copy(&mut output, &mut std::io::sink()).expect("nothing");
+        // Until it has ended; it is left to be waited for.
+        let pid = rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child));
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(pid, options).expect("its end");
         assert!(target.is_ending());
         child.wait().expect("its end");
         assert!(target.is_ending());
