@@ -1,6 +1,7 @@
 //! `zk://[user:password@]host[:port][,host[:port]…]/path`
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -28,7 +29,7 @@ pub enum AddressError {
     Host,
     /// What clients would read as the servers' own tree.
     Path,
-    /// A name alone.
+    /// A name alone, or a slash in one of them.
     Credential,
 }
 
@@ -42,7 +43,8 @@ impl AddressError {
             Self::Host => "one of its servers is no host:port; write zk://host:2181,host:2181/path",
             Self::Path => "it has no path; write zk://host:2181/path, such as /mesos",
             Self::Credential => {
-                "before the @ there are a user and a password: zk://user:password@host:2181/path"
+                "before the @ there are a user and a password, without a slash: \
+                 zk://user:password@host:2181/path"
             }
         }
     }
@@ -52,7 +54,7 @@ impl Address {
     /// Whether a text is meant to be one.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
-        text.starts_with(SCHEME)
+        text.trim_start().starts_with(SCHEME)
     }
 
     /// `host:port,host:port`
@@ -81,7 +83,8 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let rest = text.strip_prefix(SCHEME).ok_or(AddressError::Scheme)?;
+        // It may be the line of a file.
+        let rest = text.trim().strip_prefix(SCHEME).ok_or(AddressError::Scheme)?;
         let (servers, path) = rest.split_once('/').ok_or(AddressError::Path)?;
         let (credential, servers) = match servers.rsplit_once('@') {
             Some((credential, servers)) => (Some(credential.to_owned()), servers),
@@ -89,6 +92,12 @@ impl FromStr for Address {
         };
         if credential.as_ref().is_some_and(|it| !it.contains(':')) {
             return Err(AddressError::Credential);
+        }
+        if path.contains('@') {
+            return Err(AddressError::Credential);
+        }
+        if path.contains(char::is_control) {
+            return Err(AddressError::Path);
         }
         let names: Vec<&str> = path.split('/').collect();
         let names = names.strip_suffix(&[""]).unwrap_or(&names);
@@ -104,7 +113,9 @@ impl FromStr for Address {
 fn server(text: &str) -> Result<String, AddressError> {
     let text = text.trim();
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| AddressError::Host)?),
+        Some((host, port)) => {
+            (host, port.parse::<NonZeroU16>().map_err(|_| AddressError::Host)?.get())
+        }
         None => (text, DEFAULT_PORT),
     };
     if host.is_empty() {
@@ -138,6 +149,7 @@ mod tests {
         for (text, shown, credential) in [
             ("zk://a:2181/mesos", "zk://a:2181/mesos", None),
             ("zk://a,b:2182, 10.0.0.3/x/y/", "zk://a:2181,b:2182,10.0.0.3:2181/x/y", None),
+            ("zk://a/mesos\n", "zk://a:2181/mesos", None),
             ("zk://u:p@ss@a/mesos", "zk://a:2181/mesos", Some("u:p@ss")),
         ] {
             let address: Address = text.parse().unwrap();
@@ -159,6 +171,9 @@ mod tests {
             ("zk://a,,b/mesos", AddressError::NoHost),
             ("zk://a:b/mesos", AddressError::Host),
             ("zk://a b/mesos", AddressError::Host),
+            ("zk://a:0/mesos", AddressError::Host),
+            ("zk://a/me\u{1}sos", AddressError::Path),
+            ("zk://user:12/ss@a/mesos", AddressError::Credential),
             ("zk://user@a/mesos", AddressError::Credential),
         ] {
             assert_eq!(text.parse::<Address>(), Err(error), "{text}");

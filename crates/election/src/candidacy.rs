@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mesos_api::json;
 use mesos_api::v1::MasterInfo;
-use zookeeper_client::{Client, CreateMode, Error as ZkError, OneshotWatcher};
+use zookeeper_client::{Client, CreateMode, Error as ZkError, OneshotWatcher, SessionState};
 
-use crate::{Address, Error, connect, failed, node, permissions};
+use crate::{Address, Error, connect, failed, node, patiently, permissions};
 
 /// Below what every client of Mesos passes over.
 const LINEAGE: &str = "log_replicas/teu";
@@ -75,9 +75,13 @@ impl Candidacy {
         info: &MasterInfo,
     ) -> Result<Self, Error> {
         let client = connect(&address, session_timeout).await?;
-        let directory = CreateMode::Persistent.with_acls(permissions(&address));
-        let made = client.mkdir(address.path(), &directory).await;
-        made.map_err(failed(&address, "create", address.path()))?;
+        // To try and make what is there may be forbidden.
+        let there = client.check_stat(address.path()).await;
+        if there.map_err(failed(&address, "look for", address.path()))?.is_none() {
+            let directory = CreateMode::Persistent.with_acls(permissions(&address));
+            let made = client.mkdir(address.path(), &directory).await;
+            made.map_err(failed(&address, "create", address.path()))?;
+        }
         let path = address.child(node::PREFIX);
         let options = CreateMode::EphemeralSequential.with_acls(permissions(&address));
         let created = client.create(&path, &json::to_vec(info), &options).await;
@@ -106,24 +110,58 @@ impl Candidacy {
             match node::read_first(&self.client, &self.address, &names).await {
                 // It has gone while it was read; the watcher tells so.
                 Err(Error::Nobody(_)) => {}
-                Err(Error::ZooKeeper { source: ZkError::ConnectionLoss, .. }) => {
-                    self.watcher = None
-                }
                 read => return read.map(|info| Standing::Follows(Box::new(info))),
             }
         }
     }
 
-    /// Who stands. A connection that breaks is made anew while the session lives.
     async fn list(&self) -> Result<(Vec<String>, OneshotWatcher), Error> {
         let path = self.address.path();
+        let listed = patiently(&self.client, || self.client.list_and_watch_children(path)).await;
+        listed.map_err(failed(&self.address, "list", path))
+    }
+
+    /// Waits until this one, which leads, must not any more; why. The servers forget a session that
+    /// they have not heard of for its time: whoever leads stops before that.
+    pub async fn lost(&mut self) -> Error {
         let mut state = self.client.state_watcher();
+        let left = self.client.session_timeout() * 3 / 5;
+        let silent = Error::Silent(self.address.hosts().to_owned());
+        let unheard = async {
+            loop {
+                if state.state() == SessionState::Disconnected {
+                    // It is noticed after two fifths.
+                    let back = tokio::time::timeout(left, state.changed()).await;
+                    if back.is_err() {
+                        return;
+                    }
+                } else {
+                    state.changed().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = unheard => silent,
+            error = self.deposed() => error,
+        }
+    }
+
+    async fn deposed(&mut self) -> Error {
         loop {
-            match self.client.list_and_watch_children(path).await {
-                Err(ZkError::ConnectionLoss) => drop(state.changed().await),
-                other => return other.map_err(failed(&self.address, "list", path)),
+            match self.changed().await {
+                Ok(Standing::Leads) => {}
+                Ok(Standing::Follows(other)) => {
+                    return Error::Deposed(other.pid.unwrap_or_default());
+                }
+                Err(error) => return error,
             }
         }
+    }
+
+    /// How long the servers remember a master that they do not hear.
+    #[must_use]
+    pub fn session_timeout(&self) -> Duration {
+        self.client.session_timeout()
     }
 
     /// Makes a registry the one with which is led: its term is the next. `persist` keeps the new
@@ -138,7 +176,8 @@ impl Candidacy {
     ) -> Result<Result<(), E>, Error> {
         let path = self.address.child(LINEAGE);
         let next = Lineage { term: own.term.saturating_add(1), ..own };
-        let last = match self.client.get_data(&path).await {
+        let read = patiently(&self.client, || self.client.get_data(&path)).await;
+        let last = match read {
             Ok((data, _)) => Some(Lineage::read(&data).ok_or_else(|| Error::Node {
                 path: path.clone(),
                 message: "it names no registry and term".to_owned(),
@@ -157,7 +196,8 @@ impl Candidacy {
             let made = self.client.mkdir(&path, &options).await;
             made.map_err(failed(&self.address, "create", &path))?;
         }
-        let written = self.client.set_data(&path, &next.write(), None).await;
+        let data = next.write();
+        let written = patiently(&self.client, || self.client.set_data(&path, &data, None)).await;
         written.map_err(failed(&self.address, "write", &path))?;
         Ok(Ok(()))
     }

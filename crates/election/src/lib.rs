@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use mesos_api::v1::MasterInfo;
 use thiserror::Error;
-use zookeeper_client::{Acl, Acls, Client};
+use zookeeper_client::{Acl, Acls, Client, Error as ZkError};
 
 pub use address::{Address, AddressError};
 pub use candidacy::{Candidacy, Lineage, Standing};
@@ -35,7 +35,7 @@ pub enum Error {
         /// The servers that were given.
         hosts: String,
         /// What came of it.
-        source: zookeeper_client::Error,
+        source: ZkError,
     },
     /// Nobody stands for election.
     #[error("no master leads at {0}; is one running with --zk={0}?")]
@@ -51,6 +51,12 @@ pub enum Error {
     /// The session is over, or somebody has removed the node.
     #[error("this master's node {0} is gone")]
     Gone(String),
+    /// Whoever leads has to be heard.
+    #[error("ZooKeeper {0} has not answered for almost as long as it remembers this master")]
+    Silent(String),
+    /// It is another's turn.
+    #[error("another master leads: {0}")]
+    Deposed(String),
     /// Leading with it would undo what was decided since.
     #[error(
         "the registry here is not the one that led last ({path} says {last}, and this is {own}); \
@@ -70,6 +76,9 @@ pub enum Error {
 /// How long a session outlives its connection, unless a flag says so.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Between two questions, where a connection has broken.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// The master that leads now.
 ///
 /// # Errors
@@ -77,7 +86,7 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn leader(address: &Address, timeout: Duration) -> Result<MasterInfo, Error> {
     let client = connect(address, timeout).await?;
     let children = match client.list_children(address.path()).await {
-        Err(zookeeper_client::Error::NoNode) => Vec::new(),
+        Err(ZkError::NoNode) => Vec::new(),
         other => other.map_err(failed(address, "list", address.path()))?,
     };
     node::read_first(&client, address, &children).await
@@ -89,8 +98,45 @@ async fn connect(address: &Address, timeout: Duration) -> Result<Client, Error> 
         connector = connector.with_auth("digest", credential.as_bytes());
     }
     let connecting = tokio::time::timeout(timeout, connector.connect(address.hosts()));
-    let connected = connecting.await.unwrap_or(Err(zookeeper_client::Error::Timeout));
+    let connected = connecting.await.unwrap_or(Err(ZkError::Timeout));
     connected.map_err(failed(address, "connect for", address.path()))
+}
+
+impl Error {
+    /// Whether it may go well another time: nothing is wrong with who asks, or with what.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::ZooKeeper { source, .. } => {
+                is_of_connection(source)
+                    || matches!(source, ZkError::Timeout | ZkError::SessionExpired)
+            }
+            Self::Gone(_) | Self::Silent(_) | Self::Nobody(_) => true,
+            Self::Node { .. } | Self::Deposed(_) | Self::Registry { .. } => false,
+        }
+    }
+}
+
+/// Asks again while the session lives, if a connection broke meanwhile.
+async fn patiently<T, F: Future<Output = Result<T, ZkError>>>(
+    client: &Client,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, ZkError> {
+    let mut state = client.state_watcher();
+    loop {
+        match ask().await {
+            Err(error) if is_of_connection(&error) && !client.state().is_terminated() => {
+                // Whether it changes or not; the next answer tells.
+                let _ = tokio::time::timeout(PAUSE, state.changed()).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// What the system says of sockets comes as `Custom`.
+fn is_of_connection(error: &ZkError) -> bool {
+    matches!(error, ZkError::ConnectionLoss | ZkError::Custom(_))
 }
 
 /// What may be done with nodes that are made there: with a credential, read by all.
@@ -102,11 +148,7 @@ fn permissions(address: &Address) -> Acls<'static> {
     if address.credential().is_some() { Acls::new(OWN) } else { Acls::anyone_all() }
 }
 
-fn failed(
-    address: &Address,
-    tried: &str,
-    path: &str,
-) -> impl FnOnce(zookeeper_client::Error) -> Error + use<> {
+fn failed(address: &Address, tried: &str, path: &str) -> impl FnOnce(ZkError) -> Error + use<> {
     let (tried, hosts) = (format!("{tried} {path}"), address.hosts().to_owned());
     move |source| Error::ZooKeeper { tried, hosts, source }
 }

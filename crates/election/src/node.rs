@@ -4,7 +4,7 @@ use mesos_api::json;
 use mesos_api::v1::MasterInfo;
 use zookeeper_client::{Client, Error as ZkError};
 
-use crate::{Address, Error, failed};
+use crate::{Address, Error, failed, patiently};
 
 /// What the names of masters' nodes begin with.
 pub(crate) const PREFIX: &str = "json.info_";
@@ -31,7 +31,7 @@ pub(crate) async fn read_first(
     let nobody = || Error::Nobody(address.to_string());
     let name = first(names).ok_or_else(nobody)?;
     let path = address.child(name);
-    match client.get_data(&path).await {
+    match patiently(client, || client.get_data(&path)).await {
         Ok((data, _)) => decode(name, &data).map_err(|message| Error::Node { path, message }),
         Err(ZkError::NoNode) => Err(nobody()),
         Err(error) => Err(failed(address, "read", &path)(error)),

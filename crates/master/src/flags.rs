@@ -29,7 +29,11 @@ pub(crate) static TABLE: &[Flag] = &[
         "ZooKeeper in which masters stand for election and are found: zk://host:2181,host:2181/path, or \
          zk://user:password@host:2181/path.",
     ),
-    value("zk_session_timeout", Some("10secs"), "How long a master leads on without ZooKeeper."),
+    value(
+        "zk_session_timeout",
+        Some("10secs"),
+        "How long ZooKeeper remembers a master that it does not hear; a leader ends before that.",
+    ),
     value("roles", None, "Roles that frameworks may use, with commas between; any if not given."),
     value("weights", None, "Weights of roles: role=weight,role=weight."),
     value("allocation_interval", Some("1secs"), "How often offers are made."),

@@ -3,10 +3,9 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddrV4;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ::flags::Parsed;
 use cluster::master::Master;
@@ -31,7 +30,7 @@ use crate::limits::Limits;
 use crate::links::Links;
 use crate::listen;
 use crate::options::Options;
-use crate::standby;
+use crate::standby::{self, Standby};
 use crate::store::{Store, StoreError};
 use crate::subscribers::Subscribers;
 use crate::timings::Timings;
@@ -57,9 +56,6 @@ pub enum RunError {
     /// ZooKeeper does not let this master lead, or not any more.
     #[error("stand for election")]
     Election(#[source] election::Error),
-    /// Another master leads.
-    #[error("another master leads now: {0}")]
-    Deposed(String),
     /// The driver's thread is gone.
     #[error("the driver ended unexpectedly")]
     Driver,
@@ -104,7 +100,7 @@ pub fn main(usage: &str, args: impl IntoIterator<Item = String>) -> ExitCode {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -157,31 +153,36 @@ async fn serve(
         options.settle_port(bound.port());
     }
     let timings = Arc::new(Timings::default());
-    let zk = options.zk.clone();
-    let candidacy = match &zk {
+    let started = clock.now();
+    let mut candidacy = match &options.zk {
         None => None,
-        Some(zk) => match standby::until_leading(zk, &options.core.info, &listener, &stop).await? {
-            None => return Ok(()),
-            leading => leading,
-        },
+        Some(zk) => {
+            let standby = Standby {
+                info: options.core.info.clone(),
+                flags: options.flags.clone(),
+                started: Instant::now(),
+            };
+            match standby::until_leading(zk, standby, &listener, &stop).await? {
+                None => return Ok(()),
+                leading => leading,
+            }
+        }
     };
     let reading = Instant::now();
-    let (store, registry) = match options.work_dir.clone() {
-        Some(dir) => {
-            let (store, registry) = match &zk {
-                None => Store::open(&dir)?,
-                Some(zk) => take_over(dir, zk.session_timeout).await?,
-            };
+    let (store, registry) = match (&options.work_dir, &candidacy) {
+        (None, _) => (None, Registry::default()),
+        (Some(dir), None) => {
+            let (store, registry) = Store::open(dir)?;
             (Some(Arc::new(store)), registry)
         }
-        None => (None, Registry::default()),
+        (Some(dir), Some(candidacy)) => match standby::take_over(dir, candidacy, &stop).await? {
+            None => return Ok(()),
+            Some((store, registry)) => (Some(Arc::new(store)), registry),
+        },
     };
-    if let (Some(candidacy), Some(store)) = (&candidacy, &store) {
-        standby::settle(candidacy, store).await?;
-    }
     timings.fetch.note(reading.elapsed());
     let facts =
-        Facts::new(&options, clock, clock.now(), verbosity, Arc::clone(&timings), store.clone());
+        Facts::new(&options, clock, started, verbosity, Arc::clone(&timings), store.clone());
     let facts = Arc::new(facts);
     tracing::info!(
         pid = facts.pid(),
@@ -209,25 +210,23 @@ async fn serve(
     let ended = drive(driver, stop.clone())?;
     ready(options.listen);
     let watching = watch(options.whitelist.take(), handle.clone());
-    let leads = async {
-        match candidacy {
-            Some(candidacy) => standby::lost(candidacy).await,
+    let lost = async {
+        match &mut candidacy {
+            Some(candidacy) => candidacy.lost().await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = listen::serve(listener, Arc::new(Server::new(handle, facts)), stop) => {}
+    let serving = listen::serve(listener, Arc::new(Server::new(handle, facts)), stop.clone());
+    let outcome = tokio::select! {
+        () = serving => Ok(()),
         never = watching => match never {},
-        // At once: from now on another decides.
-        error = leads => return Err(error),
-    }
-    ended.await.map_err(|_| RunError::Driver)?
-}
-
-/// Opens the registry of the master that led before, which may take it a moment to let go of.
-async fn take_over(work_dir: PathBuf, patience: Duration) -> Result<(Store, Registry), RunError> {
-    let opened = tokio::task::spawn_blocking(move || Store::take_over(&work_dir, patience)).await;
-    Ok(opened.map_err(|_| RunError::Driver)??)
+        error = lost => Err(RunError::Election(error)),
+    };
+    // What decides ends before the next master may lead.
+    stop.cancel();
+    let driven = ended.await.map_err(|_| RunError::Driver);
+    drop(candidacy);
+    outcome.and(driven?)
 }
 
 /// Watches over the whitelist, if there is one, for as long as the master lives.

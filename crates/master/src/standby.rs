@@ -1,9 +1,12 @@
 //! A master that waits to lead: it sends whoever asks to the one that does, and hears no messages.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cluster::registry::Registry;
 use election::{Candidacy, Lineage, Standing};
 use endpoints::heads;
 use http_body_util::Full;
@@ -11,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use mesos_api::json;
+use mesos_api::json::{self, Writer};
 use mesos_api::v1::MasterInfo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -20,69 +23,116 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::Zk;
 use crate::run::RunError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use endpoints::version::version;
 
 /// How long a peer may take for the headers of a request, once they begin.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Between two attempts to stand.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two attempts to open a registry that another has open.
+const TAKE_OVER_PAUSE: Duration = Duration::from_millis(50);
+
 /// Who leads, as far as is known.
 type Leader = Option<Arc<MasterInfo>>;
+
+/// What is told of a master that does not lead.
+#[derive(Debug)]
+pub(crate) struct Standby {
+    pub(crate) info: MasterInfo,
+    pub(crate) flags: BTreeMap<&'static str, String>,
+    pub(crate) started: Instant,
+}
 
 /// Stands for election and waits until this master leads; none if it is told to stop before.
 pub(crate) async fn until_leading(
     zk: &Zk,
-    info: &MasterInfo,
+    standby: Standby,
     listener: &TcpListener,
     stop: &CancellationToken,
 ) -> Result<Option<Candidacy>, RunError> {
     let (told, leader) = watch::channel(None);
+    let standby = Arc::new(standby);
     let leading = async {
-        let mut candidacy = Candidacy::stand(zk.address.clone(), zk.session_timeout, info).await?;
         loop {
-            match candidacy.changed().await? {
-                Standing::Leads => return Ok(candidacy),
-                Standing::Follows(other) => {
-                    tracing::info!(zk = %zk.address, leader = other.pid, "standing by");
-                    told.send_replace(Some(Arc::from(other)));
+            match stand(zk, &standby.info, &told).await {
+                // Somebody who does not lead may well wait for ZooKeeper.
+                Err(error) if error.is_passing() => {
+                    let error = RunError::Election(error);
+                    tracing::warn!(error = crate::run::chain(&error), "trying again");
+                    told.send_replace(None);
+                    tokio::time::sleep(PAUSE).await;
                 }
+                other => return other,
             }
         }
     };
     tokio::select! {
         candidacy = leading => candidacy.map(Some).map_err(RunError::Election),
-        never = serve(listener, leader) => match never {},
+        never = serve(listener, leader, Arc::clone(&standby)) => match never {},
         () = stop.cancelled() => Ok(None),
     }
 }
 
-/// Sees to it that the registry is the one that led last, and has it counted.
-pub(crate) async fn settle(candidacy: &Candidacy, store: &Store) -> Result<(), RunError> {
-    let own = store.lineage()?;
-    let settled = candidacy.lead_with(own, |next: Lineage| store.keep_lineage(next)).await;
-    Ok(settled.map_err(RunError::Election)??)
-}
-
-/// Waits until this master leads no more.
-pub(crate) async fn lost(mut candidacy: Candidacy) -> RunError {
+async fn stand(
+    zk: &Zk,
+    info: &MasterInfo,
+    told: &watch::Sender<Leader>,
+) -> Result<Candidacy, election::Error> {
+    let mut candidacy = Candidacy::stand(zk.address.clone(), zk.session_timeout, info).await?;
     loop {
-        match candidacy.changed().await {
-            Ok(Standing::Leads) => {}
-            Ok(Standing::Follows(other)) => {
-                return RunError::Deposed(other.pid.unwrap_or_default());
+        match candidacy.changed().await? {
+            Standing::Leads => return Ok(candidacy),
+            Standing::Follows(other) => {
+                tracing::info!(zk = %zk.address, leader = other.pid, "standing by");
+                told.send_replace(Some(Arc::from(other)));
             }
-            Err(error) => return RunError::Election(error),
         }
     }
 }
 
-async fn serve(listener: &TcpListener, leader: watch::Receiver<Leader>) -> Infallible {
+/// Opens the registry of the master that led before, which ends as its session does and may take a
+/// moment to let go of it; none if this one is told to stop before.
+pub(crate) async fn take_over(
+    work_dir: &Path,
+    candidacy: &Candidacy,
+    stop: &CancellationToken,
+) -> Result<Option<(Store, Registry)>, RunError> {
+    let until = Instant::now() + candidacy.session_timeout();
+    loop {
+        match Store::open(work_dir) {
+            Err(StoreError::InUse { .. }) if Instant::now() < until => {}
+            Err(error) => return Err(error.into()),
+            Ok((store, registry)) => {
+                let own = store.lineage()?;
+                let settled =
+                    candidacy.lead_with(own, |next: Lineage| store.keep_lineage(next)).await;
+                settled.map_err(RunError::Election)??;
+                return Ok(Some((store, registry)));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TAKE_OVER_PAUSE) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+async fn serve(
+    listener: &TcpListener,
+    leader: watch::Receiver<Leader>,
+    standby: Arc<Standby>,
+) -> Infallible {
     // Dropped with this future: who is connected comes back to the master that leads then.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, leader.clone()))),
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, leader.clone(), Arc::clone(&standby)));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections, trying again");
                     tokio::time::sleep(crate::listen::ACCEPT_PAUSE).await;
@@ -93,7 +143,7 @@ async fn serve(listener: &TcpListener, leader: watch::Receiver<Leader>) -> Infal
     }
 }
 
-async fn connection(stream: TcpStream, leader: watch::Receiver<Leader>) {
+async fn connection(stream: TcpStream, leader: watch::Receiver<Leader>, standby: Arc<Standby>) {
     let (stream, timer) = heads::noted(stream);
     let served = hyper::server::conn::http1::Builder::new()
         .timer(timer)
@@ -102,7 +152,8 @@ async fn connection(stream: TcpStream, leader: watch::Receiver<Leader>) {
             TokioIo::new(stream),
             hyper::service::service_fn(move |request: Request<Incoming>| {
                 let leader = leader.borrow().clone();
-                async move { Ok::<_, Infallible>(answer(&request, leader.as_deref())) }
+                let standby = Arc::clone(&standby);
+                async move { Ok::<_, Infallible>(answer(&request, leader.as_deref(), &standby)) }
             }),
         )
         .await;
@@ -111,19 +162,52 @@ async fn connection(stream: TcpStream, leader: watch::Receiver<Leader>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, leader: Option<&MasterInfo>) -> Response<Full<Bytes>> {
+/// What is of this process is told by it; for everything else there is the leader.
+fn answer(
+    request: &Request<Incoming>,
+    leader: Option<&MasterInfo>,
+    standby: &Standby,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path().trim_matches('/');
     let path = path.strip_prefix("master/").unwrap_or(path);
+    let uptime = standby.started.elapsed().as_secs_f64();
     match path {
         "health" => Response::default(),
-        "version" => {
-            let mut response = Response::new(json::to_string(&version()).into());
-            let of_json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, of_json);
-            response
+        "version" => json(json::to_string(&version())),
+        "flags" => {
+            let mut to = Writer::new();
+            to.begin_object();
+            to.object("flags", |to| {
+                for (name, value) in &standby.flags {
+                    to.name(name);
+                    to.string(value);
+                }
+            });
+            to.end_object();
+            json(to.into_string())
         }
+        "metrics/snapshot" => {
+            let mut to = Writer::new();
+            to.begin_object();
+            for (name, value) in [("master/elected", 0.0), ("master/uptime_secs", uptime)] {
+                to.name(name);
+                to.f64(value);
+            }
+            to.end_object();
+            json(to.into_string())
+        }
+        "metrics" => Response::new(Full::from(format!(
+            "# TYPE mesos_master_elected gauge\nmesos_master_elected 0\n\
+             # TYPE mesos_master_uptime_secs gauge\nmesos_master_uptime_secs {uptime}\n"
+        ))),
         _ => redirect(request, path == "redirect", leader),
     }
+}
+
+fn json(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn redirect(

@@ -9,8 +9,6 @@
 
 use std::path::{Path, PathBuf};
 
-use std::time::{Duration, Instant};
-
 use cluster::registry::{LoadError, Registry, Write};
 use election::Lineage;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -24,9 +22,6 @@ const FILE: &str = "registry.redb";
 /// What the database may keep of its pages. They are read at the start and to be changed, and the
 /// kernel keeps them too; without a limit the whole registry would be held here once more.
 const CACHE_BYTES: usize = 1 << 20;
-
-/// Between two attempts to open what another has open.
-const TAKE_OVER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the registry cannot be used.
 #[derive(Debug, Error)]
@@ -94,25 +89,6 @@ impl Store {
         let store = Self { path, database };
         let registry = store.load()?;
         Ok((store, registry))
-    }
-
-    /// The same, where a master that leads no more may be about to let go of it.
-    ///
-    /// # Errors
-    /// If it cannot be opened in time, read or understood.
-    pub(crate) fn take_over(
-        work_dir: &Path,
-        patience: Duration,
-    ) -> Result<(Self, Registry), StoreError> {
-        let until = Instant::now() + patience;
-        loop {
-            match Self::open(work_dir) {
-                Err(StoreError::InUse { .. }) if Instant::now() < until => {
-                    std::thread::sleep(TAKE_OVER_PAUSE);
-                }
-                other => return other,
-            }
-        }
     }
 
     fn load(&self) -> Result<Registry, StoreError> {

@@ -84,9 +84,10 @@ impl Masters {
         Target { address: self.current().to_owned(), authorization: self.authorization.clone() }
     }
 
-    /// How many were given.
+    /// How many there are to try.
     pub(crate) fn count(&self) -> usize {
-        self.given.len()
+        // One that was elected before may lead no more.
+        self.given.len() + usize::from(self.election.is_some() && self.leader.is_some())
     }
 
     /// The one to try now.
