@@ -295,6 +295,9 @@ impl Driver {
             return;
         }
         self.unheard += 1;
+        if self.unheard.is_multiple_of(UNHEARD) && self.config.master.may_move() {
+            self.to_master(Outgoing::Redial);
+        }
         if self.unheard == UNHEARD && self.authenticatee.is_none() {
             tracing::warn!(
                 "the master does not answer; if it demands that agents prove who they are \

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cluster::agent::Input;
 use cluster::wire::FromAgent;
+use endpoints::heads;
 use mesos_api::libprocess::{self, Upid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,6 +18,8 @@ use crate::whereabouts::Whereabouts;
 /// How many messages may wait for the master's socket before the connection counts as broken.
 pub(crate) const QUEUE: usize = 4096;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what is sent may go unheard by the master's host.
+const UNHEARD_MILLIS: u32 = 30_000;
 /// Pause between attempts to reach the master; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
@@ -26,6 +29,8 @@ const PAUSE_LAST: Duration = Duration::from_secs(5);
 pub(crate) enum Outgoing {
     Agent(Box<FromAgent>),
     Authentication(Step),
+    /// Nothing to say; the master is to be looked for anew.
+    Redial,
 }
 
 impl Outgoing {
@@ -36,6 +41,7 @@ impl Outgoing {
             Self::Agent(message) => {
                 libprocess::encode(out, own, master, message.name(), &message.encode());
             }
+            Self::Redial => {}
             Self::Authentication(step) => {
                 let from = Upid::new(step.from.clone(), own.address);
                 let to = Upid::new(step.to.clone(), master.address);
@@ -95,6 +101,9 @@ async fn dial(master: &Whereabouts) -> anyhow::Result<(TcpStream, SocketAddrV4)>
     let address = master.find().await?;
     let stream = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
+    // A host that is gone says nothing, and whoever leads instead waits for this agent.
+    heads::probe_silent_peer(&stream)?;
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_MILLIS)?;
     Ok((stream, address))
 }
 
@@ -127,6 +136,10 @@ async fn speak(
             },
             message = messages.recv() => {
                 let Some(message) = message else { return Ended::Driver };
+                if matches!(message, Outgoing::Redial) {
+                    let error = std::io::Error::other("it does not answer; who leads is asked anew");
+                    return Ended::Connection(error);
+                }
                 let mut bytes = Vec::new();
                 message.encode(&mut bytes, own, to);
                 if let Err(error) = writer.write_all(&bytes).await {

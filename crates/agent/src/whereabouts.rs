@@ -26,6 +26,8 @@ pub(crate) enum Whereabouts {
 
 impl Whereabouts {
     pub(crate) fn parse(text: &str, timeout: Duration) -> Result<Self> {
+        // It may be the line of a file.
+        let text = text.trim();
         if Address::is_meant(text) {
             let address = text.parse().context("flag '--master'")?;
             return Ok(Self::Elected { address, timeout, leader: Arc::default() });
@@ -33,9 +35,16 @@ impl Whereabouts {
         let (host, port) = text.rsplit_once(':').unwrap_or((text, "5050"));
         let fine = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
         if !fine || text.contains("://") {
-            bail!("flag '--master': '{text}' is neither host:port nor zk://host:port/path");
+            // Somebody's password may stand before that.
+            let shown = text.rsplit('@').next().unwrap_or_default();
+            bail!("flag '--master': '{shown}' is neither host:port nor zk://host:port/path");
         }
         Ok(Self::At(text.to_owned()))
+    }
+
+    /// Whether another may lead while the one that was found is still there.
+    pub(crate) fn may_move(&self) -> bool {
+        matches!(self, Self::Elected { .. })
     }
 
     /// Looks up where the master is now.
