@@ -111,6 +111,18 @@ impl Cluster {
         Ok(address)
     }
 
+    /// The one that stands by is spoken to from now on, and the other is kept.
+    pub fn exchange_masters(&mut self) -> Result<()> {
+        std::mem::swap(&mut self.master, self.standby.as_mut().context("nobody stands by")?);
+        Ok(())
+    }
+
+    /// Sends the master a signal.
+    pub fn signal_master(&self, signal: Signal) -> Result<()> {
+        let child = self.master.child.as_ref().context("no master runs")?;
+        Ok(kill_process(Pid::from_child(child), signal)?)
+    }
+
     /// From now on the master is the one that stood by.
     pub fn follow_standby(&mut self) -> Result<()> {
         self.master = self.standby.take().context("nobody stands by")?;

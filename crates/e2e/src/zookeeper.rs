@@ -49,9 +49,9 @@ impl ZooKeeper {
         Ok(started)
     }
 
-    /// `zk://127.0.0.1:PORT/PATH`
-    pub fn address(&self, path: &str) -> String {
-        format!("zk://127.0.0.1:{}/{path}", self.port)
+    /// `zk://USER:PASSWORD@127.0.0.1:PORT/PATH`
+    pub fn address(&self, credential: &str, path: &str) -> String {
+        format!("zk://{credential}@127.0.0.1:{}/{path}", self.port)
     }
 }
 
