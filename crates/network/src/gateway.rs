@@ -47,6 +47,11 @@ pub(crate) fn untangle(endpoints: &mut [Endpoint]) {
     }
 }
 
+/// Whether these can go on with a way out of that mode.
+fn suit(ports: &[PortBinding], routed: bool) -> bool {
+    !ports.is_empty() && ports.iter().all(|port| (port.host_port == 0) == routed)
+}
+
 fn ports_of(ports: &[PortBinding], family: Family) -> impl Iterator<Item = PortBinding> + '_ {
     ports.iter().copied().filter(move |port| Family::of(port.host_ip) == family)
 }
@@ -75,7 +80,8 @@ impl Inner {
             .filter(|endpoint| Some(endpoint.id.as_str()) != leaving)
             .cloned()
             .collect();
-        let mut claimed = Vec::new();
+        let together = self.claim_together(&before, &staying)?;
+        let mut claimed = together.clone().unwrap_or_default();
         let mut released = Vec::new();
         for family in Family::BOTH {
             let keeper = elect(&staying, family);
@@ -89,15 +95,17 @@ impl Inner {
                 continue;
             };
             let routed = self.mode_of(keeper, family) == GatewayMode::Routed;
-            let suits = |port: &PortBinding| (port.host_port == 0) == routed;
-            let ports = if !ports.is_empty() && ports.iter().all(suits) {
+            let ports = if suit(&ports, routed) {
                 ports
+            } else if let Some(together) = &together {
+                released.extend(ports);
+                ports_of(together, family).collect()
             } else {
                 released.extend(ports);
                 // Those of the other family, which get the same numbers; routed ones have none.
                 let present = after.iter().flat_map(|e| e.ports.iter().copied());
                 let present: Vec<_> = present.filter(|port| port.host_port != 0).collect();
-                match self.claim_family(keeper, family, routed, &present) {
+                match self.claim_families(keeper, &[family], routed, &present) {
                     Ok(new) => {
                         claimed.extend(new.iter().copied());
                         new
@@ -120,23 +128,42 @@ impl Inner {
         Ok(Change::between(&before, &after))
     }
 
-    fn claim_family(
+    /// Where one endpoint gets ports of both families anew, they are claimed at once: a number that
+    /// is free in one may be somebody's in the other, and then another is.
+    fn claim_together(
+        &self,
+        before: &[Endpoint],
+        staying: &[Endpoint],
+    ) -> Result<Option<Vec<PortBinding>>> {
+        let anew = |family: Family| {
+            let keeper = elect(staying, family)?;
+            let ports: Vec<PortBinding> =
+                before.iter().flat_map(|e| ports_of(&e.ports, family)).collect();
+            let routed = self.mode_of(keeper, family) == GatewayMode::Routed;
+            (!routed && !suit(&ports, false)).then_some(keeper)
+        };
+        match (anew(Family::V4), anew(Family::V6)) {
+            (Some(keeper), Some(other)) if keeper.id == other.id => {
+                self.claim_families(keeper, &Family::BOTH, false, &[]).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn claim_families(
         &self,
         endpoint: &Endpoint,
-        family: Family,
+        families: &[Family],
         routed: bool,
         present: &[PortBinding],
     ) -> Result<Vec<PortBinding>> {
         if routed {
-            return Ok(routed_bindings(endpoint, family));
+            let bindings = families.iter().flat_map(|family| routed_bindings(endpoint, *family));
+            return Ok(bindings.collect());
         }
         let default_ip = self.host_binding_of(endpoint);
-        let claimant = Claimant {
-            container_id: &endpoint.container_id,
-            families: &[family],
-            default_ip,
-            present,
-        };
+        let claimant =
+            Claimant { container_id: &endpoint.container_id, families, default_ip, present };
         let claimed = lock(&self.claims).claim_all(claimant, &endpoint.port_requests);
         claimed
             .map_err(|refusal| refusal.into_error(|container_id| self.container_name(container_id)))

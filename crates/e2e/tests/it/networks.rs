@@ -388,6 +388,20 @@ fn static_addresses_are_kept(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// A socket at the first port that the host gives away, unless that is somebody's anyway.
+fn first_ephemeral_of_ipv6() -> Result<std::os::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let first: u16 = range.split_whitespace().next().context("a range")?.parse()?;
+    let held = socket(AddressFamily::INET6, SocketType::STREAM, None)?;
+    sockopt::set_ipv6_v6only(&held, true)?;
+    match bind(&held, &SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, first))) {
+        Ok(()) | Err(rustix::io::Errno::ADDRINUSE) => Ok(held),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn a_dual_stack_network_answers_in_both(world: &World) -> Result<()> {
     let teu = &world.client;
     teu.run(&["network", "create", "--ipv6", "dual"])?;
@@ -396,9 +410,12 @@ fn a_dual_stack_network_answers_in_both(world: &World) -> Result<()> {
     let configs = shown["IPAM"]["Config"].as_array().context("subnets")?;
     let subnet = configs.iter().filter_map(|c| c["Subnet"].as_str()).find(|s| s.contains(':'));
     ensure!(subnet.is_some_and(|s| s.starts_with("fd") && s.ends_with("::/64")), "{shown}");
+    // Somebody has the first number that would be taken, in one family alone.
+    let somebody = first_ephemeral_of_ipv6()?;
     teu.run(&[
         "run", "-d", "--name", "cc", "--net", "dual", "-p", "7", "busybox", "sh", "-c", SERVER,
     ])?;
+    drop(somebody);
     let own = endpoint(world, "cc", "dual")?;
     let address = own["GlobalIPv6Address"].as_str().context("an address")?;
     ensure!(own["GlobalIPv6PrefixLen"] == 64, "{own}");
