@@ -33,11 +33,15 @@ fn a_docker_task_runs_as_its_line_says() -> Result<()> {
     let Some((cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let mut task = busybox(
         "BRIDGE",
-        "echo out; echo err >&2; echo $A:$MESOS_SANDBOX; echo hi > $MESOS_SANDBOX/file; exit 0",
+        "echo out; echo err >&2; echo $A:$MESOS_SANDBOX; echo hi > $MESOS_SANDBOX/file; \
+         until test -e $MESOS_SANDBOX/go; do sleep 0.05; done",
     );
     task["command"]["environment"] = json!({"variables": [{"name": "A", "value": "b c"}]});
     let id = scheduler.launch(&[task])?.remove(0);
-    let updates = scheduler.until(&id, "TASK_FINISHED")?;
+    // One that has ended before it is looked at has no address any more.
+    let mut updates = scheduler.until(&id, "TASK_RUNNING")?;
+    std::fs::write(super::executors::sandbox(&cluster, &scheduler, &id)?.join("go"), "")?;
+    updates.extend(scheduler.until(&id, "TASK_FINISHED")?);
     ensure!(states(&updates) == ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"], "{updates:?}");
     let running = &updates[1];
     ensure!(running["data"].is_string(), "no inspection: {running}");
