@@ -183,6 +183,8 @@ fn lay_out(tree: &Path) -> Result<()> {
 struct Suite {
     name: String,
     tests: &'static [&'static str],
+    /// Tests of a package with binaries have these binaries' paths compiled in.
+    shim: PathBuf,
 }
 
 /// Where the product's binaries are: `TEU_BIN_DIR`, else built here.
@@ -240,14 +242,8 @@ fn copy_suites(
         let executable = test_executable(package, target)?;
         let name = format!("{stage}-{package}-{}", suites.len());
         place(&executable, &tree.join("tests").join(&name), libraries)?;
-        // Tests of a package with binaries have these binaries' paths compiled in.
         let built = executable.ancestors().nth(2).context("a test is built in a folder")?;
-        let path = tree.join(built.join("teu-shim").strip_prefix("/")?);
-        std::fs::create_dir_all(path.parent().context("a binary is in a folder")?)?;
-        if !path.is_symlink() {
-            symlink("/usr/bin/teu-shim", path)?;
-        }
-        suites.push(Suite { name, tests });
+        suites.push(Suite { name, tests, shim: built.join("teu-shim") });
     }
     Ok(suites)
 }
@@ -319,8 +315,11 @@ fn write_init(tree: &Path, stages: &[Stage], filters: &[&str]) -> Result<()> {
             "echo kernel $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers), \
              bridge filter $(ls -d /proc/sys/net/bridge || echo none)"
         )?;
-        for Suite { name, tests } in suites {
+        for Suite { name, tests, shim } in suites {
             let chosen = if filters.is_empty() { tests } else { filters }.join(" ");
+            // Now, as the tree may have been built below what is mounted over.
+            let (folder, shim) = (shim.parent().unwrap_or(shim).display(), shim.display());
+            writeln!(script, "mkdir -p '{folder}'; ln -sf /usr/bin/teu-shim '{shim}'")?;
             writeln!(
                 script,
                 "echo suite $(cut -d' ' -f1 /proc/uptime) {name}; \
