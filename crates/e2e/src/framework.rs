@@ -34,6 +34,18 @@ impl FrameworkProgram {
             Ok(printed)
         })
     }
+
+    /// Waits until it has ended of its own accord and well, what it still had to say to its
+    /// master included; gives what it printed.
+    pub fn finish(mut self) -> Result<String> {
+        eventually("the framework ends", || {
+            let ended = self.child.try_wait()?;
+            let printed = std::fs::read_to_string(&self.log)?;
+            let status = ended.with_context(|| format!("it runs on: {printed:?}"))?;
+            ensure!(status.success(), "{status}: {printed:?}");
+            Ok(printed)
+        })
+    }
 }
 
 impl Drop for FrameworkProgram {

@@ -87,7 +87,9 @@ fn a_framework_of_pymesos_is_served_by_its_secret_and_the_walkthroughs_is_not() 
     ensure!(frameworks["frameworks"] == json!([]), "{frameworks}");
     ensure!(frameworks["completed_frameworks"] == json!([]), "{frameworks}");
 
-    start("proving_scheduler.py", &["alice", "s3cret"])?.expect("TASK_FINISHED")?;
+    // To its end: what tears the framework down is sent after the task's last state is printed.
+    let printed = start("proving_scheduler.py", &["alice", "s3cret"])?.finish()?;
+    ensure!(printed.contains("TASK_FINISHED"), "{printed}");
     eventually("it has gone, and its principal is known", || {
         let frameworks = cluster.get("/frameworks")?;
         let past = &frameworks["completed_frameworks"][0];
