@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::time::Time;
-use endpoints::authentication::Authentication;
-use endpoints::firewall::Firewall;
 use logging::Verbosity;
 use mesos_api::v1::MasterInfo;
 
 use crate::clock::Clock;
+use crate::http::gate::Gate;
 use crate::options::Options;
 use crate::store::Store;
 use crate::timings::Timings;
@@ -28,8 +27,7 @@ pub(crate) struct Facts {
     pub(crate) per_framework_metrics: bool,
     pub(crate) clock: Clock,
     pub(crate) verbosity: Verbosity,
-    pub(crate) authentication: Authentication,
-    pub(crate) firewall: Firewall,
+    pub(crate) gate: Gate,
     pub(crate) timings: Arc<Timings>,
     /// None keeps nothing.
     pub(crate) store: Option<Arc<Store>>,
@@ -56,8 +54,7 @@ impl Facts {
             per_framework_metrics: options.per_framework_metrics,
             clock,
             verbosity,
-            authentication: options.authentication.clone(),
-            firewall: options.firewall.clone(),
+            gate: Gate::of(options),
             timings,
             store,
             log_file: options.external_log_file.clone(),

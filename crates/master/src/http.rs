@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! route      the longest known prefix of a path, by its components
+//! gate       who is let in, and where
 //! media      Content-Type and Accept
 //! reply      answers in the words of Mesos
 //! scheduler  the scheduler API        stream    its events
@@ -13,26 +14,25 @@ mod calls;
 mod explain;
 mod files;
 mod forms;
+pub(crate) mod gate;
 mod legacy;
 mod media;
 mod operator;
-mod reply;
-mod route;
+pub(crate) mod reply;
+pub(crate) mod route;
 mod scheduler;
 mod stream;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use endpoints::authentication::{Who, now_secs};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
 
 use crate::facts::Facts;
 use crate::handle::Handle;
-use reply::{Response, error, method_not_allowed, not_found};
+use reply::{Response, error, method_not_allowed};
 use route::Endpoint;
 
 /// A body longer than this is refused.
@@ -76,8 +76,8 @@ impl Server {
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
         let (head, body) = request.into_parts();
-        let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let (endpoint, principal) = match self.admit(head.uri.path(), header) {
+        let shown = gate::authorization(&head.headers);
+        let (endpoint, principal) = match self.facts.gate.admit(head.uri.path(), shown) {
             Ok(admitted) => admitted,
             Err(response) => return *response,
         };
@@ -89,23 +89,6 @@ impl Server {
             }
         };
         self.dispatch(endpoint, Whole { head, body, principal }).await
-    }
-
-    /// What a path means, and who asks for it; or the answer, if it may not be asked for.
-    fn admit(
-        &self,
-        path: &str,
-        authorization: Option<&str>,
-    ) -> Result<(Endpoint, Option<Arc<str>>), Box<Response>> {
-        let found = route::find(path).ok_or_else(|| Box::new(not_found()))?;
-        if let Some(text) = self.facts.firewall.forbids(found.process, found.path) {
-            return Err(Box::new(error(StatusCode::FORBIDDEN, text)));
-        }
-        let realm = found.endpoint.realm();
-        match self.facts.authentication.admit(realm, authorization, now_secs()) {
-            Ok(who) => Ok((found.endpoint, who.and_then(Who::principal))),
-            Err(denied) => Err(Box::new(reply::unauthorized(denied))),
-        }
     }
 
     async fn dispatch(&self, endpoint: Endpoint, request: Whole) -> Response {

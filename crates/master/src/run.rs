@@ -26,6 +26,7 @@ use crate::facts::Facts;
 use crate::flags::TABLE;
 use crate::handle::{Handle, queues};
 use crate::http::Server;
+use crate::http::gate::Gate;
 use crate::limits::Limits;
 use crate::links::Links;
 use crate::listen;
@@ -161,6 +162,7 @@ async fn serve(
                 info: options.core.info.clone(),
                 flags: options.flags.clone(),
                 started: Instant::now(),
+                gate: Gate::of(&options),
             };
             match standby::until_leading(zk, standby, &listener, &stop).await? {
                 None => return Ok(()),

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use cluster::registry::Registry;
 use election::{Candidacy, Lineage, Standing};
 use endpoints::heads;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use hyper::{Request, Response, StatusCode};
+use endpoints::version::version;
+use hyper::header::{HeaderValue, LOCATION};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mesos_api::json::{self, Writer};
 use mesos_api::v1::MasterInfo;
@@ -21,10 +20,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::gate::{self, Gate};
+use crate::http::reply::{self, Response};
+use crate::http::route::{Endpoint, Get};
 use crate::options::Zk;
 use crate::run::RunError;
 use crate::store::{Store, StoreError};
-use endpoints::version::version;
 
 /// How long a peer may take for the headers of a request, once they begin.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,6 +45,7 @@ pub(crate) struct Standby {
     pub(crate) info: MasterInfo,
     pub(crate) flags: BTreeMap<&'static str, String>,
     pub(crate) started: Instant,
+    pub(crate) gate: Gate,
 }
 
 /// Stands for election and waits until this master leads; none if it is told to stop before.
@@ -150,7 +152,7 @@ async fn connection(stream: TcpStream, leader: watch::Receiver<Leader>, standby:
         .header_read_timeout(HEADERS_TIMEOUT)
         .serve_connection(
             TokioIo::new(stream),
-            hyper::service::service_fn(move |request: Request<Incoming>| {
+            hyper::service::service_fn(move |request| {
                 let leader = leader.borrow().clone();
                 let standby = Arc::clone(&standby);
                 async move { Ok::<_, Infallible>(answer(&request, leader.as_deref(), &standby)) }
@@ -162,19 +164,19 @@ async fn connection(stream: TcpStream, leader: watch::Receiver<Leader>, standby:
     }
 }
 
-/// What is of this process is told by it; for everything else there is the leader.
-fn answer(
-    request: &Request<Incoming>,
-    leader: Option<&MasterInfo>,
-    standby: &Standby,
-) -> Response<Full<Bytes>> {
-    let path = request.uri().path().trim_matches('/');
-    let path = path.strip_prefix("master/").unwrap_or(path);
+/// What is of this process is told by it; for everything else there is the leader. Neither goes to
+/// somebody whom the leader would not let in.
+fn answer<B>(request: &Request<B>, leader: Option<&MasterInfo>, standby: &Standby) -> Response {
+    let shown = gate::authorization(request.headers());
+    let (endpoint, _) = match standby.gate.admit(request.uri().path(), shown) {
+        Ok(admitted) => admitted,
+        Err(response) => return *response,
+    };
     let uptime = standby.started.elapsed().as_secs_f64();
-    match path {
-        "health" => Response::default(),
-        "version" => json(json::to_string(&version())),
-        "flags" => {
+    match endpoint {
+        Endpoint::Get(Get::Health) => reply::empty(StatusCode::OK),
+        Endpoint::Get(Get::Version) => reply::json(json::to_string(&version())),
+        Endpoint::Get(Get::Flags) => {
             let mut to = Writer::new();
             to.begin_object();
             to.object("flags", |to| {
@@ -184,9 +186,9 @@ fn answer(
                 }
             });
             to.end_object();
-            json(to.into_string())
+            reply::json(to.into_string())
         }
-        "metrics/snapshot" => {
+        Endpoint::Get(Get::MetricsSnapshot) => {
             let mut to = Writer::new();
             to.begin_object();
             for (name, value) in [("master/elected", 0.0), ("master/uptime_secs", uptime)] {
@@ -194,42 +196,32 @@ fn answer(
                 to.f64(value);
             }
             to.end_object();
-            json(to.into_string())
+            reply::json(to.into_string())
         }
-        "metrics" => Response::new(Full::from(format!(
-            "# TYPE mesos_master_elected gauge\nmesos_master_elected 0\n\
-             # TYPE mesos_master_uptime_secs gauge\nmesos_master_uptime_secs {uptime}\n"
-        ))),
-        _ => redirect(request, path == "redirect", leader),
+        Endpoint::Get(Get::Prometheus) => reply::text(
+            "text/plain; version=0.0.4",
+            format!(
+                "# TYPE mesos_master_elected gauge\nmesos_master_elected 0\n\
+                 # TYPE mesos_master_uptime_secs gauge\nmesos_master_uptime_secs {uptime}\n"
+            ),
+        ),
+        other => redirect(request, other == Endpoint::Get(Get::Redirect), leader),
     }
 }
 
-fn json(text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn redirect(
-    request: &Request<Incoming>,
-    bare: bool,
-    leader: Option<&MasterInfo>,
-) -> Response<Full<Bytes>> {
+fn redirect<B>(request: &Request<B>, bare: bool, leader: Option<&MasterInfo>) -> Response {
     let Some(leader) = leader else {
-        return status(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
+        return reply::error(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
     };
     let hostname = leader.hostname.as_deref().unwrap_or_default();
     let rest = request.uri().path_and_query().filter(|_| !bare);
     let rest = rest.map(hyper::http::uri::PathAndQuery::as_str).unwrap_or_default();
-    let mut response = status(StatusCode::TEMPORARY_REDIRECT, "");
+    let mut response = reply::empty(StatusCode::TEMPORARY_REDIRECT);
     if let Ok(location) = HeaderValue::from_str(&format!("//{hostname}:{}{rest}", leader.port)) {
         response.headers_mut().insert(LOCATION, location);
     }
     response
 }
 
-fn status(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response
-}
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,7 @@ impl Server {
 
     /// A call that is accepted whatever comes of it, from a scheduler that may make it.
     fn certain(&self, plain: &Plain<'_>) -> Option<Input> {
-        let (_, principal) = self.admit(plain.path, plain.authorization).ok()?;
+        let (_, principal) = self.facts.gate.admit(plain.path, plain.authorization).ok()?;
         let call = plain.media.read(plain.body).ok()?;
         if !scheduler::is_certain(self, plain.stream, &call) {
             return None;
