@@ -281,7 +281,7 @@ impl Containers {
             // It may have had others inside of it.
             let processes = Arc::clone(&self.containerizers.processes);
             let container = container.to_string();
-            self.tasks.spawn(async move { processes.remove_outer(&container).await });
+            self.tasks.spawn(async move { processes.remove_cgroup(&container).await });
         }
     }
 

@@ -131,6 +131,7 @@ async fn run(config: Config, verbosity: Verbosity) -> Result<()> {
     let docker = Arc::new(docker);
     let processes = Arc::new(Processes {
         directory: layout.processes(),
+        owner: config.work_dir.display().to_string(),
         hierarchies: runtime::cgroup::Hierarchies::detect()?,
         cfs: config.cfs,
         limit_swap: config.limit_swap,

@@ -24,6 +24,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::launcher::{self, EXIT, Identity, PID, SPEC, Spec, start_time};
+use super::mark;
 use crate::containers::{Command, Live, Reporter, SIGKILL, SIGTERM};
 use crate::docker::{How, Job, sandbox_path, scalar, variables};
 use crate::fetch::Fetcher;
@@ -32,6 +33,8 @@ use crate::{health, sandbox};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const MEGABYTE: f64 = 1_048_576.0;
+/// Below it is a cgroup for each container.
+const CGROUPS: &str = "/teu-agent";
 /// How long the launcher may take to say whom it has started.
 const LAUNCHING: Duration = Duration::from_secs(30);
 
@@ -40,6 +43,8 @@ const LAUNCHING: Duration = Duration::from_secs(30);
 pub(crate) struct Processes {
     /// `<work_dir>/processes`.
     pub(crate) directory: PathBuf,
+    /// Whose the cgroups are: the work directory.
+    pub(crate) owner: String,
     pub(crate) hierarchies: Hierarchies,
     /// Requests limit the CPU as well.
     pub(crate) cfs: bool,
@@ -70,7 +75,7 @@ impl Processes {
         match begun {
             Err(Refused(message)) => {
                 // The launcher may have been on its way when an earlier agent was killed.
-                self.clean(&job).await;
+                self.remove_cgroup(&job.launch.container_id.to_string()).await;
                 let reason = match how {
                     How::Start => Reason::ContainerLaunchFailed,
                     How::Reattach => Reason::AgentRestarted,
@@ -86,7 +91,7 @@ impl Processes {
                 reporter.send(launched).await;
                 let exit = self.watch(&job, identity, &mut commands, &reporter).await;
                 reap(child).await;
-                self.clean(&job).await;
+                self.remove_cgroup(&job.launch.container_id.to_string()).await;
                 reporter.send(ContainerEvent::Ended(exit)).await;
             }
         }
@@ -120,7 +125,7 @@ impl Processes {
 
     fn cgroup(&self, container: &str) -> Result<Cgroup, runtime::cgroup::CgroupError> {
         let below = container.replace('.', "/");
-        Cgroup::new(self.hierarchies.clone(), &Path::new("/teu-agent").join(below))
+        Cgroup::new(self.hierarchies.clone(), &Path::new(CGROUPS).join(below))
     }
 
     /// Sets the limits of a container's cgroup: its own, or those of all it is in with.
@@ -137,8 +142,8 @@ impl Processes {
         self.cgroup(outer.as_str())?.apply(&self.limits(&whole))
     }
 
-    /// Removes the cgroup that others were in.
-    pub(crate) async fn remove_outer(&self, container: &str) {
+    /// Kills what is left in a container's cgroup, and removes it.
+    pub(crate) async fn remove_cgroup(&self, container: &str) {
         let cgroup = self.cgroup(container);
         let removed = tokio::task::spawn_blocking(move || cgroup.and_then(|c| c.remove())).await;
         if let Ok(Err(error)) = removed {
@@ -187,6 +192,10 @@ impl Processes {
         link_volumes(job)?;
         let cgroup = self.cgroup(job.launch.container_id.as_str())?;
         cgroup.create()?;
+        let whole = self.cgroup(job.launch.container_id.root().as_str())?;
+        if let Err(error) = mark::set(&whole, &self.owner) {
+            tracing::warn!(%error, "cannot mark the cgroup: it would outlive the work directory");
+        }
         self.limit(&job.launch, job.launch.group.as_ref().unwrap_or(&job.launch.resources))?;
         let spec = self.spec(job, command, &cgroup).map_err(anyhow::Error::msg)?;
         launcher::replace(&home.join(SPEC), &serde_json::to_vec(&spec)?)?;
@@ -414,43 +423,41 @@ impl Processes {
         }
     }
 
-    /// Kills what the process has left behind, and removes its cgroup.
-    async fn clean(&self, job: &Job) {
-        let container = job.launch.container_id.to_string();
-        let cgroup = self.cgroup(&container);
-        let removed = tokio::task::spawn_blocking(move || cgroup.and_then(|c| c.remove())).await;
-        if let Ok(Err(error)) = removed {
-            tracing::warn!(container_id = container, %error, "cannot remove the cgroup");
+    /// Ends processes that no run knows of.
+    pub(crate) async fn remove_orphans(self: Arc<Self>, live: Live) {
+        let listing = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
+        let recorded: Vec<String> =
+            listing.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        for name in &recorded {
+            if !live.has(name) {
+                self.remove_orphan(name).await;
+            }
+        }
+        // Those whose records went with an earlier work directory of this name.
+        for whole in mark::owned(&self.hierarchies, Path::new(CGROUPS), &self.owner) {
+            if !whole.iter().any(|name| live.has(name) || recorded.contains(name)) {
+                for name in &whole {
+                    self.remove_orphan(name).await;
+                }
+            }
         }
     }
 
-    /// Ends processes that no run knows of.
-    pub(crate) async fn remove_orphans(self: Arc<Self>, live: Live) {
-        let Ok(listing) = fs::read_dir(&self.directory) else { return };
-        for entry in listing.filter_map(Result::ok) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if live.has(&name) {
-                continue;
-            }
-            tracing::info!(container_id = name, "removing an orphan");
-            let cgroup = self.cgroup(&name);
-            let removed =
-                tokio::task::spawn_blocking(move || cgroup.and_then(|c| c.remove())).await;
-            if let Ok(Err(error)) = removed {
-                tracing::warn!(container_id = name, %error, "cannot remove the cgroup");
-            }
-            // Its launcher still writes down how it ended.
-            if let Some(identity) = read::<Identity>(&entry.path().join(PID)) {
-                let _ = tokio::time::timeout(LAUNCHING, ended(identity)).await; // then it is stuck
-            }
-            let _ = fs::remove_dir_all(entry.path()); // tried again at the next start
-            if let Some((outer, _)) = name.rsplit_once('.')
-                && let Ok(cgroup) = self.cgroup(outer)
-            {
-                let v1 = cgroup.v1_directories().map(|(_, directory)| directory);
-                for directory in v1.chain(cgroup.unified_directory()) {
-                    let _ = fs::remove_dir(directory); // there is another one in it
-                }
+    async fn remove_orphan(&self, name: &str) {
+        tracing::info!(container_id = name, "removing an orphan");
+        self.remove_cgroup(name).await;
+        let home = self.directory.join(name);
+        // Its launcher still writes down how it ended.
+        if let Some(identity) = read::<Identity>(&home.join(PID)) {
+            let _ = tokio::time::timeout(LAUNCHING, ended(identity)).await; // then it is stuck
+        }
+        let _ = fs::remove_dir_all(home); // tried again at the next start
+        if let Some((outer, _)) = name.rsplit_once('.')
+            && let Ok(cgroup) = self.cgroup(outer)
+        {
+            let v1 = cgroup.v1_directories().map(|(_, directory)| directory);
+            for directory in v1.chain(cgroup.unified_directory()) {
+                let _ = fs::remove_dir(directory); // there is another one in it
             }
         }
     }

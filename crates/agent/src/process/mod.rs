@@ -16,6 +16,7 @@
 pub(crate) mod enter;
 pub(crate) mod launcher;
 mod life;
+mod mark;
 
 use cluster::agent::Launch;
 use mesos_api::v1::container_info;

@@ -231,6 +231,42 @@ fn tasks_outlive_the_agent() -> Result<()> {
 }
 
 #[test]
+fn processes_do_not_outlive_the_work_directory() -> Result<()> {
+    let Some((mut cluster, mut scheduler)) = framework()? else { return Ok(()) };
+    let task = json!({"command": {"value": "exec sleep 1000"}, "resources": resources(0.1, 64.0)});
+    let id = scheduler.launch(&[task])?.remove(0);
+    let running = scheduler.until(&id, "TASK_RUNNING")?;
+    let container =
+        running.last().context("no update")?["container_status"]["container_id"]["value"].clone();
+    let container = container.as_str().context("no container")?.to_owned();
+    let cgroup = std::path::PathBuf::from("/sys/fs/cgroup/memory/teu-agent").join(&container);
+    let listed = std::fs::read_to_string(cgroup.join("cgroup.procs"))?;
+    ensure!(!listed.trim().is_empty(), "nobody is in {cgroup:?}");
+    // A cgroup that is not of this agent, for it is not marked as such.
+    let other = cgroup.with_file_name(format!("other-{container}"));
+    std::fs::create_dir(&other)?;
+
+    cluster.kill_agent()?;
+    for entry in std::fs::read_dir(cluster.agent_work_dir())? {
+        let path = entry?.path();
+        if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+    }
+    cluster.start_agent()?;
+    let removed = eventually("what nobody knows any more is ended", || {
+        ensure!(!cgroup.exists(), "{:?}", std::fs::read_to_string(cgroup.join("cgroup.procs")));
+        Ok(())
+    });
+    let kept = other.exists();
+    std::fs::remove_dir(&other)?;
+    removed?;
+    ensure!(kept, "a cgroup without the mark was removed");
+    for pid in listed.lines() {
+        ensure!(!std::path::Path::new("/proc").join(pid).exists(), "{pid} lives");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_process_runs_in_its_cgroup() -> Result<()> {
     let Some((_cluster, mut scheduler)) = framework()? else { return Ok(()) };
     let script = "cat /proc/self/cgroup > $MESOS_SANDBOX/cgroup; exec sleep 1000";
@@ -338,6 +374,15 @@ fn an_agent_tells_of_itself_and_its_host() -> Result<()> {
     let metrics = read("/metrics/snapshot")?;
     let processors = &metrics["system/cpus_total"];
     ensure!(processors.as_f64().is_some_and(|count| count >= 1.0), "{metrics}");
+    let scraped = e2e::http::get_path(cluster.agent(), "/metrics")?;
+    let line = format!(
+        "\n# TYPE mesos_system_cpus_total untyped\nmesos_system_cpus_total {}\n",
+        processors.as_f64().unwrap_or_default()
+    );
+    ensure!(scraped.contains(&line), "{scraped}");
+    ensure!(scraped.matches("# TYPE").count() == metrics.as_object().map_or(0, |all| all.len()));
+    let help = e2e::http::get_path(cluster.agent(), "/help")?;
+    ensure!(help.lines().any(|line| line == "/monitor/statistics"), "{help}");
     ensure!(read("/system/stats.json")?["cpus_total"].as_f64() == processors.as_f64());
     // All that the original tells; times of pulls come with the first pull.
     let theirs = std::fs::read_to_string(e2e::test_data("agent-metrics.txt"))?;
