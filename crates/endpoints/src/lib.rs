@@ -12,6 +12,7 @@ pub mod files;
 pub mod firewall;
 pub mod heads;
 pub mod jwt;
+pub mod prometheus;
 pub mod system;
 pub mod timer;
 pub mod version;

@@ -4,11 +4,11 @@ mod allocator;
 mod operations;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use cluster::master::{FrameworkSnapshot, Snapshot, is_terminal};
 use cluster::resources::{Quantities, Resources};
+use endpoints::prometheus::{label, text};
 use mesos_api::json::Writer;
 use mesos_api::v1::TaskState;
 use mesos_api::v1::scheduler::call::Type as CallType;
@@ -120,46 +120,30 @@ pub(crate) fn json(facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> Strin
     to.into_string()
 }
 
-/// `/metrics`: names with what follows the first slash as words, and a framework's id as a label.
+/// `/metrics`: a framework's name, id and principal are labels.
 pub(crate) fn prometheus(facts: &Facts, handle: &Handle, snapshot: &Snapshot) -> String {
-    let mut families: BTreeMap<String, Vec<(String, f64)>> = BTreeMap::new();
-    for (name, value) in all(facts, handle, snapshot) {
+    let figures = all(facts, handle, snapshot).into_iter().map(|(name, value)| {
         let (family, labels) = match name.strip_prefix("master/frameworks/") {
             Some(rest) => framework_labels(rest),
             None => principal_label(&name).unwrap_or_else(|| (name, String::new())),
         };
-        let family: String =
-            family.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        families.entry(format!("mesos_{family}")).or_default().push((labels, value));
-    }
-    let mut text = String::new();
-    for (family, values) in families {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "# TYPE {family} untyped");
-        for (labels, value) in values {
-            let _ = writeln!(text, "{family}{labels} {value}");
-        }
-    }
-    text
+        (family, labels, value)
+    });
+    text(figures)
 }
 
 /// `<name>/<id>/<metric>` with name and id as labels. Names may hold slashes and are escaped.
 fn framework_labels(rest: &str) -> (String, String) {
     let mut parts = rest.splitn(3, '/');
-    let (name, id, metric) = (parts.next(), parts.next(), parts.next());
-    let quoted = |text: Option<&str>| quoted(text.unwrap_or_default());
-    let labels = format!("{{framework=\"{}\",framework_id=\"{}\"}}", quoted(name), quoted(id));
-    (format!("master/framework/{}", metric.unwrap_or_default()), labels)
+    let mut next = || parts.next().unwrap_or_default();
+    let labels = format!("{},{}", label("framework", next()), label("framework_id", next()));
+    (format!("master/framework/{}", next()), labels)
 }
 
 /// `frameworks/<principal>/<metric>` with the principal, which may hold slashes, as a label.
 fn principal_label(name: &str) -> Option<(String, String)> {
     let (principal, metric) = name.strip_prefix("frameworks/")?.rsplit_once('/')?;
-    Some((format!("frameworks/{metric}"), format!("{{principal=\"{}\"}}", quoted(principal))))
-}
-
-fn quoted(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    Some((format!("frameworks/{metric}"), label("principal", principal)))
 }
 
 /// How many agents are in which state.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cluster::registry::Registry;
 use election::{Candidacy, Lineage, Standing};
 use endpoints::heads;
+use endpoints::prometheus;
 use endpoints::version::version;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Request, StatusCode};
@@ -172,7 +173,8 @@ fn answer<B>(request: &Request<B>, leader: Option<&MasterInfo>, standby: &Standb
         Ok(admitted) => admitted,
         Err(response) => return *response,
     };
-    let uptime = standby.started.elapsed().as_secs_f64();
+    let figures =
+        [("master/elected", 0.0), ("master/uptime_secs", standby.started.elapsed().as_secs_f64())];
     match endpoint {
         Endpoint::Get(Get::Health) => reply::empty(StatusCode::OK),
         Endpoint::Get(Get::Version) => reply::json(json::to_string(&version())),
@@ -191,20 +193,17 @@ fn answer<B>(request: &Request<B>, leader: Option<&MasterInfo>, standby: &Standb
         Endpoint::Get(Get::MetricsSnapshot) => {
             let mut to = Writer::new();
             to.begin_object();
-            for (name, value) in [("master/elected", 0.0), ("master/uptime_secs", uptime)] {
+            for (name, value) in figures {
                 to.name(name);
                 to.f64(value);
             }
             to.end_object();
             reply::json(to.into_string())
         }
-        Endpoint::Get(Get::Prometheus) => reply::text(
-            "text/plain; version=0.0.4",
-            format!(
-                "# TYPE mesos_master_elected gauge\nmesos_master_elected 0\n\
-                 # TYPE mesos_master_uptime_secs gauge\nmesos_master_uptime_secs {uptime}\n"
-            ),
-        ),
+        Endpoint::Get(Get::Prometheus) => {
+            let figures = figures.map(|(name, value)| (name.to_owned(), String::new(), value));
+            reply::text(prometheus::CONTENT_TYPE, prometheus::text(figures))
+        }
         other => redirect(request, other == Endpoint::Get(Get::Redirect), leader),
     }
 }

@@ -10,6 +10,7 @@ mod state;
 mod statistics;
 
 use endpoints::authentication::{Denied, Realm, now_secs};
+use endpoints::prometheus;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request as HttpRequest, StatusCode};
@@ -19,28 +20,32 @@ use tokio::sync::oneshot;
 use crate::driver::{Request, View};
 use crate::server::{Answer, Server, text, whole};
 
+/// Every endpoint.
+const KNOWN: &[&str] = &[
+    "/api/v1",
+    "/containers",
+    "/files/browse",
+    "/files/debug",
+    "/files/download",
+    "/files/read",
+    "/flags",
+    "/health",
+    "/help",
+    "/logging/toggle",
+    "/metrics",
+    "/metrics/snapshot",
+    "/monitor/statistics",
+    "/state",
+    "/system/stats.json",
+    "/version",
+];
+
 /// Answers one request; `path` is without the agent's prefix.
 pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Incoming>) -> Answer {
     let query = Query::of(&request);
-    let known: &[&str] = &[
-        "/api/v1",
-        "/health",
-        "/version",
-        "/flags",
-        "/state",
-        "/containers",
-        "/monitor/statistics",
-        "/metrics/snapshot",
-        "/files/browse",
-        "/files/read",
-        "/files/download",
-        "/files/debug",
-        "/logging/toggle",
-        "/system/stats.json",
-    ];
     let fits =
         |one: &&&str| path == **one || path.strip_prefix(**one).is_some_and(|r| r.starts_with('/'));
-    let Some(endpoint) = known.iter().filter(fits).max_by_key(|one| one.len()) else {
+    let Some(endpoint) = KNOWN.iter().filter(fits).max_by_key(|one| one.len()) else {
         return text(StatusCode::NOT_FOUND, "404 Not Found.");
     };
     if let Some(refusal) = server.firewall.forbids(process(endpoint), &endpoint[1..]) {
@@ -55,6 +60,7 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
     }
     let shown = match *endpoint {
         "/health" => return text(StatusCode::OK, ""),
+        "/help" => return text(StatusCode::OK, &(KNOWN.join("\n") + "\n")),
         "/version" => Ok(value_of(&endpoints::version::version())),
         "/system/stats.json" => return written(&query, endpoints::system::stats()),
         "/logging/toggle" => return toggle(server, &query),
@@ -62,6 +68,14 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
         "/state" => look(server, state::state).await,
         "/containers" => statistics::containers(server, &query).await,
         "/monitor/statistics" => statistics::monitor(server).await,
+        "/metrics" => match metrics::all(server).await {
+            Ok(figures) => {
+                let figures = figures.into_iter().map(|(name, value)| (name, String::new(), value));
+                let body = prometheus::text(figures).into_bytes();
+                return whole(StatusCode::OK, prometheus::CONTENT_TYPE, body);
+            }
+            Err(answer) => Err(answer),
+        },
         "/metrics/snapshot" => match endpoints::system::check_timeout(query.get("timeout")) {
             Ok(()) => metrics::snapshot(server).await.map(Json::from),
             Err(why) => Err(text(StatusCode::BAD_REQUEST, &why)),
@@ -76,7 +90,7 @@ pub(crate) async fn answer(server: &Server, path: &str, request: HttpRequest<Inc
 
 /// Whose an endpoint is; none: the whole program's.
 fn process(endpoint: &str) -> Option<&'static str> {
-    let program = ["/version", "/metrics/", "/files/", "/logging/", "/system/"];
+    let program = ["/version", "/metrics", "/files/", "/logging/", "/system/", "/help"];
     let is_programs = program.iter().any(|start| endpoint.starts_with(start));
     (!is_programs).then_some("slave(1)")
 }
@@ -85,7 +99,7 @@ fn process(endpoint: &str) -> Option<&'static str> {
 fn realm(endpoint: &str) -> Option<Realm> {
     match endpoint {
         // Who only looks whether somebody is here need not say who it is.
-        "/health" | "/version" | "/system/stats.json" => None,
+        "/health" | "/version" | "/help" | "/system/stats.json" => None,
         "/api/v1" | "/logging/toggle" => Some(Realm::ReadWrite),
         _ => Some(Realm::ReadOnly),
     }

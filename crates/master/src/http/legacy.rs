@@ -11,8 +11,8 @@ mod tasks;
 use std::sync::Arc;
 
 use cluster::master::Snapshot;
-use endpoints::system;
 use endpoints::version::version;
+use endpoints::{prometheus, system};
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use mesos_api::json::{self, Json, Writer};
@@ -91,7 +91,7 @@ async fn from_snapshot(server: &Server, get: Get, query: Fields) -> Response {
     let written = tokio::task::spawn_blocking(move || match get {
         Get::Prometheus => {
             let text = metrics::prometheus(&facts, &handle, &snapshot);
-            reply::text("text/plain; version=0.0.4", text)
+            reply::text(prometheus::CONTENT_TYPE, text)
         }
         Get::MetricsSnapshot => {
             reply::jsonp(metrics::json(&facts, &handle, &snapshot), query.get("jsonp"))
