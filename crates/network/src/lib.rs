@@ -32,6 +32,7 @@ mod name;
 mod names;
 mod network;
 mod options;
+mod overlay;
 mod owner;
 mod port;
 mod predefined;
@@ -57,6 +58,9 @@ pub use files::{
 };
 pub use name::{validate_domain, validate_hostname};
 pub use network::Network;
+pub use overlay::{
+    AttachRequest, Attachment, Fabric, FabricError, OverlayNetwork, OverlayRequest, Peer, Underlay,
+};
 pub use port::{PortBinding, PortRequest, Protocol};
 pub use record::{Driver, IpamConfig, NetworkInfo, NetworkRecord};
 pub use recovery::Reconciled;
