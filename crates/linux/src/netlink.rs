@@ -11,7 +11,9 @@ mod route;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod vxlan;
 
 pub use events::{Event, Events};
 pub use namespace::{make_network_namespace, network_namespace_of};
 pub use route::{Address, Family, Link, Macvlan, MacvlanMode, Request, Route, RouteEntry, Veth};
+pub use vxlan::{Forwarding, Neighbour, Vxlan};

@@ -17,6 +17,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::socket::Socket;
+use super::vxlan::{Vxlan, vxlan_of};
 
 const RT_TABLE_LOCAL: u8 = 255;
 
@@ -32,6 +33,9 @@ pub struct Link {
     /// Free text of at most 255 bytes, kept by the kernel: `ip link set … alias`.
     pub alias: Option<String>,
     pub mac: Vec<u8>,
+    pub mtu: u32,
+    /// `None` for every other kind of interface.
+    pub vxlan: Option<Vxlan>,
 }
 
 /// An address of an interface. One of IPv6 is usable at once: nobody is asked whether he has it.
@@ -57,7 +61,7 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    fn number(self) -> AddressFamily {
+    pub(super) fn number(self) -> AddressFamily {
         match self {
             Self::V4 => AddressFamily::Inet,
             Self::V6 => AddressFamily::Inet6,
@@ -118,8 +122,8 @@ pub enum MacvlanMode {
 /// One change, to be executed alone or with others in one system call.
 #[derive(Debug, Clone)]
 pub struct Request {
-    message: RouteNetlinkMessage,
-    flags: u16,
+    pub(super) message: RouteNetlinkMessage,
+    pub(super) flags: u16,
 }
 
 impl Request {
@@ -355,7 +359,7 @@ impl Request {
         Self { message: RouteNetlinkMessage::NewLink(link), flags: 0 }
     }
 
-    fn create(message: RouteNetlinkMessage) -> Self {
+    pub(super) fn create(message: RouteNetlinkMessage) -> Self {
         Self { message, flags: NLM_F_CREATE | NLM_F_EXCL }
     }
 
@@ -369,7 +373,7 @@ impl Request {
 /// A handle on the links, addresses and routes of the namespace it was opened in.
 #[derive(Debug)]
 pub struct Route {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl Route {
@@ -470,6 +474,8 @@ fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
         master: None,
         alias: None,
         mac: Vec::new(),
+        mtu: 0,
+        vxlan: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -477,8 +483,13 @@ fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Controller(master) => link.master = Some(master),
             LinkAttribute::Address(mac) => link.mac = mac,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::LinkInfo(infos) => {
                 link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                link.vxlan = infos.iter().find_map(|info| match info {
+                    LinkInfo::Data(data) => vxlan_of(data),
+                    _ => None,
+                });
             }
             _ => {}
         }

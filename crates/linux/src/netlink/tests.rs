@@ -9,7 +9,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::nft::{
     BaseChain, Batch, ChainKind, Element, ElementChange, Expression, Hook, Map, Nftables, Transport,
 };
-use super::{Address, Event, Events, Family, Request, Route, Veth, make_network_namespace};
+use super::{
+    Address, Event, Events, Family, Forwarding, Neighbour, Request, Route, Veth, Vxlan,
+    make_network_namespace,
+};
 
 /// Moves the test's thread into a fresh namespace; `false`, with the reason printed, without root.
 fn enter() -> bool {
@@ -223,4 +226,65 @@ fn ports_are_rewritten_both_ways_without_tracking() {
     assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     drop(nftables);
     assert_eq!(stranger.chains("own").unwrap(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_vxlan_knows_what_it_was_told_and_no_more() {
+    if !enter() {
+        return;
+    }
+    let tool = |command: &str| {
+        let mut words = command.split(' ');
+        let output =
+            std::process::Command::new(words.next().unwrap()).args(words).output().unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().replace([' ', '\n'], "")
+    };
+    let mut route = Route::open().unwrap();
+    route.execute([Request::create_bridge("br", [2, 0, 0, 0, 0, 1], 1450)]).unwrap();
+    let bridge = route.link("br").unwrap().unwrap().index;
+    for (name, local, peer) in
+        [("vx4", "192.0.2.1", "192.0.2.2"), ("vx6", "2001:db8::1", "2001:db8::2")]
+    {
+        let vxlan = Vxlan { vni: 4096, local: local.parse().unwrap(), port: 4790 };
+        let vtep = peer.parse().unwrap();
+        let create = Request::create_vxlan(name, &vxlan, bridge, 1450);
+        route.execute([create.clone()]).unwrap();
+        assert_eq!(route.execute([create]).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let link = route.link(name).unwrap().unwrap();
+        assert_eq!((link.vxlan, link.master, link.mtu), (Some(vxlan), Some(bridge), 1450));
+        let shown = tool(&format!("ip -j -d link show {name}"));
+        for fact in [r#""id":4096"#, r#""port":4790"#, r#""learning":false"#, r#""proxy":true"#] {
+            assert!(shown.contains(fact), "{fact}: {shown}");
+        }
+        route.execute([Request::raise(link.index)]).unwrap();
+
+        let mac = [2, 0x42, 10, 0, 1, 2];
+        let forwarding = Forwarding { mac, vtep };
+        let neighbour = Neighbour { address: Ipv4Addr::new(10, 0, 1, 2).into(), mac };
+        let moved = Forwarding { mac, vtep: local.parse().unwrap() };
+        // Told again is told once, and the last word counts.
+        for forwarding in [&moved, &forwarding, &forwarding] {
+            let neighbour = Request::set_neighbour(link.index, &neighbour);
+            route.execute([Request::set_forwarding(link.index, forwarding), neighbour]).unwrap();
+        }
+        assert_eq!(route.forwardings(link.index).unwrap(), [forwarding]);
+        assert_eq!(route.permanent_neighbours(link.index, Family::V4).unwrap(), [neighbour]);
+        let shown = tool(&format!("bridge -j fdb show dev {name}"));
+        for fact in [r#""mac":"02:42:0a:00:01:02""#, &format!(r#""dst":"{peer}""#)] {
+            assert_eq!(shown.matches(fact).count(), 1, "{fact}: {shown}");
+        }
+        let shown = tool(&format!("ip -j neigh show dev {name} nud permanent"));
+        assert!(shown.contains(r#""dst":"10.0.1.2","lladdr":"02:42:0a:00:01:02""#), "{shown}");
+
+        let forget = [
+            Request::delete_forwarding(link.index, &forwarding),
+            Request::delete_neighbour(link.index, &neighbour),
+        ];
+        route.execute(forget.clone()).unwrap();
+        assert_eq!(route.forwardings(link.index).unwrap(), []);
+        assert_eq!(route.permanent_neighbours(link.index, Family::V4).unwrap(), []);
+        assert_eq!(route.execute(forget).unwrap_err().kind(), io::ErrorKind::NotFound);
+        route.execute([Request::delete_link(name)]).unwrap();
+    }
 }
