@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::container::{IdMap, LogConfig, Ulimit};
 use crate::error::{Error, Result};
@@ -64,6 +65,8 @@ pub struct Config {
     pub labels: Vec<String>,
     /// The ids of containers that do not say which; `None`: the host's own.
     pub userns_remap: Option<IdMap>,
+    /// The swarm that this host may be in; `None`: there are no overlay networks.
+    pub fabric: Option<Arc<dyn network::Fabric>>,
     /// For tests of recovery: the process kills itself when it comes to the step of this name.
     pub crash_at: Option<String>,
 }
@@ -132,6 +135,7 @@ impl Config {
             init_path: None,
             labels: Vec::new(),
             userns_remap: None,
+            fabric: None,
             crash_at: None,
         }
     }
@@ -155,6 +159,7 @@ impl Config {
         built.ip_forward = self.network.ip_forward;
         built.ip_masquerade = self.network.ip_masquerade;
         built.icc = self.network.icc;
+        built.fabric.clone_from(&self.fabric);
         Ok(built)
     }
 }

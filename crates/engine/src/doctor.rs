@@ -51,7 +51,8 @@ impl Patients {
     fn named(engine: &Engine, name: Option<&str>) -> Result<Self> {
         let (registry, network) = (&engine.inner.registry, &engine.inner.network);
         let Some(name) = name else {
-            let has_wire = |driver| matches!(driver, Driver::Bridge | Driver::Macvlan);
+            let has_wire =
+                |driver| matches!(driver, Driver::Bridge | Driver::Macvlan | Driver::Overlay);
             let networks = network.list().into_iter().map(|info| info.record);
             let networks = networks.filter(|record| has_wire(record.driver));
             let mut containers = registry.all();

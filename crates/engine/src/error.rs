@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The caller may not do this (403).
     Forbidden,
+    /// Nobody can have it yet (501).
+    NotImplemented,
     /// Everything else (500).
     Internal,
 }
@@ -116,6 +118,7 @@ impl Error {
                 network::ErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
                 network::ErrorKind::Forbidden => ErrorKind::Forbidden,
                 network::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                network::ErrorKind::NotImplemented => ErrorKind::NotImplemented,
                 network::ErrorKind::Internal => ErrorKind::Internal,
             },
             Self::StartFailed { .. } | Self::Io { .. } | Self::Store(_) | Self::Internal(_) => {

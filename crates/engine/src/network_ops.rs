@@ -78,7 +78,7 @@ impl Engine {
             filters.matches("name", &record.name)
                 && filters.prefix("id", &record.id)
                 && filters.exact("driver", &record.driver.to_string())
-                && filters.exact("scope", "local")
+                && filters.exact("scope", record.scope())
                 && filters.exact("type", kind)
                 && filters.labels(&record.labels)
                 && dangling.is_none_or(|wanted| wanted == is_dangling(info, &used))
@@ -108,6 +108,10 @@ impl Engine {
                 Ok(()) => pruned.push(record.name.clone()),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden) => {}
+                // Managers alone remove what is the swarm's, and know who else is in it.
+                Err(error) if record.is_swarm() => {
+                    tracing::debug!(network = record.name, %error, "network not pruned");
+                }
                 Err(error) => {
                     tracing::warn!(network = record.name, %error, "network not pruned");
                 }

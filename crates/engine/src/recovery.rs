@@ -134,7 +134,9 @@ fn complete(engine: &Engine, record: &mut ContainerRecord) {
     let present = network.endpoints(id);
     for endpoint in &present {
         let name = &endpoint.network_name;
-        if !record.networks.contains_key(name)
+        // One that nobody asked for comes and goes with those it serves.
+        if !endpoint.is_way_out_only
+            && !record.networks.contains_key(name)
             && let Err(error) = network.disconnect(id, name)
         {
             tracing::warn!(container_id = id, network = name, %error, "endpoint not removed");

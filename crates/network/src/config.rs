@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::cidr::Cidr;
 use crate::error::{Error, Result};
+use crate::overlay::Fabric;
 
 /// Addresses from which networks without a given subnet take theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Config {
     pub watch: bool,
     /// Network namespaces kept ready. Zero: each is made when asked for.
     pub ready_sandboxes: usize,
+    /// The swarm that this host may be in; `None`: there are no overlay networks.
+    pub fabric: Option<Arc<dyn Fabric>>,
 }
 
 impl Config {
@@ -61,6 +65,7 @@ impl Config {
             publish_default_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             watch: true,
             ready_sandboxes: 4,
+            fabric: None,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::record::{Driver, IpamConfig, NetworkRecord};
 use crate::rules::{self, BridgeRules, SubnetRules};
 use crate::sandbox::Namespace;
 use crate::state::new_id;
-use crate::{bridge, ipam, macvlan, predefined};
+use crate::{bridge, ipam, macvlan, overlay, predefined};
 
 /// Prefix lengths of further addresses, as Docker gives them.
 const LINK_LOCAL_PREFIX: u8 = 16;
@@ -34,12 +34,15 @@ impl Inner {
     pub(crate) fn reserve(
         &self,
         container_id: &str,
-        network: &str,
+        record: &NetworkRecord,
         request: &EndpointRequest,
     ) -> Result<Endpoint> {
         let mut state = lock(&self.state);
-        let record = state.resolve(network)?.clone();
-        let options = self.bridge_options(&record);
+        if !state.networks.contains_key(&record.id) {
+            // Removed since it was looked up.
+            return Err(Error::NetworkNotFound(record.name.clone()));
+        }
+        let options = self.bridge_options(record);
         let wishes = EndpointOptions::parse(&request.options)?;
         let mut endpoint = Endpoint {
             id: new_id(),
@@ -53,15 +56,16 @@ impl Inner {
             gw_priority: request.gw_priority,
             link_local: request.link_local.clone(),
             sysctls: wishes.sysctls,
+            is_swarm: record.is_swarm(),
             ..Endpoint::default()
         };
         if state.has_endpoint(&record.id, container_id) {
             let container = request.container_name.clone();
-            return Err(Error::AlreadyConnected { container, network: record.name });
+            return Err(Error::AlreadyConnected { container, network: record.name.clone() });
         }
-        if matches!(record.driver, Driver::Bridge | Driver::Macvlan) {
+        if matches!(record.driver, Driver::Bridge | Driver::Macvlan | Driver::Overlay) {
             let used = state.addresses(&record.id);
-            assign_addresses(&mut endpoint, &record, &options, request, &used)?;
+            assign_addresses(&mut endpoint, record, &options, request, &used)?;
             let interface = match wishes.interface {
                 Some(name) if state.has_interface(container_id, &name) => {
                     return Err(Error::Invalid(format!(
@@ -73,7 +77,7 @@ impl Inner {
             };
             endpoint.interface = Some(interface);
         }
-        if record.driver == Driver::Bridge {
+        if matches!(record.driver, Driver::Bridge | Driver::Overlay) {
             endpoint.port_requests.clone_from(&request.ports);
             if record.is_predefined() {
                 endpoint.reaches.clone_from(&request.reaches);
@@ -230,6 +234,10 @@ impl Inner {
         result = result.and(self.store.remove_endpoint(&endpoint.id));
         // Last: only now may somebody else have the address.
         lock(&self.state).endpoints.remove(&endpoint.id);
+        if endpoint.is_swarm {
+            let mut kernel = lock(&self.kernel);
+            result = result.and(self.leave_unused(&mut kernel, &endpoint.network_id));
+        }
         result = result.and(self.follow_links(endpoint));
         result.and(self.write_names(&endpoint.network_id))
     }
@@ -306,11 +314,14 @@ impl Inner {
                 routed: mode == GatewayMode::Routed && !record.internal,
             }
         };
+        // Nothing of the host's leads into an overlay, nor out of it.
+        let is_swarm = record.is_swarm();
+        let subnets = record.ipam.iter().filter(|_| !is_swarm);
         Some(BridgeRules {
             interface: record.interface.clone()?,
-            subnets: record.ipam.iter().map(subnet).collect(),
+            subnets: subnets.map(subnet).collect(),
             icc: options.icc,
-            internal: record.internal,
+            internal: record.internal || is_swarm,
             trusted: options.trusted_interfaces.clone(),
         })
     }
@@ -324,6 +335,12 @@ impl Inner {
             && let Ok(options) = MacvlanOptions::parse(&record.options)
         {
             return options.common;
+        }
+        if let Some(overlay) = &record.overlay
+            && let Ok(options) = overlay::parse_options(&record.options)
+        {
+            let mtu = overlay.part.as_ref().map(|part| part.mtu).or(options.mtu);
+            return BridgeOptions { mtu, ..options };
         }
         BridgeOptions::parse(&record.options).unwrap_or_else(|error| {
             tracing::warn!(network = record.name, %error, "network has options of another version");
@@ -350,7 +367,8 @@ impl Inner {
 
     pub(crate) fn ensure_bridge(&self, kernel: &mut Kernel, record: &NetworkRecord) -> Result<()> {
         match bridge::Plan::of(record, &self.bridge_options(record), &self.config) {
-            Some(plan) => bridge::ensure(&mut kernel.route, &self.config, &plan),
+            Some(plan) => bridge::ensure(&mut kernel.route, &self.config, &plan)
+                .and_then(|()| self.ensure_vxlan(kernel, record)),
             None if record.driver == Driver::Macvlan => {
                 macvlan::ensure_parent(&mut kernel.route, &self.config, record)
             }

@@ -63,7 +63,14 @@ impl Network {
     /// refuses; nothing of it stays then.
     pub fn create(&self, request: &NetworkRequest) -> Result<(NetworkRecord, Vec<String>)> {
         let inner = &self.inner;
+        if request.driver == "overlay" {
+            return Ok((inner.create_overlay(request)?, Vec::new()));
+        }
         let (mut record, options) = draft(request)?;
+        let swarm = inner.swarm_networks();
+        if swarm.iter().any(|other| other.name == record.name) {
+            return Err(Error::NetworkExists(record.name));
+        }
         // Held to the end: two networks made at once must not get the same subnet.
         let mut kernel = lock(&inner.kernel);
         let turn = Turn::take()?;
@@ -94,12 +101,15 @@ impl Network {
     /// If there is no such network, it is predefined or in use.
     pub fn remove(&self, network: &str) -> Result<NetworkRecord> {
         let inner = &self.inner;
-        let mut kernel = lock(&inner.kernel);
-        let record = lock(&inner.state).resolve(network)?.clone();
+        let record = inner.resolve(network)?;
         if record.is_predefined() {
             return Err(Error::Predefined(record.name));
         }
-        inner.remove_network(&mut kernel, &record)?;
+        if record.is_swarm() {
+            inner.remove_overlay(&record)?;
+            return Ok(record);
+        }
+        inner.remove_network(&mut lock(&inner.kernel), &record)?;
         Ok(record)
     }
 }
@@ -116,18 +126,7 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
         "null" => return Err(Error::OneInstance("null")),
         other => return Err(Error::DriverNotFound(other.escape_default().to_string())),
     };
-    if !matches!(request.ipam_driver.as_str(), "" | "default") {
-        return Err(Error::Invalid(format!(
-            "could not find IPAM driver \"{}\": there is \"default\"",
-            request.ipam_driver.escape_default()
-        )));
-    }
-    if let Some(option) = request.ipam_options.iter().flat_map(BTreeMap::keys).next() {
-        return Err(Error::Invalid(format!(
-            "invalid option \"{}\": the IPAM driver \"default\" has none",
-            option.escape_default()
-        )));
-    }
+    check_driver_of_ipam(request)?;
     let (options, has_wire) = match driver {
         Driver::Macvlan => {
             let options = MacvlanOptions::parse(&request.options)?;
@@ -167,7 +166,24 @@ fn draft(request: &NetworkRequest) -> Result<(NetworkRecord, BridgeOptions)> {
     Ok((record, options))
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// Refuses what chooses addresses otherwise.
+pub(crate) fn check_driver_of_ipam(request: &NetworkRequest) -> Result<()> {
+    if !matches!(request.ipam_driver.as_str(), "" | "default") {
+        return Err(Error::Invalid(format!(
+            "could not find IPAM driver \"{}\": there is \"default\"",
+            request.ipam_driver.escape_default()
+        )));
+    }
+    match request.ipam_options.iter().flat_map(BTreeMap::keys).next() {
+        None => Ok(()),
+        Some(option) => Err(Error::Invalid(format!(
+            "invalid option \"{}\": the IPAM driver \"default\" has none",
+            option.escape_default()
+        ))),
+    }
+}
+
+pub(crate) fn check_name(name: &str) -> Result<()> {
     if is_predefined(name) {
         return Err(Error::PredefinedName(name.to_owned()));
     }
@@ -301,18 +317,10 @@ impl Inner {
     fn remove_network(&self, kernel: &mut Kernel, record: &NetworkRecord) -> Result<()> {
         {
             let mut state = lock(&self.state);
-            let info = state.info(record);
-            if !info.endpoints.is_empty() {
-                let name = |e: &crate::Endpoint| {
-                    let id = e.container_id.get(..12).unwrap_or(&e.container_id);
-                    format!("name:\"{}\" id:\"{id}\"", e.container_name)
-                };
-                return Err(Error::ActiveEndpoints {
-                    network: record.name.clone(),
-                    endpoints: info.endpoints.iter().map(name).collect::<Vec<_>>().join(", "),
-                });
+            state.check_unused(record)?;
+            if state.networks.remove(&record.id).is_none() {
+                return Err(Error::NetworkNotFound(record.name.clone()));
             }
-            state.networks.remove(&record.id);
         }
         if let Err(error) = self.store.remove_network(&record.id) {
             lock(&self.state).networks.insert(record.id.clone(), record.clone());
@@ -330,7 +338,11 @@ impl Inner {
 }
 
 /// Checks what was asked of a subnet against it.
-fn ipam_config(subnet: Cidr, asked: &IpamRequest, options: &BridgeOptions) -> Result<IpamConfig> {
+pub(crate) fn ipam_config(
+    subnet: Cidr,
+    asked: &IpamRequest,
+    options: &BridgeOptions,
+) -> Result<IpamConfig> {
     let outside = |what: &str, address: &dyn std::fmt::Display| {
         Error::Invalid(format!("no matching subnet for {what} {address}"))
     };

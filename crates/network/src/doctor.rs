@@ -12,7 +12,7 @@ use linux::netlink::{Family, Link, RouteEntry};
 use crate::cidr::Cidr;
 use crate::network::{Kernel, Network, lock};
 use crate::record::{Driver, NetworkRecord};
-use crate::{macvlan, rules};
+use crate::{macvlan, overlay, rules};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,15 @@ impl Network {
             let link = lock(&self.inner.kernel).route.link(&parent);
             return Ok(vec![parent_finding(&about, &parent, link.ok().flatten().as_ref())]);
         }
+        if record.is_swarm() {
+            let peers = lock(&self.inner.state).peers_of(&record.id).to_vec();
+            return Ok(match Seen::of(&mut lock(&self.inner.kernel)) {
+                Ok(Seen { links, addresses, .. }) => {
+                    overlay::findings(&about, &record, &peers, &links, &addresses)
+                }
+                Err(error) => vec![unreadable(&about, &error)],
+            });
+        }
         if record.driver != Driver::Bridge {
             return Ok(vec![Finding::note(&about, format!("has no bridge ({})", record.driver))]);
         }
@@ -120,14 +129,15 @@ impl Network {
         let mut kernel = lock(&self.inner.kernel);
         match Seen::of(&mut kernel) {
             Ok(seen) => findings.extend(bridge_findings(&about, &record, &seen)),
-            Err(error) => findings.push(Finding::problem(
-                &about,
-                format!("interfaces and routes cannot be read: {error}"),
-                "start the daemon again",
-            )),
+            Err(error) => findings.push(unreadable(&about, &error)),
         }
         Ok(findings)
     }
+}
+
+fn unreadable(about: &str, error: &std::io::Error) -> Finding {
+    let text = format!("interfaces and routes cannot be read: {error}");
+    Finding::problem(about, text, "start the daemon again")
 }
 
 /// The host's side, as the kernel has it.

@@ -181,6 +181,12 @@ pub struct Endpoint {
     pub reaches: Vec<String>,
     #[serde(default)]
     pub open_to_links: Vec<(Protocol, u16)>,
+    /// Asked for by nobody: it is there because an overlay has no way out of its own.
+    #[serde(default)]
+    pub is_way_out_only: bool,
+    /// In a network of the swarm, which gave the address and wants it back.
+    #[serde(default)]
+    pub is_swarm: bool,
 }
 
 impl Endpoint {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::cidr::Cidr;
+use crate::overlay::FabricError;
 use crate::port::Protocol;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -16,6 +17,8 @@ pub enum ErrorKind {
     InvalidParameter,
     Forbidden,
     Unavailable,
+    /// Nobody can have it here yet.
+    NotImplemented,
     Internal,
 }
 
@@ -116,6 +119,22 @@ pub enum Error {
     Invalid(String),
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
+    #[error("{0} is not implemented")]
+    NotImplemented(&'static str),
+    #[error(
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
+         connect this node to swarm and try again."
+    )]
+    NotManager,
+    #[error(
+        "cannot connect to network {network}: it is one of a swarm, and this host is in none; join \
+         the swarm again (swarm join)"
+    )]
+    NoSwarm { network: String },
+    #[error("Could not attach to network {network}: {source}")]
+    NotAttached { network: String, source: FabricError },
+    #[error(transparent)]
+    Swarm(FabricError),
     #[error("network: {action}: {source}")]
     Kernel { action: String, source: std::io::Error },
     #[error("network state {path}: {message}")]
@@ -152,6 +171,10 @@ impl Error {
             | Self::BridgeMissing(_)
             | Self::Kernel { .. }
             | Self::State { .. } => ErrorKind::Internal,
+            Self::NotManager => ErrorKind::Forbidden,
+            Self::NoSwarm { .. } => ErrorKind::Unavailable,
+            Self::NotImplemented(_) => ErrorKind::NotImplemented,
+            Self::NotAttached { source, .. } | Self::Swarm(source) => source.kind,
             Self::AddressInUse(_) => ErrorKind::Forbidden,
             Self::AddressesExhausted { .. } | Self::PoolsExhausted => ErrorKind::Unavailable,
         }

@@ -20,8 +20,11 @@ use crate::rules;
 /// The way out of a family among a container's endpoints.
 pub(crate) fn elect(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
     endpoints.iter().filter(|endpoint| endpoint.gateway_of(family).is_some()).min_by(|a, b| {
-        // The highest priority first; among equal ones the lower name.
-        b.gw_priority.cmp(&a.gw_priority).then_with(|| a.network_name.cmp(&b.network_name))
+        // What somebody asked for, then the highest priority; among equal ones the lower name.
+        let asked_for = a.is_way_out_only.cmp(&b.is_way_out_only);
+        asked_for
+            .then_with(|| b.gw_priority.cmp(&a.gw_priority))
+            .then_with(|| a.network_name.cmp(&b.network_name))
     })
 }
 

@@ -10,6 +10,7 @@
 //! <exec-root>/network/<id>.json        endpoints: address, MAC, veth, ports (as short-lived as the
 //!                                      kernel objects they describe: both end with the boot)
 //! <exec-root>/network/names/<id>.json  who is called what in a user-defined network
+//! <exec-root>/network/overlays/<id>.json  a swarm's network that containers of this host are in
 //! ```
 //!
 //! A sandbox is a network namespace that only descriptors and processes keep alive. Whatever dies,
@@ -59,7 +60,8 @@ pub use files::{
 pub use name::{validate_domain, validate_hostname};
 pub use network::Network;
 pub use overlay::{
-    AttachRequest, Attachment, Fabric, FabricError, OverlayNetwork, OverlayRequest, Peer, Underlay,
+    AttachRequest, Attachment, Fabric, FabricError, OverlayNetwork, OverlayRecord, OverlayRequest,
+    Part, Peer, PeerNode, Underlay,
 };
 pub use port::{PortBinding, PortRequest, Protocol};
 pub use record::{Driver, IpamConfig, NetworkInfo, NetworkRecord};

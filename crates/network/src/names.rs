@@ -1,6 +1,6 @@
 //! The files that say who is called what in a network, for those who answer containers' queries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use resolver::{NAMES_DIRECTORY, NameEntry, NetworkNames, names_path};
@@ -8,6 +8,7 @@ use resolver::{NAMES_DIRECTORY, NameEntry, NetworkNames, names_path};
 use crate::endpoint::Endpoint;
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, lock};
+use crate::overlay::Peer;
 
 impl Inner {
     /// Writes the names of all networks, and removes what a process that was killed left: the file of
@@ -45,6 +46,7 @@ impl Inner {
             let mut names = NetworkNames::new(&record.id, &record.name);
             let endpoints = state.endpoints.values();
             names.entries = endpoints.filter(|e| e.network_id == network_id).map(entry).collect();
+            names.entries.extend(state.peers_of(network_id).iter().map(entry_of_peer));
             names
         };
         resolver::write_atomically(&path, &names).context(|| format!("write {}", path.display()))
@@ -60,5 +62,18 @@ fn entry(endpoint: &Endpoint) -> NameEntry {
         ipv4: endpoint.ip,
         ipv6: endpoint.ip6,
         links: endpoint.links.clone(),
+    }
+}
+
+/// A container of another host. What it is linked to is its own business.
+fn entry_of_peer(peer: &Peer) -> NameEntry {
+    NameEntry {
+        container_id: peer.container_id.clone(),
+        name: peer.container_name.clone(),
+        hostname: peer.hostname.clone(),
+        aliases: peer.aliases.clone(),
+        ipv4: Some(peer.ipv4),
+        ipv6: None,
+        links: BTreeMap::new(),
     }
 }

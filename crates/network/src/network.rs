@@ -26,7 +26,7 @@ use crate::state::State;
 use crate::store::Store;
 use crate::turn::Turn;
 use crate::watch::Watch;
-use crate::{gateway, owner, predefined, rules};
+use crate::{gateway, overlay, owner, predefined, rules};
 
 /// All networks of this host; clones share it.
 #[derive(Debug, Clone)]
@@ -78,7 +78,8 @@ impl Network {
             nftables: Nftables::open().context(|| "open an nftables socket".to_owned())?,
         };
         let turn = Turn::take()?;
-        let networks = predefined::networks(&mut kernel.route, &config, &store)?;
+        let mut networks = predefined::networks(&mut kernel.route, &config, &store)?;
+        let peers = overlay::restore(&mut networks, store.overlays()?);
         let endpoints = untangled(store.endpoints()?);
         let mut claims = Claims::default();
         for endpoint in endpoints.values() {
@@ -94,7 +95,7 @@ impl Network {
             store,
             changes: RwLock::new(()),
             kernel: Mutex::new(kernel),
-            state: Mutex::new(State { networks, endpoints }),
+            state: Mutex::new(State::new(networks, endpoints, peers)),
             claims: Mutex::new(claims),
             names: Mutex::new(()),
             watch: OnceLock::new(),
@@ -146,17 +147,20 @@ impl Network {
     /// # Errors
     /// The first failure, after everything was tried.
     pub fn destroy_sandbox(&self, container_id: &str) -> Result<()> {
-        let _changes = self.inner.begin_change();
+        let changes = self.inner.begin_change();
         let mut result = Ok(());
         let mut interfaces = Vec::new();
-        for endpoint in self.endpoints(container_id) {
-            result = result.and(self.inner.remove_endpoint(&endpoint, Interface::CutOff));
-            interfaces.extend(endpoint.host_interface);
+        let endpoints = self.endpoints(container_id);
+        for endpoint in &endpoints {
+            result = result.and(self.inner.remove_endpoint(endpoint, Interface::CutOff));
+            interfaces.extend(endpoint.host_interface.clone());
         }
         let namespace = self.inner.sandboxes.release(container_id);
         if namespace.is_some() || !interfaces.is_empty() {
             self.inner.reaper.delete(interfaces, namespace);
         }
+        drop(changes);
+        self.inner.tell_swarm(&endpoints);
         result
     }
 
@@ -167,11 +171,11 @@ impl Network {
     }
 
     /// Gives the container an interface in a network (name, id or prefix of an id) and publishes
-    /// its ports. On an error nothing of it stays.
+    /// its ports. On an error nothing of it stays. In a network of the swarm it waits for the swarm.
     ///
     /// # Errors
-    /// If the network or the sandbox is missing, an address or a port is taken, or the kernel
-    /// refuses.
+    /// If the network or the sandbox is missing, an address or a port is taken, the swarm or the
+    /// kernel refuses.
     pub fn connect(
         &self,
         container_id: &str,
@@ -179,24 +183,41 @@ impl Network {
         request: &EndpointRequest,
     ) -> Result<Endpoint> {
         let inner = &self.inner;
-        let _changes = inner.begin_change();
-        let endpoint = inner.reserve(container_id, network, request)?;
-        let connected = inner.store.put_endpoint(&endpoint).and_then(|()| {
-            let change = inner.plan_gateways(container_id, None)?;
-            inner.attach(&endpoint)?;
-            inner.apply_gateways(container_id, None, &change)?;
-            inner.follow_links(&endpoint)?;
-            inner.write_names(&endpoint.network_id)
+        let record = inner.resolve(network)?;
+        let Some(place) = inner.ask_swarm(container_id, &record, request)? else {
+            return self.make_endpoint(container_id, |inner| {
+                inner.reserve(container_id, &record, request)
+            });
+        };
+        let made = self.make_endpoint(container_id, |inner| {
+            inner.reserve_in_swarm(container_id, &record, &place)
         });
-        if let Err(error) = connected {
+        if made.is_err()
+            && let Some(fabric) = &inner.config.fabric
+        {
+            fabric.detach(&record.id, container_id);
+        }
+        made
+    }
+
+    fn make_endpoint(
+        &self,
+        container_id: &str,
+        reserve: impl FnOnce(&Inner) -> Result<Endpoint>,
+    ) -> Result<Endpoint> {
+        let inner = &self.inner;
+        let endpoint = {
+            let _changes = inner.begin_change();
+            inner.complete(&reserve(inner)?)?
+        };
+        if let Err(error) = self.follow_way_out(container_id, None) {
+            let _changes = inner.begin_change();
             if let Err(undo) = inner.disconnect(&endpoint) {
                 tracing::warn!(container_id, error = %undo, "cannot undo a connection");
             }
             return Err(error);
         }
-        let state = lock(&inner.state);
-        // With the ports that it was given.
-        Ok(state.endpoints.get(&endpoint.id).cloned().unwrap_or(endpoint))
+        Ok(endpoint)
     }
 
     /// Takes the interface and the ports away again.
@@ -204,19 +225,23 @@ impl Network {
     /// # Errors
     /// If the container is not connected, or the kernel refuses.
     pub fn disconnect(&self, container_id: &str, network: &str) -> Result<()> {
-        let _changes = self.inner.begin_change();
-        let endpoint = {
-            let state = lock(&self.inner.state);
-            let record = state.resolve(network)?;
-            let endpoint = state.endpoints.values().find(|endpoint| {
-                endpoint.network_id == record.id && endpoint.container_id == container_id
-            });
-            endpoint.cloned().ok_or_else(|| Error::NotConnected {
-                container_id: container_id.to_owned(),
-                network: record.name.clone(),
-            })?
+        let record = self.inner.resolve(network)?;
+        let endpoints = self.endpoints(container_id);
+        let endpoint = endpoints
+            .iter()
+            .find(|endpoint| endpoint.network_id == record.id && !endpoint.is_way_out_only);
+        let endpoint = endpoint.ok_or_else(|| Error::NotConnected {
+            container_id: container_id.to_owned(),
+            network: record.name.clone(),
+        })?;
+        // The next way out is there before this one goes, so that the ports have where to go.
+        let followed = self.follow_way_out(container_id, Some(&endpoint.id));
+        let removed = {
+            let _changes = self.inner.begin_change();
+            self.inner.disconnect(endpoint)
         };
-        self.inner.disconnect(&endpoint)
+        self.inner.tell_swarm([endpoint]);
+        removed.and(followed)
     }
 
     /// What a container publishes, and the sockets that keep it bound as long as this process lives.
@@ -275,10 +300,12 @@ impl Network {
             if endpoint.container_id == container_id {
                 name.clone_into(&mut endpoint.container_name);
                 self.inner.store.put_endpoint(endpoint)?;
-                renamed.push(endpoint.network_id.clone());
+                renamed.push(endpoint.clone());
             }
         }
-        renamed.iter().try_for_each(|id| self.inner.write_names(id))
+        renamed.iter().try_for_each(|endpoint| self.inner.write_names(&endpoint.network_id))?;
+        self.inner.rename_in_swarm(&renamed);
+        Ok(())
     }
 
     /// Changes whose open ports a container reaches in the default network.
@@ -297,11 +324,13 @@ impl Network {
         changed.map_or(Ok(()), |before| self.inner.follow_links(&before))
     }
 
-    /// All networks, by name.
+    /// All networks, by name: this host's own, and the swarm's.
     pub fn list(&self) -> Vec<NetworkInfo> {
+        let swarm = self.inner.swarm_networks();
         let state = lock(&self.inner.state);
-        let mut networks: Vec<_> =
-            state.networks.values().map(|record| state.info(record)).collect();
+        let absent = swarm.iter().filter(|record| !state.networks.contains_key(&record.id));
+        let records = state.networks.values().chain(absent);
+        let mut networks: Vec<_> = records.map(|record| self.inner.info(&state, record)).collect();
         networks.sort_by(|a, b| a.record.name.cmp(&b.record.name));
         networks
     }
@@ -311,8 +340,9 @@ impl Network {
     /// # Errors
     /// If there is none, or more than one.
     pub fn inspect(&self, network: &str) -> Result<NetworkInfo> {
+        let swarm = self.inner.swarm_networks();
         let state = lock(&self.inner.state);
-        Ok(state.info(state.resolve(network)?))
+        Ok(self.inner.info(&state, state.resolve(network, &swarm)?))
     }
 
     /// What an operator should know: that other people's rules drop what containers send and get.
@@ -345,12 +375,33 @@ impl Network {
 }
 
 impl Inner {
-    fn begin_change(&self) -> RwLockReadGuard<'_, ()> {
+    pub(crate) fn begin_change(&self) -> RwLockReadGuard<'_, ()> {
         self.changes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes what an endpoint that was entered stands for. On an error nothing of it stays.
+    pub(crate) fn complete(&self, endpoint: &Endpoint) -> Result<Endpoint> {
+        let container_id = endpoint.container_id.as_str();
+        let connected = self.store.put_endpoint(endpoint).and_then(|()| {
+            let change = self.plan_gateways(container_id, None)?;
+            self.attach(endpoint)?;
+            self.apply_gateways(container_id, None, &change)?;
+            self.follow_links(endpoint)?;
+            self.write_names(&endpoint.network_id)
+        });
+        if let Err(error) = connected {
+            if let Err(undo) = self.disconnect(endpoint) {
+                tracing::warn!(container_id, error = %undo, "cannot undo a connection");
+            }
+            return Err(error);
+        }
+        // With the ports that it was given.
+        let known = lock(&self.state).endpoints.get(&endpoint.id).cloned();
+        Ok(known.unwrap_or_else(|| endpoint.clone()))
+    }
+
     /// Removes an endpoint, after its ports and the default route have gone to the next one.
-    fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
+    pub(crate) fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
         let (container_id, leaving) = (endpoint.container_id.as_str(), Some(endpoint.id.as_str()));
         let moved = self
             .plan_gateways(container_id, leaving)

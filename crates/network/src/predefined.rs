@@ -78,6 +78,7 @@ pub(crate) fn new_record(name: &str, driver: Driver) -> NetworkRecord {
         attachable: false,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        overlay: None,
     }
 }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cidr::Cidr;
 use crate::endpoint::Endpoint;
+use crate::overlay::{GATEWAY_NETWORK, OverlayRecord, PeerNode};
 
-/// What implements a network. Other kinds (overlay) join here.
+/// What implements a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
@@ -18,11 +19,12 @@ pub enum Driver {
     Macvlan,
     Host,
     Null,
+    Overlay,
 }
 
 impl Driver {
     /// In the order of their names.
-    pub const ALL: [Self; 4] = [Self::Bridge, Self::Host, Self::Macvlan, Self::Null];
+    pub const ALL: [Self; 5] = [Self::Bridge, Self::Host, Self::Macvlan, Self::Null, Self::Overlay];
 }
 
 impl fmt::Display for Driver {
@@ -32,6 +34,7 @@ impl fmt::Display for Driver {
             Self::Macvlan => "macvlan",
             Self::Host => "host",
             Self::Null => "null",
+            Self::Overlay => "overlay",
         })
     }
 }
@@ -40,7 +43,7 @@ impl fmt::Display for Driver {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpamConfig {
     pub subnet: Cidr,
-    /// The bridge's own address. `None` in a network that has no way to the host.
+    /// The bridge's own address, in an overlay nobody's. `None` in a network that has no way to the host.
     pub gateway: Option<IpAddr>,
     pub ip_range: Option<Cidr>,
     pub aux_addresses: BTreeMap<String, IpAddr>,
@@ -49,7 +52,7 @@ pub struct IpamConfig {
 /// A network as it is kept on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRecord {
-    /// 64 hexadecimal digits.
+    /// 64 hexadecimal digits; of a network of the swarm 25 digits of base 36.
     pub id: String,
     pub name: String,
     pub driver: Driver,
@@ -69,6 +72,9 @@ pub struct NetworkRecord {
     pub attachable: bool,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// `None` for networks of this host alone.
+    #[serde(default)]
+    pub overlay: Option<OverlayRecord>,
 }
 
 fn yes() -> bool {
@@ -83,7 +89,17 @@ impl NetworkRecord {
 
     /// Whether containers find each other by name in it.
     pub fn has_names(&self) -> bool {
-        !self.is_predefined()
+        !self.is_predefined() && self.name != GATEWAY_NETWORK
+    }
+
+    /// Whether all hosts of a swarm have it.
+    pub fn is_swarm(&self) -> bool {
+        self.overlay.is_some()
+    }
+
+    /// In Docker's words: `swarm` where all hosts of a swarm have it, else `local`.
+    pub fn scope(&self) -> &'static str {
+        if self.is_swarm() { "swarm" } else { "local" }
     }
 
     /// The subnet of a family.
@@ -101,4 +117,7 @@ pub(crate) fn is_predefined(name: &str) -> bool {
 pub struct NetworkInfo {
     pub record: NetworkRecord,
     pub endpoints: Vec<Endpoint>,
+    /// The hosts that have containers in it, in the order of their names; empty unless this one has,
+    /// and for networks of this host alone.
+    pub nodes: Vec<PeerNode>,
 }

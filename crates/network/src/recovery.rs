@@ -12,7 +12,7 @@ use crate::error::{Context as _, Result};
 use crate::network::{Inner, Kernel, Network, lock};
 use crate::reaper::gone;
 use crate::record::Driver;
-use crate::{bridge, macvlan, rules};
+use crate::{bridge, macvlan, overlay, rules};
 
 /// What a reconciliation removed, for the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,9 +50,16 @@ impl Network {
             reconciled.ports += endpoint.ports.len();
             reconciled.endpoints.push(endpoint.container_id.clone());
             result = result.and(inner.remove_endpoint(endpoint, Interface::Delete));
+            inner.tell_swarm([endpoint]);
         }
+        result = result.and(inner.leave_all_unused());
         result = result.and(inner.remove_stray_interfaces(&mut reconciled));
-        result.and_then(|()| self.repair()).map(|_| reconciled)
+        result = result.and_then(|()| self.repair()).map(drop);
+        for container in live {
+            // A process may have been killed between an endpoint and the way out that it needs.
+            result = result.and(self.follow_way_out(&container.container_id, None));
+        }
+        result.map(|()| reconciled)
     }
 
     /// Puts back what somebody else deleted: the bridge, its ports, the rules. Cheap when nothing
@@ -129,7 +136,7 @@ impl Inner {
                 reconciled.interfaces.push(link.name);
                 continue;
             }
-            if macvlan::is_ours(&link, &self.config) && !self.has_parent(&link.name) {
+            if self.is_stray_parent(&link) || self.is_stray_vxlan(&link) {
                 let deleted = gone(kernel.route.execute([Request::delete_link(&link.name)]));
                 let deleted = deleted.context(|| format!("delete interface {}", link.name));
                 result = result.and(deleted);
@@ -148,6 +155,19 @@ impl Inner {
             reconciled.interfaces.push(link.name);
         }
         result
+    }
+
+    fn is_stray_parent(&self, link: &Link) -> bool {
+        macvlan::is_ours(link, &self.config) && !self.has_parent(&link.name)
+    }
+
+    fn is_stray_vxlan(&self, link: &Link) -> bool {
+        let is_known = || {
+            let state = lock(&self.state);
+            let mut overlays = state.networks.values().filter(|record| record.is_swarm());
+            overlays.any(|record| overlay::name_of(&record.id) == link.name)
+        };
+        overlay::is_ours(link, &self.config) && !is_known()
     }
 
     fn has_parent(&self, name: &str) -> bool {

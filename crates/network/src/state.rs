@@ -5,27 +5,52 @@ use std::net::IpAddr;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
+use crate::overlay::{Peer, shown_name};
 use crate::record::{NetworkInfo, NetworkRecord};
 
-/// Both maps are by id.
+/// All maps are by id.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) networks: BTreeMap<String, NetworkRecord>,
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    /// Who is in the swarm's networks on other hosts, of all that were told; none is empty.
+    peers: BTreeMap<String, Vec<Peer>>,
 }
 
 impl State {
-    /// Docker's order: the full id, then the name, then a unique prefix of an id.
-    pub(crate) fn resolve(&self, network: &str) -> Result<&NetworkRecord> {
+    pub(crate) fn new(
+        networks: BTreeMap<String, NetworkRecord>,
+        endpoints: BTreeMap<String, Endpoint>,
+        peers: BTreeMap<String, Vec<Peer>>,
+    ) -> Self {
+        Self { networks, endpoints, peers }
+    }
+
+    /// Docker's order: the full id, then the name, then a unique prefix of an id. `others` are
+    /// networks besides those here.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        network: &str,
+        others: &'a [NetworkRecord],
+    ) -> Result<&'a NetworkRecord> {
         // The API's word for the default network.
         let network = if network == "default" { "bridge" } else { network };
         if let Some(record) = self.networks.get(network) {
             return Ok(record);
         }
-        if let Some(record) = self.networks.values().find(|record| record.name == network) {
+        let all = || self.networks.values().chain(others);
+        if let Some(record) = others.iter().find(|record| record.id == network) {
             return Ok(record);
         }
-        let mut matching = self.networks.values().filter(|record| record.id.starts_with(network));
+        let mut named = all().filter(|record| record.name == network);
+        if let Some(record) = named.next() {
+            // One of this host and one of the swarm may have come to the same name.
+            return match named.count() {
+                0 => Ok(record),
+                more => Err(Error::NetworkAmbiguous(network.to_owned(), more + 1)),
+            };
+        }
+        let mut matching = all().filter(|record| record.id.starts_with(network));
         match (matching.next(), matching.count()) {
             (Some(record), 0) if !network.is_empty() => Ok(record),
             (Some(_), more) if !network.is_empty() => {
@@ -43,7 +68,43 @@ impl State {
             .cloned()
             .collect();
         endpoints.sort_by(|a, b| a.container_id.cmp(&b.container_id));
-        NetworkInfo { record: record.clone(), endpoints }
+        for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.is_way_out_only) {
+            endpoint.container_name = shown_name(endpoint);
+        }
+        NetworkInfo { record: record.clone(), endpoints, nodes: Vec::new() }
+    }
+
+    /// Refuses a network that somebody here is connected to.
+    pub(crate) fn check_unused(&self, record: &NetworkRecord) -> Result<()> {
+        let info = self.info(record);
+        if info.endpoints.is_empty() {
+            return Ok(());
+        }
+        let name = |endpoint: &Endpoint| {
+            let id = endpoint.container_id.get(..12).unwrap_or(&endpoint.container_id);
+            format!("name:\"{}\" id:\"{id}\"", endpoint.container_name)
+        };
+        Err(Error::ActiveEndpoints {
+            network: record.name.clone(),
+            endpoints: info.endpoints.iter().map(name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Whether this is a network of the swarm that this host has a part of.
+    pub(crate) fn is_swarm(&self, network_id: &str) -> bool {
+        self.networks.get(network_id).is_some_and(NetworkRecord::is_swarm)
+    }
+
+    /// Who is in a network on other hosts.
+    pub(crate) fn peers_of(&self, network_id: &str) -> &[Peer] {
+        self.peers.get(network_id).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn set_peers(&mut self, network_id: &str, peers: Vec<Peer>) {
+        match peers.is_empty() {
+            true => drop(self.peers.remove(network_id)),
+            false => drop(self.peers.insert(network_id.to_owned(), peers)),
+        }
     }
 
     pub(crate) fn has_endpoint(&self, network_id: &str, container_id: &str) -> bool {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Context as _, Error, Result};
+use crate::overlay::Joined;
 use crate::record::NetworkRecord;
 
 const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
@@ -32,19 +33,21 @@ pub(crate) struct Store {
     database: Database,
     path: PathBuf,
     endpoints: PathBuf,
+    overlays: PathBuf,
 }
 
 impl Store {
     pub(crate) fn open(data_root: &Path, exec_root: &Path) -> Result<Self> {
         let endpoints = exec_root.join("network");
-        for directory in [data_root, &endpoints] {
+        let overlays = endpoints.join("overlays");
+        for directory in [data_root, &endpoints, &overlays] {
             fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
         }
         let path = data_root.join("network.redb");
         linux::fs::make_private(&path, RESERVED).context(|| format!("open {}", path.display()))?;
         let database =
             Database::create(&path).map_err(|error| state_error(&path, error.to_string()))?;
-        Ok(Self { database, path, endpoints })
+        Ok(Self { database, path, endpoints, overlays })
     }
 
     /// All networks, in the order of their ids.
@@ -80,60 +83,89 @@ impl Store {
         write().map_err(|error| state_error(&self.path, error.to_string()))
     }
 
-    /// Endpoints of this and earlier processes since the boot. A file that was never finished goes.
+    /// Endpoints of this and earlier processes since the boot.
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>> {
-        let list = || format!("list {}", self.endpoints.display());
-        let mut endpoints: Vec<Endpoint> = Vec::new();
-        for entry in fs::read_dir(&self.endpoints).context(list)? {
-            let path = entry.context(list)?.path();
-            // The directory of names is not one of them.
-            if path.is_dir() {
-                continue;
-            }
-            if path.extension() == Some(OsStr::new(UNFINISHED)) {
-                // What it says, whole or not, has not happened.
-                fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
-                continue;
-            }
-            match fs::read(&path).context(list).and_then(|bytes| decode(&path, &bytes)) {
-                Ok(endpoint) => endpoints.push(endpoint),
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "dropping endpoint record");
-                    // It describes nothing; if it stays, the next start says so again.
-                    let _ = fs::remove_file(&path);
-                }
-            }
-        }
-        Ok(endpoints)
+        records(&self.endpoints)
     }
 
     pub(crate) fn put_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        let path = self.endpoint_path(&endpoint.id);
-        let temporary = path.with_extension(UNFINISHED);
-        let bytes = encode(&path, endpoint)?;
-        fs::write(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .context(|| format!("write {}", path.display()))
+        write(&self.endpoint_path(&endpoint.id), endpoint)
     }
 
     pub(crate) fn remove_endpoint(&self, id: &str) -> Result<()> {
-        let path = self.endpoint_path(id);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.endpoint_path(id))
     }
 
     fn endpoint_path(&self, id: &str) -> PathBuf {
         self.endpoints.join(format!("{id}.json"))
+    }
+
+    /// The networks of the swarm that containers of this host are in, or were when a process ended.
+    pub(crate) fn overlays(&self) -> Result<Vec<Joined>> {
+        records(&self.overlays)
+    }
+
+    pub(crate) fn put_overlay(&self, joined: &Joined) -> Result<()> {
+        write(&self.overlay_path(&joined.record.id), joined)
+    }
+
+    pub(crate) fn remove_overlay(&self, id: &str) -> Result<()> {
+        remove(&self.overlay_path(id))
+    }
+
+    fn overlay_path(&self, id: &str) -> PathBuf {
+        self.overlays.join(format!("{id}.json"))
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Reads the records of a directory. A file that was never finished goes.
+fn records<T: for<'de> Deserialize<'de>>(directory: &Path) -> Result<Vec<T>> {
+    let list = || format!("list {}", directory.display());
+    let mut records = Vec::new();
+    for entry in fs::read_dir(directory).context(list)? {
+        let path = entry.context(list)?.path();
+        // A directory of other things is none of them.
+        if path.is_dir() {
+            continue;
+        }
+        if path.extension() == Some(OsStr::new(UNFINISHED)) {
+            // What it says, whole or not, has not happened.
+            fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+            continue;
+        }
+        match fs::read(&path).context(list).and_then(|bytes| decode(&path, &bytes)) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "dropping a record of this boot");
+                // It describes nothing; if it stays, the next start says so again.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Writes a record of this boot. It ends with the boot, so nothing waits for the disk.
+fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let temporary = path.with_extension(UNFINISHED);
+    let bytes = encode(path, record)?;
+    fs::write(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .context(|| format!("write {}", path.display()))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

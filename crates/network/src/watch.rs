@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::error::{Context as _, Result};
 use crate::network::{Inner, Network, lock};
+use crate::overlay;
 
 /// Whoever deletes one thing deletes the next in a moment.
 const QUIET: Duration = Duration::from_millis(50);
@@ -89,8 +90,10 @@ fn concerns(inner: &Inner, events: &[Event]) -> bool {
     let bridges = state.networks.values().filter_map(|record| record.interface.as_deref());
     let ports = state.endpoints.values().filter_map(|endpoint| endpoint.host_interface.as_deref());
     let ours: BTreeSet<&str> = bridges.chain(ports).collect();
+    let overlays = state.networks.values().filter(|record| record.is_swarm());
+    let wires: BTreeSet<String> = overlays.map(|record| overlay::name_of(&record.id)).collect();
     events.iter().any(|event| match event {
-        Event::Link(name) => ours.contains(name.as_str()),
+        Event::Link(name) => ours.contains(name.as_str()) || wires.contains(name),
         Event::Table | Event::Overrun => true,
     })
 }

@@ -4,26 +4,38 @@ use std::net::IpAddr;
 
 use axum::http::StatusCode;
 use docker_api::models::exact;
-use network::{IpamRequest, NetworkInfo, NetworkRequest};
+use network::{IpamRequest, NetworkInfo, NetworkRequest, PeerNode};
 use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, ApiResult};
 
+/// Under which Docker shows the number of an overlay.
+const VNI_LIST: &str = "com.docker.network.driver.overlay.vxlanid_list";
+
 /// Reads what a client asks of a network.
 pub(crate) fn network_request(wire: exact::NetworkCreate) -> ApiResult<NetworkRequest> {
     let refused = |what: &str| Err(ApiError::invalid(what));
-    if wire.driver == "overlay" || wire.ingress || wire.scope == "swarm" {
+    if wire.ingress {
         return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
-             to connect this node to swarm and try again.",
+            StatusCode::NOT_IMPLEMENTED,
+            "a network for the published ports of services (--ingress) is not implemented: there \
+             are no services",
         ));
     }
     if wire.config_only || !wire.config_from.network.is_empty() {
         return refused("networks that only configure others are not supported");
     }
-    if !matches!(wire.scope.as_str(), "" | "local") {
-        return refused("invalid scope: networks of one host have the scope local");
+    match (wire.driver.as_str(), wire.scope.as_str()) {
+        (_, "") | ("overlay", "swarm") => {}
+        ("overlay", _) => return refused("invalid scope: overlay networks have the scope swarm"),
+        (_, "local") => {}
+        (_, "swarm") => {
+            return Err(ApiError::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "a network of the swarm with another driver than overlay is not implemented",
+            ));
+        }
+        _ => return refused("invalid scope: networks of one host have the scope local"),
     }
     Ok(NetworkRequest {
         name: wire.name,
@@ -91,11 +103,15 @@ pub(crate) fn network(info: &NetworkInfo, endpoints: Endpoints) -> Value {
         Endpoints::Hidden => Map::new(),
         Endpoints::Shown => containers(info),
     };
-    json!({
+    let mut options = record.options.clone();
+    if let Some(overlay) = &record.overlay {
+        options.insert(VNI_LIST.to_owned(), overlay.vni.to_string());
+    }
+    let mut wire = json!({
         "Name": record.name,
         "Id": record.id,
         "Created": created.map(|created| created.to_string()).unwrap_or_default(),
-        "Scope": "local",
+        "Scope": record.scope(),
         "Driver": record.driver.to_string(),
         "EnableIPv4": record.enable_ipv4,
         "EnableIPv6": record.enable_ipv6,
@@ -110,9 +126,14 @@ pub(crate) fn network(info: &NetworkInfo, endpoints: Endpoints) -> Value {
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": false,
         "Containers": containers,
-        "Options": record.options,
+        "Options": options,
         "Labels": record.labels,
-    })
+    });
+    if endpoints == Endpoints::Shown && !info.nodes.is_empty() {
+        let peer = |node: &PeerNode| json!({"Name": node.name, "IP": node.address.to_string()});
+        wire["Peers"] = info.nodes.iter().map(peer).collect();
+    }
+    wire
 }
 
 fn containers(info: &NetworkInfo) -> Map<String, Value> {

@@ -30,10 +30,10 @@ pub(crate) async fn inspect(
 ) -> ApiResult<Json<Value>> {
     let info = api.engine.network_inspect(&name).await?;
     match params.text("scope") {
-        None | Some("local") => Ok(Json(convert::network(&info, convert::Endpoints::Shown))),
-        Some(scope) => {
+        Some(scope) if !scope.is_empty() && scope != info.record.scope() => {
             Err(ApiError::not_found(format!("network {name} not found in scope {scope}")))
         }
+        _ => Ok(Json(convert::network(&info, convert::Endpoints::Shown))),
     }
 }
 
@@ -42,7 +42,12 @@ pub(crate) async fn create(
     State(api): State<Api>,
     JsonBody(body): JsonBody<exact::NetworkCreate>,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    let request = convert::network_request(body.unwrap_or_default())?;
+    let wire = body.unwrap_or_default();
+    let for_swarm = wire.ingress || wire.scope == "swarm";
+    if for_swarm && !api.engine.network().is_in_swarm() {
+        return Err(network::Error::NotManager.into());
+    }
+    let request = convert::network_request(wire)?;
     let (id, warnings) = api.engine.network_create(request).await?;
     Ok((StatusCode::CREATED, Json(json!({"Id": id, "Warning": warnings.join("\n")}))))
 }

@@ -164,6 +164,9 @@ fn hosts(engine: &Engine, record: &ContainerRecord, networks: &Networks) -> Resu
     let neighbours = Linked::present(engine, record).hosts();
     let addresses = addresses(networks);
     let gateway = live(networks).find_map(|live| live.gateway);
+    // That of an overlay is where nobody asked for one.
+    let all = engine.inner.network.endpoints(record.id.as_str());
+    let gateway = gateway.or_else(|| all.iter().find_map(|it| it.gateway).map(IpAddr::V4));
     Ok(::network::hosts_file(&HostsOptions {
         hostname: if addresses.is_empty() { "" } else { &record.config.hostname },
         domainname: &record.config.domainname,

@@ -209,10 +209,19 @@ pub(crate) fn refresh(
     networks: &mut BTreeMap<String, EndpointSettings>,
 ) {
     networks.values_mut().for_each(|settings| settings.live = None);
-    for endpoint in engine.inner.network.endpoints(container_id) {
+    let endpoints = engine.inner.network.endpoints(container_id);
+    let (unasked, asked): (Vec<_>, Vec<_>) =
+        endpoints.into_iter().partition(|endpoint| endpoint.is_way_out_only);
+    let served = asked.iter().find(|endpoint| endpoint.is_swarm).map(|it| it.network_name.clone());
+    for endpoint in asked {
         if let Some(settings) = networks.get_mut(&endpoint.network_name) {
             live_endpoint(settings, endpoint);
         }
+    }
+    // Nobody sees the way out of an overlay: what it publishes is shown as the overlay's.
+    let served = served.and_then(|name| networks.get_mut(&name)?.live.as_mut());
+    if let Some(live) = served {
+        live.ports.extend(unasked.iter().flat_map(|endpoint| &endpoint.ports).map(published));
     }
 }
 

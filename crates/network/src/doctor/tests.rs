@@ -18,6 +18,8 @@ fn link(index: u32, name: &str) -> Link {
         master: None,
         alias: None,
         mac: Vec::new(),
+        mtu: 1500,
+        vxlan: None,
     }
 }
 
@@ -55,6 +57,7 @@ fn record() -> NetworkRecord {
         attachable: false,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        overlay: None,
     }
 }
 

@@ -17,14 +17,15 @@ use crate::cidr::Cidr;
 use crate::endpoint::MacAddress;
 use crate::error::ErrorKind;
 
-/// The swarm that this host may be in. Calls block, each for at most 20 seconds; none is made while
-/// a lock of this crate is held that [`crate::Network::overlay_changed`] takes.
+/// The swarm that this host may be in. Calls block, each for at most 20 seconds. None is made while a
+/// lock of this crate is held, so an implementor may call [`crate::Network::overlay_changed`] with
+/// locks of its own.
 pub trait Fabric: fmt::Debug + Send + Sync {
     /// This host's place among the others; `None` while it is in no swarm.
     fn underlay(&self) -> Option<Underlay>;
 
-    /// All networks of the swarm, as far as this host knows; empty while it is in none. Answers from
-    /// memory.
+    /// All networks of the swarm, as far as this host knows, which it does after a restart as well,
+    /// before it has reached a manager again; empty while it is in none.
     fn networks(&self) -> Vec<Arc<OverlayNetwork>>;
 
     /// Makes a network.
@@ -54,7 +55,7 @@ pub trait Fabric: fmt::Debug + Send + Sync {
 }
 
 /// Where this host is on the wire below the overlays.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Underlay {
     /// The address to which the other hosts send VXLAN packets, one of this host's own.
     pub address: IpAddr,

@@ -11,5 +11,7 @@ mod latency;
 mod lifecycle;
 mod macvlan;
 mod networks;
+mod overlay;
 mod ports;
+mod swarm;
 mod traffic;
