@@ -11,6 +11,7 @@ use docker_api::models::API_VERSION;
 use engine::Engine;
 use hyper::body::Incoming;
 use images::registry::Registry;
+use swarm::Swarm;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -25,6 +26,7 @@ pub(crate) struct Api {
     pub(crate) config: Arc<Config>,
     pub(crate) registry: Registry,
     pub(crate) builder: Builder,
+    pub(crate) swarm: Swarm,
     /// Ends streams that would otherwise outlive the daemon's shutdown.
     pub(crate) stop: CancellationToken,
 }

@@ -12,6 +12,7 @@ pub(crate) mod logs;
 pub(crate) mod network;
 mod registry;
 pub(crate) mod stats;
+pub(crate) mod swarm;
 pub(crate) mod system;
 pub(crate) mod time;
 mod volume;

@@ -144,6 +144,22 @@ impl From<network::Error> for ApiError {
     }
 }
 
+impl From<swarm::Error> for ApiError {
+    fn from(error: swarm::Error) -> Self {
+        use swarm::Code;
+        let status = match error.code {
+            Code::InvalidArgument | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::AlreadyExists => StatusCode::CONFLICT,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
+            Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Code::Unavailable | Code::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            Code::ResourceExhausted | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.message)
+    }
+}
+
 /// Names that clients choose come back in messages, which end in terminals: control characters
 /// must not.
 fn safe(message: &str) -> String {

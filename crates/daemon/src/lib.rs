@@ -6,6 +6,7 @@
 //! listen, tls -> serve            sockets, connections
 //! version, link, api              the prefix, names with a slash, common headers
 //! routes/<noun>                   one handler per operation
+//! membership                      this host as a node of a swarm
 //! convert/<noun>                  wire types <-> engine types
 //! error                           kinds of errors -> status codes
 //! ```
@@ -20,6 +21,7 @@ mod flags;
 mod hijack;
 mod link;
 mod listen;
+mod membership;
 mod notify;
 mod params;
 mod progress;

@@ -8,8 +8,10 @@ mod exec;
 mod images;
 mod named_images;
 mod networks;
+mod nodes;
 mod registry;
 mod streams;
+mod swarm;
 mod system;
 mod volumes;
 
@@ -27,6 +29,7 @@ pub(crate) fn router() -> Router<Api> {
         .merge(container_routes())
         .merge(image_routes())
         .merge(volume_and_network_routes())
+        .merge(swarm_routes())
         .merge(absent_routes())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
@@ -111,20 +114,32 @@ fn volume_and_network_routes() -> Router<Api> {
         .route("/networks/{id}/disconnect", post(networks::disconnect))
 }
 
-fn absent_routes() -> Router<Api> {
+fn swarm_routes() -> Router<Api> {
     let mut routes = Router::new()
+        .route("/swarm", get(swarm::inspect))
+        .route("/swarm/init", post(swarm::init))
+        .route("/swarm/join", post(swarm::join))
+        .route("/swarm/leave", post(swarm::leave))
+        .route("/swarm/update", post(swarm::update))
+        .route("/swarm/unlockkey", get(swarm::unlock_key))
+        .route("/swarm/unlock", post(swarm::unlock))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/{id}", get(nodes::inspect).delete(nodes::remove))
+        .route("/nodes/{id}/update", post(nodes::update));
+    for noun in ["services", "tasks", "secrets", "configs"] {
+        routes = routes
+            .route(&format!("/{noun}"), get(swarm::none))
+            .route(&format!("/{noun}/{{*path}}"), any(swarm::no_services));
+    }
+    routes
+}
+
+fn absent_routes() -> Router<Api> {
+    Router::new()
         .route("/session", post(absent::session))
         .route("/grpc", post(absent::session))
         .route("/plugins", get(absent::plugins))
         .route("/plugins/{*path}", any(absent::plugin))
         .route("/containers/{id}/checkpoints", any(absent::checkpoint))
         .route("/containers/{id}/checkpoints/{name}", any(absent::checkpoint))
-        .route("/swarm/init", post(absent::swarm_begin))
-        .route("/swarm/join", post(absent::swarm_begin));
-    for noun in ["swarm", "nodes", "services", "tasks", "secrets", "configs"] {
-        routes = routes
-            .route(&format!("/{noun}"), any(absent::swarm))
-            .route(&format!("/{noun}/{{*path}}"), any(absent::swarm));
-    }
-    routes
 }

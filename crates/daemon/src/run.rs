@@ -13,6 +13,7 @@ use anyhow::Context;
 use clap::Parser;
 use engine::Engine;
 use images::registry::{ProxyConfig, Registry};
+use swarm::Swarm;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -20,6 +21,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::api::{Api, Service};
 use crate::config::{Config, LogLevel};
 use crate::flags::Flags;
+use crate::membership::{DaemonHost, SwarmFabric};
 use crate::settings::Settings;
 use crate::{convert, listen, notify, serve};
 
@@ -132,7 +134,11 @@ async fn run_on(
 ) -> anyhow::Result<PidFile> {
     let config = Arc::new(config);
     let shim = shim_path()?;
-    let engine = Engine::open(convert::engine_config(&config, shim)?).await?;
+    // Containers are taken up again with the networks that they were in.
+    let swarm = Swarm::open(&config.data_root);
+    let mut engine_config = convert::engine_config(&config, shim)?;
+    engine_config.fabric = Some(Arc::new(SwarmFabric::new(swarm.clone())));
+    let engine = Engine::open(engine_config).await?;
     let pidfile = PidFile::write(&config.pidfile)?;
     let listeners = listen::bind_all(&config, handed_over).await?;
     let registry = convert::registry_config(&config, proxy_from_env())?;
@@ -143,13 +149,16 @@ async fn run_on(
         registry,
         engine: engine.clone(),
         config: config.clone(),
+        swarm: swarm.clone(),
         stop: stop.clone(),
     };
+    swarm.start(Arc::new(DaemonHost::new(engine.clone(), swarm.clone()).await?)).await;
     notify::notify(&format!("READY=1\nMAINPID={}", std::process::id()));
     tracing::info!(hosts = ?config.hosts, data_root = %config.data_root.display(), "daemon ready");
     let grace = MAX_GRACE.min(Duration::from_secs(config.shutdown_timeout_secs));
     serve::serve(listeners, Service::new(api), stop, grace).await;
     notify::notify("STOPPING=1");
+    swarm.shutdown().await;
     engine.shutdown().await;
     tracing::info!("daemon stopped, containers go on");
     Ok(pidfile)

@@ -5,6 +5,7 @@
 //! either of two JSON types.
 
 pub mod exact;
+pub mod swarm;
 
 pub use bollard_stubs::models::*;
 

@@ -1,4 +1,4 @@
-//! What happened: the events of containers, images, volumes, networks and the daemon.
+//! What happened: the events of containers, images, volumes, networks, nodes and the daemon.
 //!
 //! The bus keeps the newest [`KEPT_EVENTS`] in memory and, when opened on a file, a journal that
 //! is read back at start, so `--since` reaches across a restart of the daemon. A subscriber has a
@@ -46,6 +46,8 @@ pub enum EventType {
     Image,
     /// Networks and their endpoints.
     Network,
+    /// Nodes of a swarm.
+    Node,
     /// Volumes and their mounts.
     Volume,
 }
@@ -59,7 +61,16 @@ impl EventType {
             Self::Daemon => "daemon",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Node => "node",
             Self::Volume => "volume",
+        }
+    }
+
+    /// How far such an event reaches: `local` for this host, `swarm` for all of a swarm.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::Node => "swarm",
+            _ => "local",
         }
     }
 }
@@ -70,7 +81,7 @@ impl fmt::Display for EventType {
     }
 }
 
-/// One thing that happened. Scope is always `local`.
+/// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The noun.
@@ -230,6 +241,11 @@ impl EventBus {
 }
 
 impl Engine {
+    /// Tells everyone who follows of something that happened outside of the engine.
+    pub fn publish(&self, event: Event) {
+        self.inner.events.publish(event);
+    }
+
     /// Follows what happens. "Engine API SystemEvents".
     ///
     /// # Errors

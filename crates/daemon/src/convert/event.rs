@@ -9,7 +9,7 @@ pub(crate) fn event(event: &Event) -> Value {
         "Type": event.kind.as_str(),
         "Action": event.action,
         "Actor": {"ID": event.actor_id, "Attributes": event.attributes},
-        "scope": "local",
+        "scope": event.kind.scope(),
         "time": event.time_nanos / 1_000_000_000,
         "timeNano": event.time_nanos,
     });

@@ -10,8 +10,8 @@ use super::volume::volume;
 use crate::config::Config;
 use crate::version::ApiVersion;
 
-/// Converts what `docker info` shows.
-pub(crate) fn info(info: Info, config: &Config) -> Value {
+/// Converts what `docker info` shows; `swarm` is this host's part in one.
+pub(crate) fn info(info: Info, swarm: Value, config: &Config) -> Value {
     let runtimes: Map<String, Value> = info
         .runtimes
         .iter()
@@ -77,14 +77,7 @@ pub(crate) fn info(info: Info, config: &Config) -> Value {
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Runtimes": runtimes,
         "DefaultRuntime": info.default_runtime,
-        "Swarm": {
-            "NodeID": "",
-            "NodeAddr": "",
-            "LocalNodeState": "inactive",
-            "ControlAvailable": false,
-            "Error": "",
-            "RemoteManagers": null,
-        },
+        "Swarm": swarm,
         "LiveRestoreEnabled": true,
         "Isolation": "",
         "InitBinary": "teu-shim",

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::convert::{self, system as wire, time};
+use crate::convert::{self, swarm as swarm_wire, system as wire, time};
 use crate::error::{ApiError, ApiResult};
 use crate::params::{Params, printable};
 use crate::stream;
@@ -20,10 +20,11 @@ use crate::version::ApiVersion;
 
 /// `GET /_ping`, `HEAD /_ping`: that the daemon lives, and in headers what a client must know to
 /// talk to it.
-pub(crate) async fn ping() -> impl IntoResponse {
+pub(crate) async fn ping(State(api): State<Api>) -> impl IntoResponse {
     let mut headers = HeaderMap::new();
     headers.insert("builder-version", HeaderValue::from_static("1"));
-    headers.insert("swarm", HeaderValue::from_static("inactive"));
+    let part = swarm_wire::header(&api.swarm.status());
+    headers.insert("swarm", HeaderValue::from_static(part));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     (headers, "OK")
@@ -65,7 +66,9 @@ pub(crate) async fn version() -> Json<Value> {
 /// `GET /info`
 pub(crate) async fn info(State(api): State<Api>) -> ApiResult<Json<Value>> {
     let info = api.engine.info().await?;
-    Ok(Json(wire::info(info, &api.config)))
+    let root = api.swarm.trust_root().ok();
+    let part = swarm_wire::part(&api.swarm.status(), root.as_ref());
+    Ok(Json(wire::info(info, part, &api.config)))
 }
 
 /// `GET /events`

@@ -3,7 +3,7 @@
 use super::{Event, EventType};
 use crate::filter::{FilterError, Filters};
 
-/// The names `/events` knows. Those of swarm nouns are accepted and match nothing here.
+/// The names `/events` knows. Those of services' nouns are accepted and match nothing here.
 const NAMES: [&str; 14] = [
     "config",
     "container",
@@ -46,7 +46,7 @@ impl EventFilter {
         let actors = ["config", "container", "daemon", "network", "node", "plugin", "secret"];
         self.accepts_action(&event.action)
             && self.0.exact("type", event.kind.as_str())
-            && self.0.exact("scope", "local")
+            && self.0.exact("scope", event.kind.scope())
             && actors.into_iter().all(|noun| self.accepts_actor(noun, event))
             && ["service", "volume"].into_iter().all(|noun| self.accepts_actor(noun, event))
             && self.accepts_image(event)
