@@ -4,6 +4,7 @@ mod cluster;
 mod containers;
 mod images;
 mod networks;
+mod swarm;
 mod system;
 
 use crate::cli;
@@ -51,6 +52,8 @@ const MANAGEMENT: &[&Command] = &[
     &containers::CONTAINER,
     &images::IMAGE,
     &networks::NETWORK,
+    &swarm::NODE,
+    &swarm::SWARM,
     &system::SYSTEM,
     &cluster::TASK,
     &networks::VOLUME,

@@ -40,6 +40,7 @@ pub(crate) const MAP: Type = value("map", any);
 pub(crate) const INT: Type = value("int", check_int);
 pub(crate) const UINT: Type = value("uint", check_uint);
 pub(crate) const UINT16: Type = value("uint16", check_uint16);
+pub(crate) const UINT32: Type = value("uint32", check_uint32);
 pub(crate) const BYTES: Type = value("bytes", check_bytes);
 pub(crate) const SWAP_BYTES: Type = value("bytes", check_swap_bytes);
 pub(crate) const DECIMAL: Type = value("decimal", check_cpus);
@@ -84,6 +85,10 @@ fn check_uint(text: &str) -> Result<(), String> {
 
 fn check_uint16(text: &str) -> Result<(), String> {
     text.parse::<u16>().map(drop).map_err(|e| number_error("ParseUint", text, e.kind()))
+}
+
+fn check_uint32(text: &str) -> Result<(), String> {
+    text.parse::<u32>().map(drop).map_err(|e| number_error("ParseUint", text, e.kind()))
 }
 
 fn check_bytes(text: &str) -> Result<(), String> {

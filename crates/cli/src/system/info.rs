@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::grammar::{Call, Outcome};
 use crate::template::Format;
-use crate::units::binary_size;
+use crate::units::{binary_size, human_duration};
 
 /// `info [OPTIONS]`
 pub(crate) async fn info(call: Call<'_>) -> Outcome {
@@ -87,7 +87,7 @@ fn describe(info: &Json, context: &str) -> String {
     for (title, key) in [("Volume", "Volume"), ("Network", "Network"), ("Log", "Log")] {
         out.words(2, title, &info["Plugins"][key]);
     }
-    out.add(1, "Swarm", &info["Swarm"]["LocalNodeState"]);
+    swarm(&mut out, &info["Swarm"]);
     let runtimes: Vec<&str> = info["Runtimes"]
         .as_object()
         .into_iter()
@@ -99,6 +99,47 @@ fn describe(info: &Json, context: &str) -> String {
     out.add(1, "Init Binary", &info["InitBinary"]);
     machine(&mut out, info);
     out.0
+}
+
+/// This host's part in a swarm.
+fn swarm(out: &mut Lines, part: &Json) {
+    out.add(1, "Swarm", &part["LocalNodeState"]);
+    if matches!(part["LocalNodeState"].as_str(), None | Some("inactive" | "locked")) {
+        return;
+    }
+    out.add(2, "NodeID", &part["NodeID"]);
+    out.add(2, "Error", &part["Error"]);
+    out.add(2, "Is Manager", &part["ControlAvailable"]);
+    let cluster = &part["Cluster"];
+    if cluster.is_object() {
+        out.add(2, "ClusterID", &cluster["ID"]);
+        out.add(2, "Managers", &part["Managers"]);
+        out.add(2, "Nodes", &part["Nodes"]);
+        out.words(2, "Default Address Pool", &cluster["DefaultAddrPool"]);
+        out.add(2, "SubnetSize", &cluster["SubnetSize"]);
+        out.add(2, "Data Path Port", &cluster["DataPathPort"]);
+        let spec = &cluster["Spec"];
+        let time =
+            |nanos: &Json| Json::from(human_duration(nanos.as_i64().unwrap_or(0) / 1_000_000_000));
+        out.heading(2, "Orchestration");
+        let limit = &spec["Orchestration"]["TaskHistoryRetentionLimit"];
+        out.add(3, "Task History Retention Limit", limit);
+        out.heading(2, "Dispatcher");
+        out.add(3, "Heartbeat Period", &time(&spec["Dispatcher"]["HeartbeatPeriod"]));
+        out.heading(2, "CA Configuration");
+        out.add(3, "Expiry Duration", &time(&spec["CAConfig"]["NodeCertExpiry"]));
+        out.add(2, "Autolock Managers", &spec["EncryptionConfig"]["AutoLockManagers"]);
+        out.add(2, "Root Rotation In Progress", &cluster["RootRotationInProgress"]);
+    }
+    out.add(2, "Node Address", &part["NodeAddr"]);
+    let managers = part["RemoteManagers"].as_array().into_iter().flatten();
+    let mut managers = managers.filter_map(|manager| manager["Addr"].as_str()).peekable();
+    if managers.peek().is_some() {
+        out.heading(2, "Manager Addresses");
+    }
+    for address in managers {
+        let _ = writeln!(out.0, "   {address}");
+    }
 }
 
 fn machine(out: &mut Lines, info: &Json) {

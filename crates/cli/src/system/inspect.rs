@@ -13,17 +13,19 @@ enum Kind {
     Container,
     Image,
     Network,
+    Node,
     Volume,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Container, Self::Image, Self::Network, Self::Volume];
+    const ALL: [Self; 5] = [Self::Container, Self::Image, Self::Network, Self::Volume, Self::Node];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Container => "container",
             Self::Image => "image",
             Self::Network => "network",
+            Self::Node => "node",
             Self::Volume => "volume",
         }
     }
@@ -34,6 +36,7 @@ impl Kind {
             Self::Container => Request::get(format!("/containers/{name}/json")),
             Self::Image => Request::get(format!("/images/{name}/json")),
             Self::Network => Request::get(format!("/networks/{name}")),
+            Self::Node => Request::get(format!("/nodes/{name}")),
             Self::Volume => Request::get(format!("/volumes/{name}")),
         }
     }
@@ -43,12 +46,13 @@ impl Kind {
 pub(crate) async fn inspect(call: Call<'_>) -> Outcome {
     let wanted = call.flags.text("type");
     let kinds: Vec<Kind> = match wanted {
-        "" => Kind::ALL.to_vec(),
+        // Only managers of a swarm know nodes.
+        "" => Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node).collect(),
         word => match Kind::ALL.into_iter().find(|kind| kind.word() == word) {
             Some(kind) => vec![kind],
             None => {
                 return Err(format!(
-                    "unknown type: {word:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+                    "unknown type: {word:?}: must be one of \"container\", \"image\", \"network\", \"node\", \"volume\""
                 )
                 .into());
             }
@@ -70,6 +74,11 @@ pub(crate) async fn image(call: Call<'_>) -> Outcome {
 /// `network inspect`
 pub(crate) async fn network(call: Call<'_>) -> Outcome {
     inspect_as(call, &[Kind::Network]).await
+}
+
+/// `node inspect`
+pub(crate) async fn node(call: Call<'_>) -> Outcome {
+    inspect_as(call, &[Kind::Node]).await
 }
 
 /// `volume inspect`
