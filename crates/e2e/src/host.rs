@@ -49,6 +49,10 @@ pub struct HostOptions {
     pub subordinate_ids: Option<String>,
     /// Lines in the place of `/etc/ssh/ssh_known_hosts`, for the daemon only, with all of that directory.
     pub known_hosts: Option<String>,
+    /// The network namespace that it runs in, by the name that `ip netns` knows; made by the test.
+    pub namespace: Option<String>,
+    /// The name of its host, for the daemon and its shims only.
+    pub hostname: Option<String>,
     /// A directory in the place of systemd's `/run/systemd/journal`, for the daemon and its shims only.
     pub journal: Option<PathBuf>,
 }
@@ -145,12 +149,7 @@ impl Host {
                 journal.display()
             ));
         }
-        let mut command = Command::new(self.programs.join("teu"));
-        if !mounts.is_empty() {
-            command = Command::new("unshare");
-            let script = format!("{} && exec \"$@\"", mounts.join(" && "));
-            command.args(["-m", "sh", "-c", &script, "sh"]).arg(self.programs.join("teu"));
-        }
+        let mut command = self.in_its_place(&mounts);
         command
             .arg("daemon")
             .arg("--data-root")
@@ -163,6 +162,34 @@ impl Host {
             .arg(self.address())
             .args(["--bridge", &self.bridge])
             .args(&self.options.flags);
+        command
+    }
+
+    /// The program, with the namespaces that the options ask for around it.
+    fn in_its_place(&self, mounts: &[String]) -> Command {
+        let mut words: Vec<String> = Vec::new();
+        if let Some(namespace) = &self.options.namespace {
+            words.extend([
+                "nsenter".to_owned(),
+                format!("--net=/run/netns/{namespace}"),
+                "--".to_owned(),
+            ]);
+        }
+        let mut script = mounts.to_vec();
+        if let Some(name) = &self.options.hostname {
+            script.push(format!("hostname {name}"));
+        }
+        if !script.is_empty() {
+            words.push("unshare".to_owned());
+            words.extend((!mounts.is_empty()).then(|| "-m".to_owned()));
+            words.extend(self.options.hostname.iter().map(|_| "-u".to_owned()));
+            let script = format!("{} && exec \"$@\"", script.join(" && "));
+            words.extend(["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]);
+        }
+        let program = self.programs.join("teu");
+        let Some((first, rest)) = words.split_first() else { return Command::new(program) };
+        let mut command = Command::new(first);
+        command.args(rest).arg(program);
         command
     }
 

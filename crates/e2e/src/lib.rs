@@ -18,6 +18,7 @@ mod registry;
 mod wait;
 mod walkthrough;
 mod web;
+mod wire;
 mod zookeeper;
 
 pub use client::{Client, Program, Ran};
@@ -31,4 +32,5 @@ pub use registry::Registry;
 pub use wait::{DEADLINE, eventually};
 pub use walkthrough::{Walkthrough, base_image};
 pub use web::{Page, Web};
+pub use wire::Wire;
 pub use zookeeper::ZooKeeper;

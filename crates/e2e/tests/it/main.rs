@@ -37,6 +37,7 @@ mod recovery;
 mod registries;
 mod security;
 mod streams;
+mod swarm;
 mod tls;
 mod user_namespaces;
 mod walkthrough;
