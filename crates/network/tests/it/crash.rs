@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use network::{Config, Live, Network, NetworkRequest};
 
 use crate::lab::{Container, HOST, Init, Lab, connect_from, leftovers, peer_of, request, run};
+use crate::swarm::{alone, overlay};
 
 const ROOT: &str = "NETWORK_CRASH_TEST_ROOT";
 const LIVE: &str = "NETWORK_CRASH_TEST_LIVE_PID";
@@ -15,12 +16,22 @@ const LIVE: &str = "NETWORK_CRASH_TEST_LIVE_PID";
 #[test]
 fn victim() {
     let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else { return };
-    let config = Config { ready_sandboxes: 2, ..Config::new(root.join("data"), root.join("exec")) };
+    // What one thread cannot do ends all of it, for the other test to see.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::abort();
+    }));
+    let config = Config {
+        ready_sandboxes: 2,
+        fabric: Some(alone(HOST)),
+        ..Config::new(root.join("data"), root.join("exec"))
+    };
     let network = Network::open(config).unwrap();
     let pid = std::env::var(LIVE).unwrap().parse().unwrap();
     network.reconcile(&[Live { container_id: "web".to_owned(), pid }]).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| come_and_go(&network));
+        scope.spawn(|| travel(&network));
         for lane in 0..2 {
             let network = &network;
             scope.spawn(move || {
@@ -56,6 +67,19 @@ fn come_and_go(network: &Network) {
     }
 }
 
+/// A container that is on overlays for a while, with and without another way out.
+fn travel(network: &Network) {
+    network.create(&overlay("ov", false)).unwrap();
+    network.create_sandbox("traveller").unwrap();
+    let request = request("traveller", &["9100:80"]);
+    loop {
+        network.connect("traveller", "ov", &request).unwrap();
+        network.connect("traveller", "bridge", &request).unwrap();
+        network.disconnect("traveller", "bridge").unwrap();
+        network.disconnect("traveller", "ov").unwrap();
+    }
+}
+
 #[test]
 fn a_killed_process_loses_no_connection_and_leaves_nothing() {
     let Some(lab) = Lab::new() else { return };
@@ -85,7 +109,12 @@ fn a_killed_process_loses_no_connection_and_leaves_nothing() {
     let custom: Vec<_> = networks.iter().filter(|n| !n.record.is_predefined()).collect();
     assert_eq!(bridges, custom.len() + 1);
     custom.iter().for_each(|info| drop(network.remove(&info.record.id).unwrap()));
-    assert!(std::net::TcpListener::bind("0.0.0.0:9000").is_ok());
+    for port in [9000, 9100] {
+        assert!(std::net::TcpListener::bind(("0.0.0.0", port)).is_ok(), "{port}");
+    }
+    assert_eq!(run("ip", &["-o", "link", "show", "type", "vxlan"]), "");
+    let overlays = lab.config().exec_root.join("network/overlays");
+    assert_eq!(std::fs::read_dir(overlays).unwrap().count(), 0);
     network.destroy_sandbox("web").unwrap();
     network.settle();
     drop(init);

@@ -10,7 +10,7 @@ use linux::namespace::in_namespace;
 use linux::netlink::make_network_namespace;
 use network::{
     AttachRequest, Attachment, Config, Endpoint, EndpointRequest, ErrorKind, Fabric, FabricError,
-    Live, MacAddress, Network, OverlayNetwork, OverlayRequest, Peer, Underlay,
+    Live, MacAddress, Network, NetworkRequest, OverlayNetwork, OverlayRequest, Peer, Underlay,
 };
 
 use crate::lab::run;
@@ -121,6 +121,23 @@ impl Fabric for View {
     }
 }
 
+/// A swarm of one host, which has this address.
+pub(crate) fn alone(address: Ipv4Addr) -> Arc<dyn Fabric> {
+    let underlay = Underlay { address: address.into(), port: 4789, node_name: "alone".to_owned() };
+    Arc::new(View { table: Arc::default(), underlay })
+}
+
+/// Asks for a network that everybody may join.
+pub(crate) fn overlay(name: &str, internal: bool) -> NetworkRequest {
+    NetworkRequest {
+        name: name.to_owned(),
+        driver: "overlay".to_owned(),
+        attachable: true,
+        internal,
+        ..NetworkRequest::default()
+    }
+}
+
 /// Hosts one and two: a namespace each, on the wire 192.0.2.0/24.
 pub(crate) struct Swarm {
     pub(crate) table: Arc<Mutex<Table>>,
@@ -163,13 +180,7 @@ impl Swarm {
 
     /// Has host one make a network that everybody may join.
     pub(crate) fn create(&self, name: &str, internal: bool) -> String {
-        let request = network::NetworkRequest {
-            name: name.to_owned(),
-            driver: "overlay".to_owned(),
-            attachable: true,
-            internal,
-            ..network::NetworkRequest::default()
-        };
+        let request = overlay(name, internal);
         self.hosts[0].on(|network| network.create(&request).unwrap().0.id)
     }
 
