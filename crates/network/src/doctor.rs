@@ -11,8 +11,9 @@ use linux::netlink::{Family, Link, RouteEntry};
 
 use crate::cidr::Cidr;
 use crate::network::{Kernel, Network, lock};
+use crate::overlay::{self, Sight};
 use crate::record::{Driver, NetworkRecord};
-use crate::{macvlan, overlay, rules};
+use crate::{macvlan, rules};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,9 +112,16 @@ impl Network {
         }
         if record.is_swarm() {
             let peers = lock(&self.inner.state).peers_of(&record.id).to_vec();
-            return Ok(match Seen::of(&mut lock(&self.inner.kernel)) {
+            let mut kernel = lock(&self.inner.kernel);
+            let guards = kernel.nftables.dropping_input_chains().unwrap_or_default();
+            return Ok(match Seen::of(&mut kernel) {
                 Ok(Seen { links, addresses, .. }) => {
-                    overlay::findings(&about, &record, &peers, &links, &addresses)
+                    let (links, addresses, guards) = (&links, &addresses, &guards);
+                    overlay::findings(
+                        &about,
+                        &record,
+                        Sight { links, addresses, guards, peers: &peers },
+                    )
                 }
                 Err(error) => vec![unreadable(&about, &error)],
             });

@@ -18,7 +18,7 @@ mod record;
 mod way_out;
 
 pub(crate) use device::{is_ours, name_of};
-pub(crate) use doctor::findings;
+pub(crate) use doctor::{Sight, findings};
 pub use fabric::{
     AttachRequest, Attachment, Fabric, FabricError, OverlayNetwork, OverlayRequest, Peer, Underlay,
 };

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use linux::netlink::Link;
+use linux::netlink::nft::ForeignChain;
 
 use super::device::{Plan, name_of};
 use super::fabric::Peer;
@@ -11,14 +12,19 @@ use super::record::Part;
 use crate::doctor::Finding;
 use crate::record::NetworkRecord;
 
+/// The host, as the kernel and the swarm have it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    pub(crate) links: &'a [Link],
+    pub(crate) addresses: &'a [(u32, IpAddr)],
+    /// Chains that let in only what a rule of theirs names.
+    pub(crate) guards: &'a [ForeignChain],
+    pub(crate) peers: &'a [Peer],
+}
+
 /// Examines a host's part of a network: its interfaces, and the way to the other hosts.
-pub(crate) fn findings(
-    about: &str,
-    record: &NetworkRecord,
-    peers: &[Peer],
-    links: &[Link],
-    addresses: &[(u32, IpAddr)],
-) -> Vec<Finding> {
+pub(crate) fn findings(about: &str, record: &NetworkRecord, sight: Sight<'_>) -> Vec<Finding> {
+    let Sight { links, addresses, guards, peers } = sight;
     let overlay = record.overlay.as_ref();
     let Some((overlay, part)) = overlay.and_then(|it| Some((it, it.part.as_ref()?))) else {
         let text = "is an overlay that no container of this host is in: nothing of it is here";
@@ -68,7 +74,24 @@ pub(crate) fn findings(
         );
         findings.push(Finding::good(about, text));
     }
+    findings.extend(guards.iter().map(|chain| guarded(about, chain, part.underlay.port)));
     findings
+}
+
+/// Which rules a chain has for the port is not looked at: there are too many ways to say it.
+fn guarded(about: &str, chain: &ForeignChain, port: u16) -> Finding {
+    let ForeignChain { family, table, name } = chain;
+    let rule = match *family {
+        "ip" => format!("iptables -I {name} -p udp --dport {port} -s ADDRESS -j ACCEPT"),
+        _ => format!(
+            "nft insert rule {family} {table} {name} ip saddr ADDRESS udp dport {port} accept"
+        ),
+    };
+    let text = format!(
+        "chain {name} of table {family} {table} drops what no rule of it lets in: UDP port {port} \
+         has to be among that, from each other host (`{rule}`)"
+    );
+    Finding::note(about, text)
 }
 
 /// The address that packets leave from, and the wire they go on.
@@ -154,7 +177,12 @@ mod tests {
         let vxlan = name_of(&record.id);
         let links = |mtu| vec![link(1, "wan0", mtu), link(2, "br-ov", 1450), link(3, &vxlan, 1450)];
         let check = |links: &[Link], addresses: &[(u32, IpAddr)], expected: &[&str]| {
-            let found = findings("network ov", &record, &[], links, addresses);
+            let guard =
+                ForeignChain { family: "ip", table: "filter".to_owned(), name: "INPUT".to_owned() };
+            let sight = Sight { links, addresses, guards: &[guard], peers: &[] };
+            let found = findings("network ov", &record, sight);
+            let note = found.last().unwrap();
+            assert!(note.level == Level::Note && note.text.contains("--dport 4789"), "{note:?}");
             let problems: Vec<_> =
                 found.iter().filter(|it| it.level == Level::Problem).map(|it| &it.text).collect();
             assert_eq!(problems.len(), expected.len(), "{found:?}");

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use linux::namespace::in_namespace;
-use network::{Endpoint, EndpointRequest, ErrorKind, Level, NetworkRequest};
+use network::{Endpoint, EndpointRequest, ErrorKind, Finding, Level, NetworkRequest};
 
 use crate::lab::{Init, connect_from, is_unreachable, listen, peer_of, request, run, udp};
 use crate::swarm::{Host, Swarm};
@@ -80,6 +80,13 @@ fn containers_of_two_hosts_are_neighbours() {
         let findings = host.on(|network| network.examine_network("ov").unwrap());
         assert!(findings.iter().all(|finding| finding.level == Level::Good), "{findings:?}");
     }
+
+    two.run("nft", &["add", "table", "ip", "filter"]);
+    let chain = "{ type filter hook input priority 0; policy drop; }";
+    two.run("nft", &["add", "chain", "ip", "filter", "INPUT", chain]);
+    let findings = two.on(|network| network.examine_network("ov").unwrap());
+    let told = |it: &Finding| it.text.contains("chain INPUT of table ip filter");
+    assert!(findings.iter().any(|it| it.level == Level::Note && told(it)), "{findings:?}");
 
     // The last container takes all of it along.
     two.on(|network| network.destroy_sandbox("b").unwrap());

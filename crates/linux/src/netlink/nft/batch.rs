@@ -329,9 +329,21 @@ impl Nftables {
     /// # Errors
     /// If the kernel cannot be asked.
     pub fn dropping_forward_chains(&mut self) -> io::Result<Vec<ForeignChain>> {
+        self.dropping_chains(InetHookNumber::Forward)
+    }
+
+    /// The same at the input hook.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn dropping_input_chains(&mut self) -> io::Result<Vec<ForeignChain>> {
+        self.dropping_chains(InetHookNumber::LocalIn)
+    }
+
+    fn dropping_chains(&mut self, hook: InetHookNumber) -> io::Result<Vec<ForeignChain>> {
         let message = NfTablesMessage::GetChain(ChainMessage { attributes: vec![] });
         let chains = self.socket.dump(unspecified(message))?;
-        Ok(chains.iter().filter_map(dropping_forward_chain).collect())
+        Ok(chains.iter().filter_map(|chain| dropping_chain(chain, hook)).collect())
     }
 
     /// Whether any rule in the chain's table speaks of this interface.
@@ -403,7 +415,7 @@ impl Nftables {
     }
 }
 
-fn dropping_forward_chain(message: &NetfilterMessage) -> Option<ForeignChain> {
+fn dropping_chain(message: &NetfilterMessage, hook: InetHookNumber) -> Option<ForeignChain> {
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = &message.inner else {
         return None;
     };
@@ -412,20 +424,19 @@ fn dropping_forward_chain(message: &NetfilterMessage) -> Option<ForeignChain> {
         NetfilterProtoFamily::IPv4 => "ip",
         _ => return None,
     };
-    let (mut table, mut name, mut forward, mut drops) = ("", "", false, false);
+    let (mut table, mut name, mut is_there, mut drops) = ("", "", false, false);
     for attribute in &chain.attributes {
         match attribute {
             ChainAttribute::Table(text) => table = text,
             ChainAttribute::Name(text) => name = text,
             ChainAttribute::Policy(policy) => drops = *policy == 0,
             ChainAttribute::Hook(hooks) => {
-                forward = hooks
-                    .contains(&HookAttribute::Number(HookNumber::Inet(InetHookNumber::Forward)));
+                is_there = hooks.contains(&HookAttribute::Number(HookNumber::Inet(hook)));
             }
             _ => {}
         }
     }
-    (forward && drops).then(|| ForeignChain {
+    (is_there && drops).then(|| ForeignChain {
         family,
         table: table.to_owned(),
         name: name.to_owned(),
