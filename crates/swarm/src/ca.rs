@@ -213,14 +213,15 @@ pub(crate) fn identity_of(der: &[u8]) -> Result<Identity, CaError> {
     })
 }
 
-/// When a certificate begins and ends to be valid.
+/// When a certificate was made, and when it ends to be valid.
 pub(crate) fn validity(certificate_pem: &str) -> Result<(SystemTime, SystemTime), CaError> {
     let what = "this node's certificate";
     let der = from_pem(certificate_pem, what)?;
     let certificate = parse(&der, what)?;
     let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let validity = certificate.validity();
-    Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
+    let made = time(validity.not_before.timestamp()) + BACKDATED;
+    Ok((made, time(validity.not_after.timestamp())))
 }
 
 /// Writes a certificate as PEM, always in the same way: tokens hold the digest of the text.

@@ -26,15 +26,13 @@ use crate::wire;
 #[derive(Debug)]
 pub(crate) struct Manager {
     pub(crate) own_node: String,
-    /// Where nodes reach it, `host:port`.
-    pub(crate) control_address: String,
-    /// Where this host takes VXLAN packets.
-    pub(crate) vtep: IpAddr,
+    /// Held for one look.
+    reach: Mutex<Reach>,
     authority: Authority,
     store: Store,
     /// Held for one decision and its commit, so that the disk has decisions in their order.
     books: Mutex<Books>,
-    /// Held for one look.
+    /// Held for one look, also while `books` is held; never the other way round.
     presences: Mutex<Presences>,
     /// Wakes who looks for silent nodes when there is an earlier deadline.
     pub(crate) presence_changed: Notify,
@@ -42,11 +40,19 @@ pub(crate) struct Manager {
     host: Arc<HostSlot>,
 }
 
+/// Where a manager is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// By nodes, `host:port`.
+    pub(crate) control_address: String,
+    /// By VXLAN packets.
+    pub(crate) vtep: IpAddr,
+}
+
 /// What a manager is made of.
 pub(crate) struct Parts {
     pub(crate) own_node: String,
-    pub(crate) control_address: String,
-    pub(crate) vtep: IpAddr,
+    pub(crate) reach: Reach,
     pub(crate) authority: Authority,
     pub(crate) store: Store,
     pub(crate) books: Books,
@@ -64,8 +70,7 @@ impl Manager {
         parts.view.send_replace(Arc::new(parts.books.view()));
         Self {
             own_node: parts.own_node,
-            control_address: parts.control_address,
-            vtep: parts.vtep,
+            reach: Mutex::new(parts.reach),
             authority: parts.authority,
             store: parts.store,
             books: Mutex::new(parts.books),
@@ -74,6 +79,16 @@ impl Manager {
             view: parts.view,
             host: parts.host,
         }
+    }
+
+    /// Where it is reached.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on under other addresses.
+    pub(crate) fn set_reach(&self, reach: Reach) {
+        *self.reach.lock().unwrap_or_else(PoisonError::into_inner) = reach;
     }
 
     /// The swarm.
@@ -203,10 +218,11 @@ impl Manager {
         session: &wire::Session,
     ) -> Result<u64> {
         wire::check_version(session.version)?;
+        let period = self.period();
+        // From here on nothing counts that an older session of the node still says.
+        let (number, before) = self.presences().begin(node_id, address, Instant::now(), period);
         self.describe(node_id, session.description.clone(), session.vtep)?;
         self.announce(node_id, &session.held)?;
-        let period = self.period();
-        let (number, before) = self.presences().begin(node_id, address, Instant::now(), period);
         self.presence_changed.notify_one();
         self.tell_state(node_id, NodeState::Ready, before);
         Ok(number)
@@ -270,12 +286,42 @@ impl Manager {
         self.decide(|books| Ok(((), books.remove_network(id)?)))
     }
 
-    pub(crate) fn attach(&self, node_id: &str, request: AttachRequest) -> Result<Attachment> {
-        self.decide(|books| books.attach(node_id, request))
+    /// Gives a container of a node an address; of this host's own where there is no session.
+    pub(crate) fn attach(
+        &self,
+        node_id: &str,
+        session: Option<u64>,
+        request: AttachRequest,
+    ) -> Result<Attachment> {
+        self.decide(|books| {
+            self.check_session(node_id, session)?;
+            books.attach(node_id, request)
+        })
     }
 
-    pub(crate) fn detach(&self, node_id: &str, network_id: &str, container: &str) -> Result<()> {
-        self.decide(|books| Ok(((), books.detach(node_id, network_id, container))))
+    /// Takes an address back.
+    pub(crate) fn detach(
+        &self,
+        node_id: &str,
+        session: Option<u64>,
+        network_id: &str,
+        container: &str,
+    ) -> Result<()> {
+        self.decide(|books| {
+            self.check_session(node_id, session)?;
+            Ok(((), books.detach(node_id, network_id, container)))
+        })
+    }
+
+    /// Refuses what an older session says. Asked while the books are held, so that nothing comes
+    /// between the answer and the decision.
+    fn check_session(&self, node_id: &str, session: Option<u64>) -> Result<()> {
+        match session {
+            Some(session) if !self.presences().is_current(node_id, session) => {
+                Err(Error::new(Code::Unavailable, "the node has begun another session"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What nodes are told of networks, as it changes.
@@ -289,7 +335,7 @@ impl Manager {
         wire::Started {
             period_nanos: cluster.spec.heartbeat_period_nanos,
             data_path_port: cluster.data_path_port,
-            managers: vec![(self.own_node.clone(), self.control_address.clone())],
+            managers: vec![(self.own_node.clone(), self.reach().control_address)],
         }
     }
 
@@ -323,13 +369,14 @@ impl Manager {
 
     fn status_of(&self, node: Node) -> NodeStatus {
         if node.id == self.own_node {
-            let address = self.control_address.rsplit_once(':').map_or("", |(host, _)| host);
+            let control_address = self.reach().control_address;
+            let address = control_address.rsplit_once(':').map_or("", |(host, _)| host);
             return NodeStatus {
                 node,
                 state: NodeState::Ready,
                 message: String::new(),
                 address: address.trim_matches(['[', ']']).to_owned(),
-                manager_address: Some(self.control_address.clone()),
+                manager_address: Some(control_address.clone()),
             };
         }
         let presences = self.presences();

@@ -74,6 +74,11 @@ impl Presences {
         }
     }
 
+    /// Whether a session is a node's newest: what an older one still says does not count.
+    pub(crate) fn is_current(&self, id: &str, session: u64) -> bool {
+        self.0.get(id).is_some_and(|presence| presence.session == session)
+    }
+
     /// A node said that it goes.
     pub(crate) fn end(&mut self, id: &str, message: &str) -> Option<NodeState> {
         let presence = self.0.get_mut(id)?;
@@ -135,6 +140,7 @@ mod tests {
         let (next, before) = presences.begin("a", "192.0.2.1".to_owned(), at(30), PERIOD);
         assert_eq!(before, NodeState::Down);
         assert!(!presences.beat("a", session, at(31), PERIOD));
+        assert!(presences.is_current("a", next) && !presences.is_current("a", session));
         assert!(presences.beat("a", next, at(31), PERIOD));
         assert_eq!(presences.end("a", "left"), Some(NodeState::Ready));
         assert!(presences.expire(at(100)).is_empty());

@@ -191,19 +191,19 @@ async fn answer(
     };
     let is_last = matches!(call, Call::Leave);
     let node_id = node_id.to_owned();
-    let answer = blocking(manager, move |manager| act(manager, &node_id, call)).await;
+    let answer = blocking(manager, move |manager| act(manager, &node_id, session, call)).await;
     connection.send(&ToNode::Answer { id, answer }).await?;
     Ok(!is_last)
 }
 
-fn act(manager: &Manager, node_id: &str, call: Call) -> Result<Answer> {
+fn act(manager: &Manager, node_id: &str, session: u64, call: Call) -> Result<Answer> {
     match call {
         Call::Attach(request) => {
-            let attachment = manager.attach(node_id, request)?;
+            let attachment = manager.attach(node_id, Some(session), request)?;
             Ok(Answer::Attached { ipv4: attachment.ipv4 })
         }
         Call::Detach { network_id, container_id } => {
-            manager.detach(node_id, &network_id, &container_id)?;
+            manager.detach(node_id, Some(session), &network_id, &container_id)?;
             Ok(Answer::Done)
         }
         Call::Renew { request } => {

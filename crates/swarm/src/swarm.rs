@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::held::Account;
 use crate::host::{Host, HostSlot};
 use crate::joining::Joining;
-use crate::manager::{Manager, Parts};
+use crate::manager::{Manager, Parts, Reach};
 use crate::model::{
     Availability, Cluster, ClusterSpec, Node, NodeDescription, NodeSpec, Role, View,
 };
@@ -263,24 +263,61 @@ impl Swarm {
     pub async fn init(&self, init: Init) -> Result<String> {
         let _changing = self.0.changing.lock().await;
         init.check()?;
-        let recovered = match &*self.0.part() {
+        let known = match &*self.0.part() {
             Part::Outside => None,
-            Part::Manager(_, running) if init.force_new_cluster => Some(running.clone()),
+            Part::Manager(manager, running) if init.force_new_cluster => {
+                Some((manager.clone(), running.clone()))
+            }
             _ => return Err(Error::new(Code::Unavailable, IS_IN_SWARM)),
         };
-        let is_recovery = recovered.is_some();
-        if let Some(running) = recovered {
-            running.end().await;
-            // The store is open once at a time.
-            *self.0.part() = Part::Outside;
+        if let Some((manager, running)) = known {
+            return self.move_manager(manager, &running, init).await;
         }
         let listener = bind(init.listen).await?;
         let inner = self.0.clone();
         let listen = init.listen;
-        let manager = blocking(move || inner.make_manager(&init, is_recovery)).await?;
+        let made = blocking(move || {
+            let made = inner.make_manager(&init).and_then(|manager| {
+                inner.enter_own_node(&manager)?;
+                Ok(manager)
+            });
+            if made.is_err() {
+                inner.disk.clear()?;
+            }
+            made
+        });
+        let manager = made.await?;
         let node_id = manager.own_node.clone();
         self.0.clone().begin_manager(manager, listen, Some(listener));
         Ok(node_id)
+    }
+
+    /// Goes on with the swarm of this manager under other addresses, or under the old ones where those
+    /// cannot be.
+    async fn move_manager(
+        &self,
+        manager: Arc<Manager>,
+        running: &Running,
+        init: Init,
+    ) -> Result<String> {
+        let inner = self.0.clone();
+        let record = blocking(move || inner.disk.record()).await?;
+        let missing = || Error::new(Code::Internal, "the state of this manager is missing");
+        let old = record.ok_or_else(missing)?;
+        // The new port may be the old one.
+        running.end().await;
+        let listener = match bind(init.listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                self.0.clone().begin_manager(manager, old.listen, None);
+                return Err(error);
+            }
+        };
+        let (inner, moved, listen) = (self.0.clone(), manager.clone(), init.listen);
+        let kept = blocking(move || inner.move_record(&moved, &init)).await;
+        let node_id = manager.own_node.clone();
+        self.0.clone().begin_manager(manager, listen, Some(listener));
+        kept.map(|()| node_id)
     }
 
     /// Joins a swarm. What takes longer than 20 seconds goes on in the background.

@@ -192,7 +192,9 @@ impl Worker {
             }
             let Err(failure) = ended else { continue };
             let problem = failure.error().to_string();
-            tracing::warn!(error = problem, "no session with the swarm's manager");
+            if self.state().problem != problem {
+                tracing::warn!(error = problem, "no session with the swarm's manager");
+            }
             let is_final = matches!(failure, Failure::Final(_));
             {
                 let mut state = self.state();
@@ -278,6 +280,8 @@ impl Worker {
                 );
                 Failure::Final(Error::new(Code::NotFound, text))
             }
+            // The manager may be of another version some time.
+            Failure::Final(error) if error.code == Code::Unimplemented => Failure::Passing(error),
             failure => failure,
         }
     }
@@ -321,8 +325,8 @@ impl Worker {
 
     /// The request for a new certificate, once half the life of the present one is over.
     fn renewal(&self) -> Result<Option<Call>> {
-        let (from, to) = validity(&self.disk.read(File::NodeCertificate)?)?;
-        if !is_half_over(from, to, SystemTime::now()) {
+        let (made, to) = validity(&self.disk.read(File::NodeCertificate)?)?;
+        if !is_half_over(made, to, SystemTime::now()) {
             return Ok(None);
         }
         let key = NodeKey::from_pem(&self.disk.read(File::NodeKey)?)?;
@@ -335,9 +339,9 @@ impl Worker {
 }
 
 /// Whether half of a certificate's life is over.
-pub(crate) fn is_half_over(from: SystemTime, to: SystemTime, now: SystemTime) -> bool {
-    let life = to.duration_since(from).unwrap_or_default();
-    now.duration_since(from).unwrap_or_default() >= life / 2
+pub(crate) fn is_half_over(made: SystemTime, to: SystemTime, now: SystemTime) -> bool {
+    let life = to.duration_since(made).unwrap_or_default();
+    now.duration_since(made).unwrap_or_default() >= life / 2
 }
 
 /// Who waits for an answer of the manager.

@@ -44,7 +44,7 @@ impl Swarm {
                     node_address: own.map(|own| own.address.clone()).unwrap_or_default(),
                     is_manager: true,
                     error: running.problem(),
-                    managers: vec![(manager.own_node.clone(), manager.control_address.clone())],
+                    managers: vec![(manager.own_node.clone(), manager.reach().control_address)],
                     cluster: Some((manager.cluster(), nodes.len(), managers)),
                     ..status(LocalState::Active)
                 }
@@ -130,7 +130,7 @@ impl Swarm {
         match &*self.0.part() {
             Part::Idle(Idle::Worker(worker, _)) | Part::Worker(worker, _) => worker.vtep(),
             Part::Idle(Idle::Manager(manager, _)) | Part::Manager(manager, _) => {
-                Some((manager.vtep, manager.cluster().data_path_port))
+                Some((manager.reach().vtep, manager.cluster().data_path_port))
             }
             _ => None,
         }
@@ -178,7 +178,8 @@ impl Swarm {
         let is_new = before.is_none();
         let answer = match &member {
             Member::Manager(manager) => {
-                manager.attach(&manager.own_node, request.clone()).map(|attached| attached.ipv4)
+                let attached = manager.attach(&manager.own_node, None, request.clone());
+                attached.map(|attached| attached.ipv4)
             }
             Member::Worker(worker) => worker.attach(request.clone()),
         };
@@ -201,7 +202,7 @@ impl Swarm {
         self.0.account.release(network_id, container_id);
         match member {
             Member::Manager(manager) => {
-                match manager.detach(&manager.own_node, network_id, container_id) {
+                match manager.detach(&manager.own_node, None, network_id, container_id) {
                     Ok(()) => {
                         self.0.account.heard(&(network_id.to_owned(), container_id.to_owned()));
                     }

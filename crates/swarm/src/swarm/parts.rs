@@ -51,8 +51,7 @@ impl Inner {
         })?;
         Ok(Arc::new(Manager::new(Parts {
             own_node,
-            control_address,
-            vtep,
+            reach: Reach { control_address, vtep },
             authority,
             store,
             books,
@@ -61,31 +60,24 @@ impl Inner {
         })))
     }
 
-    /// Makes a swarm, or takes up the one that is there with other addresses.
-    pub(super) fn make_manager(&self, init: &Init, is_recovery: bool) -> Result<Arc<Manager>> {
-        let (node_id, store, books) = match is_recovery {
-            false => self.make_swarm(init)?,
-            true => {
-                let record = self.disk.record()?.map(|record| record.part);
-                let Some(PartRecord::Manager { node_id, .. }) = record else {
-                    return Err(Error::new(Code::Internal, "there is no swarm to take up"));
-                };
-                let (store, books) = Store::open(self.disk.dir())?;
-                (node_id, store, books)
-            }
-        };
-        let record = Record {
-            part: PartRecord::Manager {
-                node_id: node_id.clone(),
-                control_address: init.advertise.to_string(),
-            },
-            listen: init.listen,
-            advertise: Some(init.advertise.ip()),
-            data_path: init.data_path,
-        };
-        let manager = self.manager(node_id, init.advertise.to_string(), &record, store, books)?;
+    /// Makes a swarm.
+    pub(super) fn make_manager(&self, init: &Init) -> Result<Arc<Manager>> {
+        let (node_id, store, books) = self.make_swarm(init)?;
+        let record = manager_record(node_id.clone(), init);
+        let control_address = init.advertise.to_string();
+        let manager = self.manager(node_id, control_address, &record, store, books)?;
         self.disk.keep_record(&record)?;
         Ok(manager)
+    }
+
+    /// Keeps other addresses of the manager, and goes by them.
+    pub(super) fn move_record(&self, manager: &Manager, init: &Init) -> Result<()> {
+        self.disk.keep_record(&manager_record(manager.own_node.clone(), init))?;
+        manager.set_reach(Reach {
+            control_address: init.advertise.to_string(),
+            vtep: init.data_path.unwrap_or(init.advertise.ip()),
+        });
+        self.enter_own_node(manager)
     }
 
     fn make_swarm(&self, init: &Init) -> Result<(String, Store, Books)> {
@@ -177,11 +169,13 @@ impl Inner {
         listener: Option<tokio::net::TcpListener>,
         running: &Running,
     ) -> Result<()> {
-        let (inner, own) = (self.clone(), manager.clone());
-        blocking(move || inner.enter_own_node(&own)).await?;
         let listener = match listener {
             Some(listener) => listener,
-            None => bound(listen, running).await,
+            None => {
+                let (inner, own) = (self.clone(), manager.clone());
+                blocking(move || inner.enter_own_node(&own)).await?;
+                bound(listen, running).await
+            }
         };
         let [certificate, key, root] = self.certificates()?;
         let shown = Shown::new(&certificate, &key, &root)?;
@@ -195,9 +189,9 @@ impl Inner {
     }
 
     /// The manager's own node says of itself what others say in their sessions.
-    fn enter_own_node(&self, manager: &Manager) -> Result<()> {
+    pub(super) fn enter_own_node(&self, manager: &Manager) -> Result<()> {
         let Some(host) = self.host.get() else { return Ok(()) };
-        manager.describe(&manager.own_node, host.describe(), manager.vtep)?;
+        manager.describe(&manager.own_node, host.describe(), manager.reach().vtep)?;
         let held = self.account.all(host.attachments());
         manager.announce(&manager.own_node, &held)
     }
@@ -365,6 +359,15 @@ impl Inner {
     }
 }
 
+fn manager_record(node_id: String, init: &Init) -> Record {
+    Record {
+        part: PartRecord::Manager { node_id, control_address: init.advertise.to_string() },
+        listen: init.listen,
+        advertise: Some(init.advertise.ip()),
+        data_path: init.data_path,
+    }
+}
+
 /// Marks silent nodes until `stop`.
 async fn expire(manager: Arc<Manager>, stop: CancellationToken) {
     loop {
@@ -412,8 +415,8 @@ async fn renew(
         let (own, manager, shown) = (inner.clone(), manager.clone(), shown.clone());
         let renewed = blocking(move || {
             let [certificate, key, root] = own.certificates()?;
-            let (from, to) = validity(&certificate)?;
-            if !is_half_over(from, to, SystemTime::now()) {
+            let (made, to) = validity(&certificate)?;
+            if !is_half_over(made, to, SystemTime::now()) {
                 return Ok(());
             }
             let request = NodeKey::from_pem(&key)?.request()?;

@@ -261,3 +261,101 @@ async fn strangers_at_the_control_port_get_nothing() {
     assert_eq!(manager.swarm.nodes().unwrap().len(), 1);
     manager.end().await;
 }
+
+/// A certificate of the manager's authority for another node's key, of a given age.
+fn aged_certificate(manager: &Path, node: &Path, node_id: &str, age: Duration) -> String {
+    let (of_manager, of_node) = (Disk::new(manager), Disk::new(node));
+    let root = of_manager.read(File::RootCertificate).unwrap();
+    let authority = Authority::load(&root, &of_manager.read(File::RootKey).unwrap()).unwrap();
+    let known = from_pem(&of_node.read(File::NodeCertificate).unwrap(), "it").unwrap();
+    let identity = Identity { node_id: node_id.to_owned(), ..identity_of(&known).unwrap() };
+    let key = NodeKey::from_pem(&of_node.read(File::NodeKey).unwrap()).unwrap();
+    let life = Duration::from_secs(90 * 24 * 3600);
+    authority.sign(&key.request().unwrap(), &identity, SystemTime::now() - age, life).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_renewed_at_half_their_life() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let port = free_port();
+    let manager = Node::start(one.path(), "first").await;
+    let own = manager.swarm.init(init(port)).await.unwrap();
+    let (token, _) = manager.swarm.tokens().unwrap();
+    let worker = Node::start(two.path(), "second").await;
+    worker.swarm.join(join(&token, port)).await.unwrap();
+    let id = worker.swarm.node_id().unwrap();
+    manager.end().await;
+    worker.end().await;
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    for (dir, id) in [(one.path(), &own), (two.path(), &id)] {
+        let old = aged_certificate(one.path(), dir, id, days(46));
+        Disk::new(dir).write(File::NodeCertificate, &old).unwrap();
+    }
+    let manager = Node::start(one.path(), "first").await;
+    let worker = Node::start(two.path(), "second").await;
+    for dir in [one.path(), two.path()] {
+        eventually("a new certificate", || {
+            let (made, _) = validity(&Disk::new(dir).read(File::NodeCertificate).unwrap()).unwrap();
+            made > SystemTime::now() - days(1)
+        })
+        .await;
+    }
+    worker.end().await;
+    // One that has ended opens no session, and says why.
+    let ended = aged_certificate(one.path(), two.path(), &id, days(100));
+    Disk::new(two.path()).write(File::NodeCertificate, &ended).unwrap();
+    let worker = Node::start(two.path(), "second").await;
+    eventually("a refusal", || worker.swarm.status().error.contains("xpired")).await;
+    worker.end().await;
+    manager.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_goes_on_under_another_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, other_port) = (free_port(), free_port());
+    let manager = Node::start(dir.path(), "first").await;
+    let id = manager.swarm.init(init(port)).await.unwrap();
+    let cluster = manager.swarm.cluster().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let forced = |port| Init { force_new_cluster: true, ..init(port) };
+    let taken_port = taken.local_addr().unwrap().port();
+    let refused = manager.swarm.init(forced(taken_port)).await.unwrap_err();
+    assert!(refused.message.contains("in use"), "{refused}");
+    let answers = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    eventually("the old port", || answers(port)).await;
+    assert_eq!(manager.swarm.init(forced(other_port)).await.unwrap(), id);
+    assert!(answers(other_port) && !answers(port));
+    let moved = format!("127.0.0.1:{other_port}");
+    assert_eq!(manager.swarm.status().managers, [(id.clone(), moved.clone())]);
+    assert_eq!(manager.swarm.cluster().unwrap(), cluster);
+    manager.end().await;
+    let manager = Node::start(dir.path(), "first").await;
+    assert_eq!(manager.swarm.status().managers, [(id, moved)]);
+    manager.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_told_and_can_be_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Node::start(dir.path(), "first").await;
+    manager.swarm.init(init(free_port())).await.unwrap();
+    manager.end().await;
+    for (file, text) in [
+        ("swarm/certificates/swarm-root-ca.key", "no key"),
+        ("swarm/manager.redb", "no database"),
+        ("swarm/state.json", "{"),
+    ] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+        let node = Node::start(dir.path(), "first").await;
+        let status = node.swarm.status();
+        assert_eq!(status.state, LocalState::Error, "{file}");
+        assert!(!status.error.is_empty(), "{file}");
+        assert!(node.swarm.nodes().is_err());
+        node.end().await;
+    }
+    let node = Node::start(dir.path(), "first").await;
+    node.swarm.leave(true).await.unwrap();
+    assert_eq!(node.swarm.status().state, LocalState::Inactive);
+    node.end().await;
+}
