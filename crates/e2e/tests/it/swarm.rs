@@ -1,6 +1,8 @@
 //! Swarm mode over several hosts: init, join, what managers know of nodes, and what is left when
 //! daemons are killed.
 
+mod overlays;
+
 use anyhow::{Context, Result, ensure};
 use e2e::{Client, Host, Program, Wire, eventually, is_root};
 use serde_json::Value;
@@ -99,7 +101,8 @@ fn with(program: Program, count: usize, test: fn(&mut Hosts) -> Result<()>) -> R
             eprintln!("--- a daemon's log ---\n{}", host.daemon_log());
         }
     }
-    tested.and_then(|()| hosts.leave())
+    let left = hosts.leave();
+    tested.and(left)
 }
 
 #[test]
