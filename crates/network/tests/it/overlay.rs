@@ -105,6 +105,22 @@ fn containers_of_two_hosts_are_neighbours() {
     assert!(!left.contains(&id[..12]), "{left}");
 }
 
+#[test]
+fn hosts_may_know_each_other_by_ipv6() {
+    let Some(swarm) = Swarm::on_ipv6() else { return };
+    let [one, two] = &swarm.hosts;
+    let id = swarm.create("ov", true);
+    let (a, at_a) = one.container("a", "ov", &request("a", &[]));
+    let (b, at_b) = two.container("b", "ov", &request("b", &[]));
+    swarm.publish(&id);
+    talks(&a, ip(&at_a), &listen(&b, 80), ip(&at_b));
+    // Its header is 20 bytes larger.
+    let eth0 = inside(&a, "ip", &["link", "show", "eth0"]);
+    assert!(eth0.contains("mtu 1430 "), "{eth0}");
+    let findings = one.on(|network| network.examine_network("ov").unwrap());
+    assert!(findings.iter().all(|finding| finding.level == Level::Good), "{findings:?}");
+}
+
 fn names(host: &Host, network_id: &str) -> String {
     let path = host.exec_root().join(format!("network/names/{network_id}.json"));
     std::fs::read_to_string(path).unwrap_or_default().replace(' ', "")

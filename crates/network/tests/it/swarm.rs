@@ -1,7 +1,7 @@
 //! Two hosts on one wire, and a table in memory in a swarm's place.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -138,7 +138,7 @@ pub(crate) fn overlay(name: &str, internal: bool) -> NetworkRequest {
     }
 }
 
-/// Hosts one and two: a namespace each, on the wire 192.0.2.0/24.
+/// Hosts one and two: a namespace each, on the wire 192.0.2.0/24 or 2001:db8::/64.
 pub(crate) struct Swarm {
     pub(crate) table: Arc<Mutex<Table>>,
     pub(crate) hosts: [Host; 2],
@@ -156,21 +156,36 @@ pub(crate) struct Host {
 impl Swarm {
     /// `None`, with the reason printed, where namespaces cannot be made.
     pub(crate) fn new() -> Option<Self> {
+        Self::on_wire(|number| Ipv4Addr::new(192, 0, 2, number).into())
+    }
+
+    /// With hosts that know each other by IPv6.
+    pub(crate) fn on_ipv6() -> Option<Self> {
+        Self::on_wire(|number| {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(number)).into()
+        })
+    }
+
+    fn on_wire(address: fn(u8) -> IpAddr) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: network namespaces need root");
             return None;
         }
         let table = Arc::new(Mutex::new(Table::default()));
-        let mut hosts = [1, 2].map(|number| Host::new(number, &table));
+        let mut hosts = [1, 2].map(|number| Host::new(number, address(number), &table));
         let [one, two] = &hosts;
         let path = |host: &Host| host.path();
         one.run(
             "ip",
             &["link", "add", "wan0", "type", "veth", "peer", "name", "wan0", "netns", &path(two)],
         );
-        for (number, host) in [one, two].iter().enumerate() {
-            let address = format!("192.0.2.{}/24", number + 1);
+        for host in [one, two] {
+            let address = host.underlay.address;
+            let prefix = if address.is_ipv4() { 24 } else { 64 };
+            let address = format!("{address}/{prefix}");
             host.run("ip", &["link", "set", "lo", "up"]);
+            // Nobody is asked whether an address of IPv6 is his.
+            host.run("sysctl", &["-qw", "net.ipv6.conf.wan0.accept_dad=0"]);
             host.run("ip", &["address", "add", &address, "dev", "wan0"]);
             host.run("ip", &["link", "set", "wan0", "up"]);
         }
@@ -199,13 +214,10 @@ impl Swarm {
 }
 
 impl Host {
-    fn new(number: u8, table: &Arc<Mutex<Table>>) -> Self {
+    fn new(number: u8, address: IpAddr, table: &Arc<Mutex<Table>>) -> Self {
         let (namespace, ()) = make_network_namespace(|| Ok(())).unwrap();
-        let underlay = Underlay {
-            address: Ipv4Addr::new(192, 0, 2, number).into(),
-            port: 4789,
-            node_name: format!("host{number}-0123456789ab"),
-        };
+        let underlay =
+            Underlay { address, port: 4789, node_name: format!("host{number}-0123456789ab") };
         Self {
             namespace,
             underlay,
