@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Program, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Hosts, with};
@@ -239,6 +240,111 @@ fn traffic_flows_while_daemons_are_dead() -> Result<()> {
         }
         hosts.run(0, &["network", "rm", "ov"])?;
         Ok(())
+    })
+}
+
+/// A process of a container, and what is left of it when it is killed.
+struct Process {
+    init: i32,
+    shim: i32,
+    id: String,
+}
+
+impl Process {
+    fn of(hosts: &Hosts, place: usize, container: &str) -> Result<Self> {
+        let shown = inspect(hosts, place, &["inspect", container])?;
+        let init = shown["State"]["Pid"].as_i64().context("a pid")?;
+        let status = std::fs::read_to_string(format!("/proc/{init}/status"))?;
+        let shim = status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a shim")?;
+        let id = shown["Id"].as_str().context("an id")?.to_owned();
+        Ok(Self { init: i32::try_from(init)?, shim: shim.trim().parse()?, id })
+    }
+
+    /// As the end of the host does: with its shim, which says nothing to anybody.
+    fn cut_off(&self) -> Result<()> {
+        for pid in [self.shim, self.init] {
+            kill_process(Pid::from_raw(pid).context("a pid")?, Signal::KILL)?;
+        }
+        eventually("the container and its cgroups are gone", || {
+            ensure!(!std::path::Path::new(&format!("/proc/{}", self.init)).exists());
+            let left = e2e::leftovers::of_container(&self.id);
+            for cgroup in left.iter().filter_map(|what| what.strip_prefix("cgroup ")) {
+                std::fs::remove_dir(cgroup)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The kernel, the memory file systems and the processes of a host are new; its disk is not.
+#[test]
+fn a_host_that_boots_brings_its_containers_back() -> Result<()> {
+    with(Program::Teu, 2, |hosts| {
+        begin(hosts)?;
+        create(hosts, "ov", &[])?;
+        let always = ["--restart", "always", "--network", "ov", "-p", "8080:80"];
+        serve(hosts, 1, "web", &always)?;
+        serve(hosts, 1, "once", &["--network", "ov"])?;
+        serve(hosts, 0, "client", &["--network", "ov"])?;
+        until_fetched(hosts, 0, "client", "web", "web")?;
+        let processes = ["web", "once"].map(|name| Process::of(hosts, 1, name));
+        hosts.hosts[1].kill_daemon()?;
+        for process in processes {
+            process?.cut_off()?;
+        }
+        std::fs::remove_dir_all(hosts.hosts[1].exec_root())?;
+        let links = look(hosts, 1, "ip", &["-j", "link", "show"])?;
+        let names = links.as_array().context("interfaces")?.iter();
+        for name in names.filter_map(|link| link["ifname"].as_str()) {
+            if !["lo", "eth0"].contains(&name) {
+                let mut delete = hosts.wire.command(1, "ip");
+                delete.args(["link", "delete", name]);
+                done(delete)?;
+            }
+        }
+        hosts.hosts[1].start_daemon()?;
+        until_fetched(hosts, 0, "client", "web", "web")?;
+        let mut curl = hosts.wire.command(0, "curl");
+        curl.args(["-s", "-m", "5", "http://192.0.2.2:8080/"]);
+        ensure!(done(curl)? == "web\n");
+        // Who did not come back has given his address back.
+        let gone = fetch(hosts, 0, "client", "once");
+        ensure!(gone.is_err(), "{gone:?}");
+        hosts.run(1, &["rm", "-f", "web"])?;
+        hosts.run(0, &["rm", "-f", "client"])?;
+        hosts.run(0, &["network", "rm", "ov"])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn who_leaves_a_swarm_takes_his_containers_out_of_its_networks() -> Result<()> {
+    with(Program::Docker, 2, |hosts| {
+        begin(hosts)?;
+        create(hosts, "ov", &[])?;
+        serve(hosts, 0, "client", &["--network", "ov"])?;
+        serve(hosts, 1, "web", &["--network", "ov", "-p", "8080:80"])?;
+        until_fetched(hosts, 0, "client", "web", "web")?;
+        hosts.run(1, &["swarm", "leave"])?;
+        eventually("the other host knows that it is gone", || {
+            let gone = fetch(hosts, 0, "client", "web");
+            ensure!(gone.is_err(), "{gone:?}");
+            Ok(())
+        })?;
+        // What is of the host alone goes on, over a kill of its daemon as well.
+        hosts.hosts[1].kill_daemon()?;
+        hosts.hosts[1].start_daemon()?;
+        let mut curl = hosts.wire.command(0, "curl");
+        curl.args(["-s", "-m", "5", "http://192.0.2.2:8080/"]);
+        ensure!(done(curl)? == "web\n");
+        hosts.run(1, &["rm", "-f", "web"])?;
+        ensure!(vxlans(hosts, 1)? == 0);
+        let refused = hosts.refused(1, &["run", "--rm", "--network", "ov", "busybox", "true"])?;
+        ensure!(refused.contains("network ov not found"), "{refused}");
+        // And back.
+        hosts.join(1)?;
+        serve(hosts, 1, "web", &["--network", "ov"])?;
+        until_fetched(hosts, 0, "client", "web", "web")
     })
 }
 
