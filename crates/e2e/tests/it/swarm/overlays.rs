@@ -289,6 +289,8 @@ fn a_host_that_boots_brings_its_containers_back() -> Result<()> {
         until_fetched(hosts, 0, "client", "web", "web")?;
         let processes = ["web", "once"].map(|name| Process::of(hosts, 1, name));
         hosts.hosts[1].kill_daemon()?;
+        // The manager is not there either, and for longer than an address is waited for.
+        hosts.hosts[0].kill_daemon()?;
         for process in processes {
             process?.cut_off()?;
         }
@@ -303,6 +305,15 @@ fn a_host_that_boots_brings_its_containers_back() -> Result<()> {
             }
         }
         hosts.hosts[1].start_daemon()?;
+        eventually("the container has tried once to start", || {
+            let shown = inspect(hosts, 1, &["inspect", "web"])?;
+            let (count, error) = (&shown["RestartCount"], &shown["State"]["Error"]);
+            ensure!(count.as_i64() > Some(0), "{shown}");
+            let text = "Could not attach to network ov: ";
+            ensure!(error.as_str().is_some_and(|error| error.contains(text)), "{error}");
+            Ok(())
+        })?;
+        hosts.hosts[0].start_daemon()?;
         until_fetched(hosts, 0, "client", "web", "web")?;
         let mut curl = hosts.wire.command(0, "curl");
         curl.args(["-s", "-m", "5", "http://192.0.2.2:8080/"]);
