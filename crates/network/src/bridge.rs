@@ -311,6 +311,15 @@ fn forward_ipv6() -> Result<()> {
     set_sysctl(FORWARDING, "1")
 }
 
+/// Leaves an interface no address of its own making either: nobody speaks to the host by it.
+pub(crate) fn turn_ipv6_off(interface: &str) -> Result<()> {
+    let name = format!("ipv6/conf/{interface}/disable_ipv6");
+    match fs::exists(format!("/proc/sys/net/{name}")) {
+        Ok(true) => set_sysctl(&name, "1"),
+        _ => Ok(()),
+    }
+}
+
 /// Writes only where the value differs: under a read-only /proc/sys the right value is enough.
 fn set_sysctl(name: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/net/{name}");

@@ -26,20 +26,25 @@ impl MacAddress {
         Self([0x02, 0x42, a, b, c, d])
     }
 
-    /// The same for an address of IPv6, which does not fit in: 02:42 and a hash of it (FNV-1a).
+    /// The same for an address of IPv6, which does not fit in: 02:42 and a hash of it.
     pub(crate) fn from_ip6(ip: Ipv6Addr) -> Self {
-        let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        let [a, b, c, d] = ip.octets().into_iter().fold(0x811c_9dc5, mix).to_be_bytes();
+        Self::from_bytes(&ip.octets())
+    }
+
+    /// 02:42 and a hash of the bytes (FNV-1a).
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        let [a, b, c, d] = bytes.iter().fold(0x811c_9dc5, mix).to_be_bytes();
         Self([0x02, 0x42, a, b, c, d])
     }
 
     /// One of this host's own making, for an interface without an address: from an id of random
-    /// hexadecimal digits.
+    /// digits, hexadecimal ones as they are.
     pub(crate) fn from_id(id: &str) -> Self {
-        let byte = |at: usize| {
-            id.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0)
-        };
-        Self([0x02, 0x42, byte(0), byte(2), byte(4), byte(6)])
+        let hex = id.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        let Some(hex) = hex else { return Self::from_bytes(id.as_bytes()) };
+        let [a, b, c, d] = hex.to_be_bytes();
+        Self([0x02, 0x42, a, b, c, d])
     }
 
     /// The link-local address that an interface makes of it, RFC 4291 appendix A.
@@ -263,5 +268,13 @@ mod tests {
         }
         let derived = MacAddress::from_ip(Ipv4Addr::new(172, 17, 0, 2));
         assert_eq!(derived.to_string(), "02:42:ac:11:00:02");
+    }
+
+    #[test]
+    fn ids_of_all_kinds_give_different_addresses() {
+        let of = |id: &str| MacAddress::from_id(id).to_string();
+        assert_eq!(of("0123456789abcdef"), "02:42:01:23:45:67");
+        assert_ne!(of("ayoaicoiwyijy17qh5p1wny4i"), of("7s1bd4adh2c1emh6dc6a4w8qk"));
+        assert!(of("ayoaicoiwyijy17qh5p1wny4i").starts_with("02:42:"));
     }
 }

@@ -59,8 +59,8 @@ pub(crate) fn ensure(
 ) -> Result<()> {
     let name = &plan.name;
     let action = || format!("look for interface {name}");
-    let bridge = route.link(&plan.bridge).context(action)?;
-    let bridge = bridge.ok_or_else(|| Error::BridgeMissing(plan.bridge.clone()))?.index;
+    let master = route.link(&plan.bridge).context(action)?;
+    let master = master.ok_or_else(|| Error::BridgeMissing(plan.bridge.clone()))?.index;
     let present = route.link(name).context(action)?;
     let link = match present {
         Some(link) if !is_ours(&link, config) => {
@@ -74,14 +74,17 @@ pub(crate) fn ensure(
             route
                 .execute([Request::delete_link(name)])
                 .context(|| format!("replace interface {name}"))?;
-            create(route, config, plan, bridge)?
+            create(route, config, plan, master)?
         }
         Some(link) => link,
-        None => create(route, config, plan, bridge)?,
+        None => create(route, config, plan, master)?,
     };
-    if link.master != Some(bridge) {
+    if link.master != Some(master) {
         let action = || format!("put interface {name} into bridge {}", plan.bridge);
-        route.execute([Request::set_master(link.index, bridge)]).context(action)?;
+        route.execute([Request::set_master(link.index, master)]).context(action)?;
+    }
+    for interface in [name, &plan.bridge] {
+        bridge::turn_ipv6_off(interface)?;
     }
     if !link.is_up {
         raise(route, plan, link.index)?;
@@ -89,10 +92,10 @@ pub(crate) fn ensure(
     tell(route, link.index, peers).context(|| format!("tell interface {name} of other hosts"))
 }
 
-fn create(route: &mut Route, config: &Config, plan: &Plan, bridge: u32) -> Result<Link> {
+fn create(route: &mut Route, config: &Config, plan: &Plan, master: u32) -> Result<Link> {
     let Plan { name, vxlan, mtu, .. } = plan;
     let action = || format!("create interface {name} for VXLAN {}", vxlan.vni);
-    match route.execute([Request::create_vxlan(name, vxlan, bridge, *mtu)]) {
+    match route.execute([Request::create_vxlan(name, vxlan, master, *mtu)]) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(Error::Invalid(format!(
                 "cannot {}: another interface of this host has the number {} on UDP port {} \

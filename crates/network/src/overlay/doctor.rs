@@ -64,10 +64,11 @@ pub(crate) fn findings(about: &str, record: &NetworkRecord, sight: Sight<'_>) ->
     findings.extend(hosts.iter().filter_map(|host| unreachable(about, *host, part)));
     if findings.is_empty() {
         let text = format!(
-            "VXLAN {} to {} other hosts, from {} by UDP port {}, which their firewalls have to let \
-             in, and packets of {} bytes",
+            "VXLAN {} to {} other host{}, from {} by UDP port {}, which firewalls have to let in, and \
+             packets of {} bytes",
             overlay.vni,
             hosts.len(),
+            if hosts.len() == 1 { "" } else { "s" },
             part.underlay.address,
             part.underlay.port,
             part.mtu

@@ -69,7 +69,10 @@ fn containers_of_two_hosts_are_neighbours() {
     assert!(fdb.contains("02:42:0a:00:01:03 dst 192.0.2.2 self permanent"), "{fdb}");
     let neighbours = one.run("ip", &["neigh", "show", "dev", &vxlan]);
     assert!(neighbours.contains("10.0.1.3 lladdr 02:42:0a:00:01:03 PERMANENT"), "{neighbours}");
-    // The host itself is not in it.
+    // The host itself is not in it, by no address of any family.
+    let addresses = one.run("ip", &["-o", "address", "show", "dev", &format!("br-{}", &id[..12])]);
+    assert_eq!(addresses, "");
+    assert_eq!(one.run("ip", &["-o", "address", "show", "dev", &vxlan]), "");
     assert!(is_unreachable(&one.namespace, ip(&at_a), 80));
 
     let info = one.network().inspect("ov").unwrap();
