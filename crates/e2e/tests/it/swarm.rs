@@ -214,41 +214,45 @@ fn what_kills_of_daemons_leave() -> Result<()> {
 
 #[test]
 fn who_must_not_join_does_not() -> Result<()> {
-    with(Program::Docker, 2, |hosts| {
-        hosts.init()?;
-        let (token, manager) = (hosts.token()?, hosts.manager());
-        let (root, _) = token.rsplit_once('-').context("a token")?;
-        let wrong = format!("{root}-{}", "0".repeat(25));
-        let foreign = token.replace(root.rsplit('-').next().unwrap_or(""), &"1".repeat(50));
-        let managers = hosts.run(0, &["swarm", "join-token", "-q", "manager"])?;
-        let cases: [(&[&str], &str); 6] = [
-            (
-                &["--token", &wrong, &manager],
-                "A valid join token is necessary to join this cluster",
-            ),
-            (&["--token", &foreign, &manager], "remote CA does not match fingerprint"),
-            (&["--token", "x", &manager], "invalid join token"),
-            (&["--token", managers.trim(), &manager], "several managers is not supported"),
-            (&["--token", &token, "--availability", "x", &manager], "availability"),
-            (&["--token", &token, "--data-path-addr", "nowhere", &manager], "data path address"),
-        ];
-        for (args, expected) in cases {
-            let refused = hosts.refused(1, &[&["swarm", "join"], args].concat())?;
-            ensure!(refused.contains(expected), "{args:?}: {refused}");
-            ensure!(hosts.part(1)?["LocalNodeState"] == "inactive", "{args:?}");
-        }
-        let rotated = hosts.run(0, &["swarm", "join-token", "--rotate", "worker"])?;
-        ensure!(rotated.starts_with("Successfully rotated worker join token."), "{rotated}");
-        ensure!(!rotated.contains(&token), "{rotated}");
-        let refused = hosts.refused(1, &["swarm", "join", "--token", &token, &manager])?;
-        ensure!(refused.contains("A valid join token is necessary"), "{refused}");
-        hosts.join(1)?;
-        let refused = hosts.refused(1, &["swarm", "join", "--token", &token, &manager])?;
-        ensure!(refused.contains("This node is already part of a swarm."), "{refused}");
-        let refused = hosts.refused(1, &["swarm", "init"])?;
-        ensure!(refused.contains("This node is already part of a swarm."), "{refused}");
-        Ok(())
-    })
+    with(Program::Teu, 2, who_must_not_join_does_not_by)
+}
+
+#[test]
+fn who_must_not_join_does_not_by_docker() -> Result<()> {
+    with(Program::Docker, 2, who_must_not_join_does_not_by)
+}
+
+fn who_must_not_join_does_not_by(hosts: &mut Hosts) -> Result<()> {
+    hosts.init()?;
+    let (token, manager) = (hosts.token()?, hosts.manager());
+    let (root, _) = token.rsplit_once('-').context("a token")?;
+    let wrong = format!("{root}-{}", "0".repeat(25));
+    let foreign = token.replace(root.rsplit('-').next().unwrap_or(""), &"1".repeat(50));
+    let managers = hosts.run(0, &["swarm", "join-token", "-q", "manager"])?;
+    let cases: [(&[&str], &str); 6] = [
+        (&["--token", &wrong, &manager], "A valid join token is necessary to join this cluster"),
+        (&["--token", &foreign, &manager], "remote CA does not match fingerprint"),
+        (&["--token", "x", &manager], "invalid join token"),
+        (&["--token", managers.trim(), &manager], "several managers is not supported"),
+        (&["--token", &token, "--availability", "x", &manager], "availability"),
+        (&["--token", &token, "--data-path-addr", "nowhere", &manager], "data path address"),
+    ];
+    for (args, expected) in cases {
+        let refused = hosts.refused(1, &[&["swarm", "join"], args].concat())?;
+        ensure!(refused.contains(expected), "{args:?}: {refused}");
+        ensure!(hosts.part(1)?["LocalNodeState"] == "inactive", "{args:?}");
+    }
+    let rotated = hosts.run(0, &["swarm", "join-token", "--rotate", "worker"])?;
+    ensure!(rotated.starts_with("Successfully rotated worker join token."), "{rotated}");
+    ensure!(!rotated.contains(&token), "{rotated}");
+    let refused = hosts.refused(1, &["swarm", "join", "--token", &token, &manager])?;
+    ensure!(refused.contains("A valid join token is necessary"), "{refused}");
+    hosts.join(1)?;
+    let refused = hosts.refused(1, &["swarm", "join", "--token", &token, &manager])?;
+    ensure!(refused.contains("This node is already part of a swarm."), "{refused}");
+    let refused = hosts.refused(1, &["swarm", "init"])?;
+    ensure!(refused.contains("This node is already part of a swarm."), "{refused}");
+    Ok(())
 }
 
 #[test]
@@ -283,115 +287,142 @@ fn a_manager_that_is_not_there_is_waited_for() -> Result<()> {
 
 #[test]
 fn nodes_and_swarms_are_changed() -> Result<()> {
-    with(Program::Docker, 2, |hosts| {
-        hosts.init()?;
-        hosts.join(1)?;
-        hosts.run(0, &["node", "update", "--label-add", "zone=a", "--label-add", "x", "host1"])?;
-        hosts.run(0, &["node", "update", "--label-rm", "x", "--availability", "drain", "host1"])?;
-        let labels = hosts.run(0, &["node", "inspect", "-f", "{{json .Spec}}", "host1"])?;
-        let labels: Value = serde_json::from_str(&labels)?;
-        ensure!(labels["Labels"] == serde_json::json!({"zone": "a"}), "{labels}");
-        ensure!(labels["Availability"] == "drain", "{labels}");
-        for (filter, count) in [
-            ("node.label=zone", 1),
-            ("node.label=zone=a", 1),
-            ("node.label=zone=b", 0),
-            ("role=manager", 1),
-            ("role=worker", 1),
-            ("membership=accepted", 2),
-            ("membership=pending", 0),
-            ("name=host", 2),
-            ("name=host1", 1),
-            ("id=zzzzzzzzzzzzzzzzzzzzzzzzzz", 0),
-        ] {
-            let listed = hosts.run(0, &["node", "ls", "-q", "--filter", filter])?;
-            ensure!(listed.lines().count() == count, "{filter}: {listed}");
-        }
-        for (args, expected) in [
-            (&["node", "ls", "--filter", "x=y"][..], "invalid filter"),
-            (&["node", "promote", "host1"], "a swarm of several managers is not supported yet"),
-            (&["node", "demote", "host0"], "attempting to demote the last manager of the swarm"),
-            (&["node", "rm", "--force", "host0"], "must be demoted to worker before removal"),
-            (&["node", "inspect", "nobody"], "nobody"),
-            (&["node", "update", "--availability", "x", "host1"], "vailability"),
-            (&["swarm", "update", "--autolock"], "autolock"),
-            (&["swarm", "update", "--snapshot-interval", "7"], "raft"),
-            (&["swarm", "update", "--cert-expiry", "1s"], "certificate expiry"),
-            (&["swarm", "update", "--dispatcher-heartbeat", "1ms"], "heartbeat period"),
-            (&["swarm", "ca", "--rotate", "-d"], "ca --rotate"),
-            (&["swarm", "unlock-key"], "no unlock key is set"),
-            (&["service", "create", "busybox"], "services of a swarm are not supported yet"),
-            (&["secret", "create", "s", "-"], "secrets of a swarm are not supported yet"),
-        ] {
-            let refused = hosts.refused(0, args)?;
-            ensure!(refused.contains(expected), "{args:?}: {refused}");
-        }
-        hosts.run(0, &["swarm", "update", "--task-history-limit", "9", "--cert-expiry", "48h"])?;
-        let spec = hosts.run(0, &["info", "--format", "{{json .Swarm.Cluster.Spec}}"])?;
-        let spec: Value = serde_json::from_str(&spec)?;
-        ensure!(spec["Orchestration"]["TaskHistoryRetentionLimit"] == 9, "{spec}");
-        ensure!(spec["CAConfig"]["NodeCertExpiry"] == 172_800_000_000_000_u64, "{spec}");
-        ensure!(spec["Dispatcher"]["HeartbeatPeriod"] == 1_000_000_000, "{spec}");
-        for noun in ["service", "secret", "config"] {
-            ensure!(hosts.run(0, &[noun, "ls", "-q"])?.is_empty(), "{noun}");
-        }
-        ensure!(hosts.run(0, &["node", "ps", "-q"])?.is_empty());
-        let root = hosts.run(0, &["swarm", "ca"])?;
-        ensure!(root.starts_with("-----BEGIN CERTIFICATE-----"), "{root}");
-        Ok(())
-    })
+    with(Program::Teu, 2, nodes_and_swarms_are_changed_by)
+}
+
+#[test]
+fn nodes_and_swarms_are_changed_by_docker() -> Result<()> {
+    with(Program::Docker, 2, nodes_and_swarms_are_changed_by)
+}
+
+/// Only the stock program has commands for them.
+fn services_are_not_there(hosts: &Hosts) -> Result<()> {
+    for noun in ["service", "secret", "config"] {
+        ensure!(hosts.run(0, &[noun, "ls", "-q"])?.is_empty(), "{noun}");
+    }
+    let secret = hosts.hosts[0].scratch().join("secret");
+    std::fs::write(&secret, "hidden")?;
+    let secret = secret.to_str().context("a path in UTF-8")?;
+    for (args, expected) in [
+        (&["service", "create", "busybox"][..], "services of a swarm are not supported yet"),
+        (&["secret", "create", "s", secret], "secrets of a swarm are not supported yet"),
+    ] {
+        let refused = hosts.refused(0, args)?;
+        ensure!(refused.contains(expected), "{args:?}: {refused}");
+    }
+    Ok(())
+}
+
+fn nodes_and_swarms_are_changed_by(hosts: &mut Hosts) -> Result<()> {
+    hosts.init()?;
+    hosts.join(1)?;
+    hosts.run(0, &["node", "update", "--label-add", "zone=a", "--label-add", "x", "host1"])?;
+    hosts.run(0, &["node", "update", "--label-rm", "x", "--availability", "drain", "host1"])?;
+    let labels = hosts.run(0, &["node", "inspect", "-f", "{{json .Spec}}", "host1"])?;
+    let labels: Value = serde_json::from_str(&labels)?;
+    ensure!(labels["Labels"] == serde_json::json!({"zone": "a"}), "{labels}");
+    ensure!(labels["Availability"] == "drain", "{labels}");
+    for (filter, count) in [
+        ("node.label=zone", 1),
+        ("node.label=zone=a", 1),
+        ("node.label=zone=b", 0),
+        ("role=manager", 1),
+        ("role=worker", 1),
+        ("membership=accepted", 2),
+        ("membership=pending", 0),
+        ("name=host", 2),
+        ("name=host1", 1),
+        ("id=zzzzzzzzzzzzzzzzzzzzzzzzzz", 0),
+    ] {
+        let listed = hosts.run(0, &["node", "ls", "-q", "--filter", filter])?;
+        ensure!(listed.lines().count() == count, "{filter}: {listed}");
+    }
+    for (args, expected) in [
+        (&["node", "ls", "--filter", "x=y"][..], "invalid filter"),
+        (&["node", "promote", "host1"], "a swarm of several managers is not supported yet"),
+        (&["node", "demote", "host0"], "attempting to demote the last manager of the swarm"),
+        (&["node", "rm", "--force", "host0"], "must be demoted to worker before removal"),
+        (&["node", "inspect", "nobody"], "nobody"),
+        (&["node", "update", "--availability", "x", "host1"], "vailability"),
+        (&["swarm", "update", "--autolock"], "autolock"),
+        (&["swarm", "update", "--snapshot-interval", "7"], "raft"),
+        (&["swarm", "update", "--cert-expiry", "1s"], "certificate expiry"),
+        (&["swarm", "update", "--dispatcher-heartbeat", "1ms"], "heartbeat period"),
+        (&["swarm", "ca", "--rotate", "-d"], "ca --rotate"),
+        (&["swarm", "unlock-key"], "no unlock key is set"),
+    ] {
+        let refused = hosts.refused(0, args)?;
+        ensure!(refused.contains(expected), "{args:?}: {refused}");
+    }
+    hosts.run(0, &["swarm", "update", "--task-history-limit", "9", "--cert-expiry", "48h"])?;
+    let spec = hosts.run(0, &["info", "--format", "{{json .Swarm.Cluster.Spec}}"])?;
+    let spec: Value = serde_json::from_str(&spec)?;
+    ensure!(spec["Orchestration"]["TaskHistoryRetentionLimit"] == 9, "{spec}");
+    ensure!(spec["CAConfig"]["NodeCertExpiry"] == 172_800_000_000_000_u64, "{spec}");
+    ensure!(spec["Dispatcher"]["HeartbeatPeriod"] == 1_000_000_000, "{spec}");
+    if hosts.program == Program::Docker {
+        services_are_not_there(hosts)?;
+    }
+    ensure!(hosts.run(0, &["node", "ps", "-q"])?.is_empty());
+    let root = hosts.run(0, &["swarm", "ca"])?;
+    ensure!(root.starts_with("-----BEGIN CERTIFICATE-----"), "{root}");
+    Ok(())
 }
 
 #[test]
 fn swarms_that_cannot_be_are_refused() -> Result<()> {
-    with(Program::Docker, 1, |hosts| {
-        let namespace = hosts.wire.namespace(0);
-        for (args, expected) in [
-            (&["--advertise-addr", "nowhere"][..], "advertise address must be a non-zero IP"),
-            (&["--advertise-addr", "0.0.0.0"], "advertise address must be a non-zero IP"),
-            (&["--listen-addr", "nowhere:1"], "listen address must be an IP address"),
-            (&["--data-path-addr", "0.0.0.0"], "data path address must be a non-zero IP"),
-            (&["--data-path-port", "99"], "not in valid range (1024-49151) : 99"),
-            (&["--data-path-port", "70000"], "not in valid range (1024-49151) : 70000"),
-            (
-                &["--default-addr-pool", "10.0.0.0/8", "--default-addr-pool", "10.1.0.0/16"],
-                "overlap",
-            ),
-            (&["--default-addr-pool-mask-length", "31"], "subnet size is out of range: 31"),
-            (&["--default-addr-pool-mask-length", "300"], "subnet size is out of range: 300"),
-            (&["--autolock"], "autolock"),
-            (&["--external-ca", "protocol=cfssl,url=https://x"], "external-ca"),
-            (&["--max-snapshots", "3"], "raft"),
-            (&["--task-history-limit=-1"], "invalid task history limit: -1"),
-            (&["--listen-addr", "198.51.100.9:2377"], "Cannot assign requested address"),
-        ] {
-            let refused = hosts.refused(0, &[&["swarm", "init"], args].concat())?;
-            ensure!(refused.contains(expected), "{args:?}: {refused}");
-            ensure!(hosts.part(0)?["LocalNodeState"] == "inactive", "{args:?}");
-        }
-        for args in [&["swarm", "leave"][..], &["swarm", "leave", "--force"]] {
-            ensure!(hosts.refused(0, args)?.contains("This node is not part of a swarm"));
-        }
-        for args in [&["node", "ls"][..], &["swarm", "join-token", "worker"], &["service", "ls"]] {
-            ensure!(hosts.refused(0, args)?.contains("This node is not a swarm manager."));
-        }
-        let add = ["-n", &namespace, "addr", "add", "198.51.100.1/24", "dev", "eth0"];
-        ensure!(std::process::Command::new("ip").args(add).status()?.success());
-        let refused = hosts.refused(0, &["swarm", "init"])?;
-        let expected = "could not choose an IP address to advertise since this system has multiple \
-                        addresses on interface eth0 (192.0.2.1 and 198.51.100.1) - specify one with \
-                        --advertise-addr";
-        ensure!(refused.contains(expected), "{refused}");
-        hosts.run(0, &["swarm", "init", "--advertise-addr", "198.51.100.1:3000"])?;
-        let part = hosts.part(0)?;
-        ensure!(part["RemoteManagers"][0]["Addr"] == "198.51.100.1:3000", "{part}");
-        // The swarm goes on with another address.
-        let id = part["Cluster"]["ID"].clone();
-        let again = ["swarm", "init", "--force-new-cluster", "--advertise-addr", "192.0.2.1"];
-        hosts.run(0, &again)?;
-        let part = hosts.part(0)?;
-        ensure!(part["Cluster"]["ID"] == id, "{part}");
-        ensure!(part["RemoteManagers"][0]["Addr"] == "192.0.2.1:2377", "{part}");
-        Ok(())
-    })
+    with(Program::Teu, 1, swarms_that_cannot_be_are_refused_by)
+}
+
+#[test]
+fn swarms_that_cannot_be_are_refused_by_docker() -> Result<()> {
+    with(Program::Docker, 1, swarms_that_cannot_be_are_refused_by)
+}
+
+fn swarms_that_cannot_be_are_refused_by(hosts: &mut Hosts) -> Result<()> {
+    let namespace = hosts.wire.namespace(0);
+    for (args, expected) in [
+        (&["--advertise-addr", "nowhere"][..], "advertise address must be a non-zero IP"),
+        (&["--advertise-addr", "0.0.0.0"], "advertise address must be a non-zero IP"),
+        (&["--listen-addr", "nowhere:1"], "listen address must be an IP address"),
+        (&["--data-path-addr", "0.0.0.0"], "data path address must be a non-zero IP"),
+        (&["--data-path-port", "99"], "not in valid range (1024-49151) : 99"),
+        (&["--data-path-port", "70000"], "not in valid range (1024-49151) : 70000"),
+        (&["--default-addr-pool", "10.0.0.0/8", "--default-addr-pool", "10.1.0.0/16"], "overlap"),
+        (&["--default-addr-pool-mask-length", "31"], "subnet size is out of range: 31"),
+        (&["--default-addr-pool-mask-length", "300"], "subnet size is out of range: 300"),
+        (&["--autolock"], "autolock"),
+        (&["--external-ca", "protocol=cfssl,url=https://x"], "external-ca"),
+        (&["--max-snapshots", "3"], "raft"),
+        (&["--task-history-limit=-1"], "invalid task history limit: -1"),
+        (&["--listen-addr", "198.51.100.9:2377"], "Cannot assign requested address"),
+    ] {
+        let refused = hosts.refused(0, &[&["swarm", "init"], args].concat())?;
+        ensure!(refused.contains(expected), "{args:?}: {refused}");
+        ensure!(hosts.part(0)?["LocalNodeState"] == "inactive", "{args:?}");
+    }
+    for args in [&["swarm", "leave"][..], &["swarm", "leave", "--force"]] {
+        ensure!(hosts.refused(0, args)?.contains("This node is not part of a swarm"));
+    }
+    for args in [&["node", "ls"][..], &["swarm", "join-token", "worker"], &["swarm", "ca"]] {
+        ensure!(hosts.refused(0, args)?.contains("This node is not a swarm manager."));
+    }
+    let add = ["-n", &namespace, "addr", "add", "198.51.100.1/24", "dev", "eth0"];
+    ensure!(std::process::Command::new("ip").args(add).status()?.success());
+    let refused = hosts.refused(0, &["swarm", "init"])?;
+    let expected = "could not choose an IP address to advertise since this system has multiple \
+                    addresses on interface eth0 (192.0.2.1 and 198.51.100.1) - specify one with \
+                    --advertise-addr";
+    ensure!(refused.contains(expected), "{refused}");
+    hosts.run(0, &["swarm", "init", "--advertise-addr", "198.51.100.1:3000"])?;
+    let part = hosts.part(0)?;
+    ensure!(part["RemoteManagers"][0]["Addr"] == "198.51.100.1:3000", "{part}");
+    // The swarm goes on with another address.
+    let id = part["Cluster"]["ID"].clone();
+    let again = ["swarm", "init", "--force-new-cluster", "--advertise-addr", "192.0.2.1"];
+    hosts.run(0, &again)?;
+    let part = hosts.part(0)?;
+    ensure!(part["Cluster"]["ID"] == id, "{part}");
+    ensure!(part["RemoteManagers"][0]["Addr"] == "192.0.2.1:2377", "{part}");
+    Ok(())
 }
