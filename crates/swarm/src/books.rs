@@ -20,6 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::{
     Attachment, Cluster, ClusterSpec, Network, NetworkView, Node, Peer, View, node_name,
 };
+use crate::token::Secret;
 
 /// One object that is now so, or is no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,10 +160,10 @@ impl Books {
             cluster.spec = spec;
         }
         if update.rotate_worker_token {
-            cluster.worker_secret = crate::token::random_secret();
+            cluster.worker_secret = Secret::random();
         }
         if update.rotate_manager_token {
-            cluster.manager_secret = crate::token::random_secret();
+            cluster.manager_secret = Secret::random();
         }
         cluster.version = self.next_version();
         cluster.updated = now;

@@ -19,8 +19,11 @@ use crate::model::{
 };
 use crate::presence::Presences;
 use crate::store::Store;
-use crate::token::JoinToken;
+use crate::token::{JoinToken, Secret};
 use crate::wire;
+
+/// What is said of a node that has not been heard of since the manager began.
+const NOT_HEARD: &str = "the node has not been heard of since the manager's start";
 
 /// The manager of a swarm.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl Manager {
         let mut presences = Presences::default();
         let period = period_of(&parts.books.cluster);
         for id in parts.books.nodes.keys().filter(|id| **id != parts.own_node) {
-            presences.expect(id, Instant::now(), period);
+            presences.expect(id, Instant::now(), period, NOT_HEARD);
         }
         parts.view.send_replace(Arc::new(parts.books.view()));
         Self {
@@ -105,7 +108,10 @@ impl Manager {
     pub(crate) fn tokens(&self) -> (JoinToken, JoinToken) {
         let digest = crate::token::digest(self.authority.pem());
         let books = self.books();
-        let token = |secret: &String| JoinToken { digest: digest.clone(), secret: secret.clone() };
+        let token = |secret: &Secret| JoinToken {
+            digest: digest.clone(),
+            secret: secret.tell().to_owned(),
+        };
         (token(&books.cluster.worker_secret), token(&books.cluster.manager_secret))
     }
 
@@ -166,7 +172,8 @@ impl Manager {
             Ok(((node, !changes.is_empty()), changes))
         })?;
         if is_new {
-            self.presences().expect(&node.id, Instant::now(), self.period());
+            let period = self.period();
+            self.presences().expect(&node.id, Instant::now(), period, "");
             self.presence_changed.notify_one();
             let name = node.description.hostname.clone();
             self.tell(Event {

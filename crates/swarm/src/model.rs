@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::ca::Role;
 use crate::subnet::Subnet;
+use crate::token::Secret;
 
 /// The UDP port of VXLAN packets unless the swarm was given another.
 pub const DEFAULT_DATA_PATH_PORT: u16 = 4789;
@@ -52,8 +53,8 @@ pub struct Cluster {
     /// Bits of the prefix of these subnets.
     pub subnet_size: u8,
     pub data_path_port: u16,
-    pub(crate) worker_secret: String,
-    pub(crate) manager_secret: String,
+    pub(crate) worker_secret: Secret,
+    pub(crate) manager_secret: Secret,
 }
 
 /// Whether a node gets tasks of services.

@@ -28,15 +28,14 @@ pub(crate) struct Presence {
 pub(crate) struct Presences(BTreeMap<String, Presence>);
 
 impl Presences {
-    /// Waits for a node that was a member before this manager began.
-    pub(crate) fn expect(&mut self, id: &str, now: Instant, period: Duration) {
+    /// Waits for a node that is a member and has no session yet; `message` says why it is not ready.
+    pub(crate) fn expect(&mut self, id: &str, now: Instant, period: Duration, message: &str) {
         let presence = Presence {
             state: NodeState::Unknown,
             session: 0,
             deadline: Some(now + period * GRACE),
             address: String::new(),
-            message: "Node moved to \"unknown\" state due to leadership change in cluster"
-                .to_owned(),
+            message: message.to_owned(),
         };
         self.0.insert(id.to_owned(), presence);
     }
@@ -128,7 +127,7 @@ mod tests {
     fn three_missed_heartbeats_are_the_end_until_the_next_session() {
         let (mut presences, start) = (Presences::default(), Instant::now());
         let at = |secs| start + Duration::from_secs(secs);
-        presences.expect("a", start, PERIOD);
+        presences.expect("a", start, PERIOD, "");
         let (session, before) = presences.begin("a", "192.0.2.1".to_owned(), start, PERIOD);
         assert_eq!(before, NodeState::Unknown);
         assert!(presences.beat("a", session, at(10), PERIOD));

@@ -30,7 +30,7 @@ use crate::server;
 use crate::store::Store;
 use crate::subnet::Subnet;
 use crate::tls::{self, Shown};
-use crate::token::{InvalidToken, JoinToken, random_secret};
+use crate::token::{InvalidToken, JoinToken, Secret};
 use crate::worker::{Pending, Shared, Worker, is_half_over};
 
 /// How long `join` waits for the manager.
@@ -219,26 +219,30 @@ impl Swarm {
     pub async fn start(&self, host: Arc<dyn Host>) {
         let _changing = self.0.changing.lock().await;
         self.0.host.set(Some(host));
-        let idle = {
+        let joining = {
+            // Held throughout: containers that the engine starts meanwhile ask for addresses.
             let mut part = self.0.part();
             match std::mem::replace(&mut *part, Part::Outside) {
-                Part::Idle(idle) => Some(idle),
+                Part::Idle(Idle::Worker(worker, pending)) => {
+                    *part = Inner::begin_worker(worker, pending);
+                    None
+                }
+                Part::Idle(Idle::Manager(manager, record)) => {
+                    *part = self.0.begin_manager(manager, record.listen, None);
+                    None
+                }
+                Part::Idle(Idle::Joining(record)) => Some(record),
                 other => {
                     *part = other;
                     None
                 }
             }
         };
-        match idle {
-            Some(Idle::Joining(record)) => match self.0.resume_joining(&record).await {
+        if let Some(record) = joining {
+            match self.0.resume_joining(&record).await {
                 Ok(joining) => drop(self.begin_joining(joining, record)),
                 Err(error) => *self.0.part() = broken(error),
-            },
-            Some(Idle::Worker(worker, pending)) => self.0.begin_worker(worker, pending),
-            Some(Idle::Manager(manager, record)) => {
-                self.0.clone().begin_manager(manager, record.listen, None);
             }
-            None => {}
         }
         self.0.tasks.spawn(self.0.clone().follow());
     }
@@ -288,7 +292,8 @@ impl Swarm {
         });
         let manager = made.await?;
         let node_id = manager.own_node.clone();
-        self.0.clone().begin_manager(manager, listen, Some(listener));
+        let part = self.0.begin_manager(manager, listen, Some(listener));
+        *self.0.part() = part;
         Ok(node_id)
     }
 
@@ -309,14 +314,16 @@ impl Swarm {
         let listener = match bind(init.listen).await {
             Ok(listener) => listener,
             Err(error) => {
-                self.0.clone().begin_manager(manager, old.listen, None);
+                let part = self.0.begin_manager(manager, old.listen, None);
+                *self.0.part() = part;
                 return Err(error);
             }
         };
         let (inner, moved, listen) = (self.0.clone(), manager.clone(), init.listen);
         let kept = blocking(move || inner.move_record(&moved, &init)).await;
         let node_id = manager.own_node.clone();
-        self.0.clone().begin_manager(manager, listen, Some(listener));
+        let part = self.0.begin_manager(manager, listen, Some(listener));
+        *self.0.part() = part;
         kept.map(|()| node_id)
     }
 

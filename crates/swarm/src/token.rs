@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::id::{ID_DIGITS, base36, is_base36};
@@ -62,14 +63,40 @@ pub(crate) fn digest(root_pem: &str) -> String {
     base36(&Sha256::digest(root_pem.as_bytes()), DIGEST_DIGITS)
 }
 
-/// Makes the secret half of a token: 128 random bits.
-pub(crate) fn random_secret() -> String {
-    crate::id::random_id()
+/// The secret half of a token. `Debug` does not tell it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// Makes a new one of 128 random bits.
+    pub(crate) fn random() -> Self {
+        Self(crate::id::random_id())
+    }
+
+    /// The secret's digits.
+    pub(crate) fn tell(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a text is this secret, in a time that says nothing about where it differs.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        Sha256::digest(self.0.as_bytes()) == Sha256::digest(text.as_bytes())
+    }
 }
 
-/// Compares secrets in a time that says nothing about where they differ.
-pub(crate) fn same_secret(one: &str, other: &str) -> bool {
-    Sha256::digest(one.as_bytes()) == Sha256::digest(other.as_bytes())
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +104,7 @@ mod tests {
     use super::*;
 
     fn generate(root_pem: &str) -> JoinToken {
-        JoinToken { digest: digest(root_pem), secret: random_secret() }
+        JoinToken { digest: digest(root_pem), secret: crate::id::random_id() }
     }
 
     #[test]
@@ -87,8 +114,9 @@ mod tests {
         assert_eq!(text.len(), "SWMTKN-1--".len() + 50 + 25);
         assert_eq!(JoinToken::parse(&text), Ok(token.clone()));
         assert!(!format!("{token:?}").contains(&token.secret));
-        assert!(same_secret(&token.secret, &token.secret));
-        assert!(!same_secret(&token.secret, &random_secret()));
+        let secret = Secret(token.secret.clone());
+        assert!(secret.is(&token.secret) && !secret.is(Secret::random().tell()));
+        assert!(!format!("{secret:?}").contains(&token.secret));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use super::{Books, Change, check_version};
 use crate::error::{Code, Error, Result};
 use crate::model::{Node, NodeDescription, NodeSpec, Role};
-use crate::token::same_secret;
 
 /// A node that wants in.
 #[derive(Debug, Clone)]
@@ -25,14 +24,14 @@ impl Books {
         joining: &Joining<'_>,
         now: Timestamp,
     ) -> Result<(Node, Vec<Change>)> {
-        if same_secret(joining.secret, &self.cluster.manager_secret) {
+        if self.cluster.manager_secret.is(joining.secret) {
             return Err(Error::new(
                 Code::Unimplemented,
                 "a swarm of several managers is not supported yet: join as a worker, with the token \
                  that `swarm join-token worker` prints",
             ));
         }
-        if !same_secret(joining.secret, &self.cluster.worker_secret) {
+        if !self.cluster.worker_secret.is(joining.secret) {
             return Err(Error::answer(
                 Code::InvalidArgument,
                 "A valid join token is necessary to join this cluster",

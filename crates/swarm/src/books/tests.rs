@@ -5,6 +5,10 @@ fn now() -> jiff::Timestamp {
     jiff::Timestamp::UNIX_EPOCH
 }
 
+fn secret(text: &str) -> Secret {
+    serde_json::from_value(text.into()).unwrap()
+}
+
 fn cluster() -> Cluster {
     Cluster {
         id: "cluster".to_owned(),
@@ -15,8 +19,8 @@ fn cluster() -> Cluster {
         pools: vec!["10.0.0.0/8".parse().unwrap()],
         subnet_size: 24,
         data_path_port: 4789,
-        worker_secret: "w".to_owned(),
-        manager_secret: "m".to_owned(),
+        worker_secret: secret("w"),
+        manager_secret: secret("m"),
     }
 }
 

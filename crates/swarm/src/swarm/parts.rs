@@ -96,8 +96,8 @@ impl Inner {
             pools: init.pools.clone(),
             subnet_size: init.subnet_size,
             data_path_port: init.data_path_port,
-            worker_secret: random_secret(),
-            manager_secret: random_secret(),
+            worker_secret: Secret::random(),
+            manager_secret: Secret::random(),
         };
         let node = Node {
             id: crate::id::random_id(),
@@ -139,20 +139,20 @@ impl Inner {
 
     /// Begins to serve; without a listener it is made, as soon as the address is there.
     pub(super) fn begin_manager(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         manager: Arc<Manager>,
         listen: SocketAddr,
         listener: Option<tokio::net::TcpListener>,
-    ) {
+    ) -> Part {
         let running = Running::default();
-        *self.part() = Part::Manager(manager.clone(), running.clone());
+        let part = Part::Manager(manager.clone(), running.clone());
         running.tasks.spawn(expire(manager.clone(), running.stop.clone()));
-        let own = running.clone();
+        let (own, inner) = (running.clone(), self.clone());
         running.tasks.spawn(async move {
             let stop = own.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => {}
-                served = self.serve(manager, listen, listener, &own) => {
+                served = inner.serve(manager, listen, listener, &own) => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the swarm's control port is not served");
                         own.set_problem(error.to_string());
@@ -160,6 +160,7 @@ impl Inner {
                 }
             }
         });
+        part
     }
 
     async fn serve(
@@ -278,7 +279,7 @@ impl Inner {
             }
         };
         let mut sessions = worker.sessions.subscribe();
-        self.begin_worker(worker, pending);
+        *self.part() = Self::begin_worker(worker, pending);
         drop(_changing);
         // The sender is the worker's, which lasts as long as its part.
         let _ = sessions.wait_for(|sessions| *sessions > 0).await;
@@ -309,13 +310,12 @@ impl Inner {
     }
 
     pub(super) fn begin_worker(
-        &self,
         worker: Arc<Worker>,
         pending: tokio::sync::mpsc::Receiver<Pending>,
-    ) {
+    ) -> Part {
         let running = Running::default();
-        *self.part() = Part::Worker(worker.clone(), running.clone());
-        running.tasks.spawn(worker.run(pending, running.stop.clone()));
+        running.tasks.spawn(worker.clone().run(pending, running.stop.clone()));
+        Part::Worker(worker, running)
     }
 
     /// Tells the host of networks that are others than before, as long as the daemon runs.
