@@ -41,6 +41,11 @@ impl Account {
         before
     }
 
+    /// Whether it was asked for and not given back.
+    pub(crate) fn is_asked(&self, request: &AttachRequest) -> bool {
+        self.lock().asked.contains_key(&key(request))
+    }
+
     /// Enters an answer.
     pub(crate) fn answered(&self, request: &AttachRequest, ipv4: Ipv4Addr) {
         let held = books::Held { request: request.clone(), ipv4: Some(ipv4) };
@@ -56,6 +61,15 @@ impl Account {
         match before {
             Some(before) => drop(entries.asked.insert(key(request), before)),
             None => drop(entries.asked.remove(&key(request))),
+        }
+    }
+
+    /// Enters what a container is called now that has an address, unless that was given back.
+    pub(crate) fn rename(&self, request: &AttachRequest) {
+        let mut entries = self.lock();
+        if !entries.released.contains(&key(request)) {
+            let held = books::Held { request: request.clone(), ipv4: request.ipv4 };
+            entries.asked.insert(key(request), held);
         }
     }
 
@@ -131,6 +145,28 @@ mod tests {
     fn names(held: &[books::Held]) -> Vec<(&str, Option<u8>)> {
         let last = |held: &books::Held| held.ipv4.map(|ipv4| ipv4.octets()[3]);
         held.iter().map(|held| (held.request.container_id.as_str(), last(held))).collect()
+    }
+
+    #[test]
+    fn the_last_name_is_told_of_what_is_still_there() {
+        let account = Account::default();
+        let address = Ipv4Addr::new(10, 0, 1, 2);
+        let named = |container: &str, name: &str| AttachRequest {
+            container_name: name.to_owned(),
+            ipv4: Some(address),
+            ..request(container)
+        };
+        account.ask(&request("a"));
+        account.answered(&request("a"), address);
+        account.rename(&named("a", "new"));
+        account.release("n", "b");
+        account.rename(&named("b", "late"));
+        assert!(account.is_asked(&request("a")) && !account.is_asked(&request("b")));
+        // One of an earlier life of the daemon, which the host alone knows.
+        account.rename(&named("c", "old"));
+        let all = account.all(vec![(request("b"), address), (request("c"), address)]);
+        let names: Vec<_> = all.iter().map(|it| it.request.container_name.as_str()).collect();
+        assert_eq!(names, ["new", "old"]);
     }
 
     #[test]

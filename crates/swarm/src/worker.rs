@@ -137,6 +137,17 @@ impl Worker {
         }
     }
 
+    /// Tells the manager what a container is called now, without waiting. One that is away is told by
+    /// the account when it is back; one that comes back at this moment by this.
+    pub(crate) fn rename(&self, request: AttachRequest) {
+        let (reply, _) = std::sync::mpsc::sync_channel(1);
+        let deadline = std::time::Instant::now() + CALL_TIMEOUT;
+        let pending = Pending { call: Call::Attach(request), deadline, reply };
+        if self.calls.try_send(pending).is_err() {
+            tracing::warn!("the manager hears of a new name with the next session only");
+        }
+    }
+
     /// Lets the manager hear of what the account has released, and waits a moment for it where the
     /// manager is there: who removes a container and then its network finds it unused.
     pub(crate) fn detach(&self, network_id: &str, container_id: &str) {
@@ -402,6 +413,12 @@ impl Open<'_> {
 
     async fn ask(&mut self, pending: Pending) -> Result<(), Failure> {
         if pending.deadline <= std::time::Instant::now() {
+            return Ok(());
+        }
+        if let Call::Attach(request) = &pending.call
+            && !self.worker.account.is_asked(request)
+        {
+            // Given back since, of which the manager may have heard already.
             return Ok(());
         }
         self.send(pending.call, Waiting::Caller(pending.reply)).await

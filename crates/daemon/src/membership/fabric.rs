@@ -63,6 +63,10 @@ impl Fabric for SwarmFabric {
         Ok(Attachment { ipv4, mac: MacAddress::from_ip(ipv4) })
     }
 
+    fn rename(&self, request: &AttachRequest) -> Result<(), FabricError> {
+        self.swarm.rename(attach_request(request)).map_err(refused)
+    }
+
     fn detach(&self, network_id: &str, container_id: &str) {
         self.swarm.detach(network_id, container_id);
     }

@@ -41,13 +41,19 @@ pub trait Fabric: fmt::Debug + Send + Sync {
     fn remove(&self, network_id: &str) -> Result<(), FabricError>;
 
     /// Reserves an address in a network for a container of this host, and tells the other hosts of it.
-    /// Asking again for the same container answers the same address; its names are then those of the
-    /// last request.
+    /// Asking again for the same container answers the same address.
     ///
     /// # Errors
     /// If the network is not there or not attachable, the address is taken or none is left, or the
     /// manager cannot be reached.
     fn attach(&self, request: &AttachRequest) -> Result<Attachment, FabricError>;
+
+    /// Says what a container with a place is called now. Waits for no manager: one that is away is told
+    /// when it is back.
+    ///
+    /// # Errors
+    /// If this host is in no swarm, or cannot write it down as its manager.
+    fn rename(&self, request: &AttachRequest) -> Result<(), FabricError>;
 
     /// Gives the address back. Remembered, and repeated until the manager has heard of it; unknown
     /// ones are fine.

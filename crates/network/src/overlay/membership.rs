@@ -170,8 +170,7 @@ impl Inner {
     pub(crate) fn rename_in_swarm(&self, renamed: &[Endpoint]) {
         let Some((fabric, _)) = self.fabric() else { return };
         for endpoint in renamed.iter().filter(|endpoint| endpoint.is_swarm) {
-            if let Err(error) = fabric.attach(&attach_request(endpoint)) {
-                // The next time that this host says which containers it has, it is told.
+            if let Err(error) = fabric.rename(&attach_request(endpoint)) {
                 let network = &endpoint.network_name;
                 tracing::warn!(network, %error, "other hosts do not know a container's new name");
             }

@@ -115,6 +115,14 @@ impl Fabric for View {
         Ok(Attachment { ipv4, mac })
     }
 
+    fn rename(&self, request: &AttachRequest) -> Result<(), FabricError> {
+        let key = (request.network_id.clone(), request.container_id.clone());
+        if let Some(peer) = self.table.lock().unwrap().attachments.get_mut(&key) {
+            peer.container_name.clone_from(&request.container_name);
+        }
+        Ok(())
+    }
+
     fn detach(&self, network_id: &str, container_id: &str) {
         let key = (network_id.to_owned(), container_id.to_owned());
         self.table.lock().unwrap().attachments.remove(&key);

@@ -194,6 +194,23 @@ impl Swarm {
         answer
     }
 
+    /// Says what a container of this host that has an address is called now. Waits for no manager on
+    /// another host: one that is away is told at the beginning of the next session.
+    ///
+    /// # Errors
+    /// If this host is in no swarm, or is the manager and cannot write it down.
+    pub fn rename(&self, request: AttachRequest) -> Result<()> {
+        let member = self.member()?;
+        self.0.account.rename(&request);
+        match member {
+            Member::Manager(manager) => manager.attach(&manager.own_node, None, request).map(drop),
+            Member::Worker(worker) => {
+                worker.rename(request);
+                Ok(())
+            }
+        }
+    }
+
     /// Gives an address back. A manager that cannot be reached hears of it later; one that is there is
     /// waited for, for at most a second.
     pub fn detach(&self, network_id: &str, container_id: &str) {

@@ -226,16 +226,17 @@ fn traffic_flows_while_daemons_are_dead() -> Result<()> {
         ensure!(from_client("web")? == "web\n");
         until_fetched(hosts, 2, "client", "web", "web")?;
         hosts.run(1, &["rm", "-f", "web"])?;
+        hosts.run(2, &["rename", "client", "customer"])?;
         hosts.hosts[0].start_daemon()?;
         serve(hosts, 1, "next", &["--network", "ov"])?;
-        until_fetched(hosts, 2, "client", "next", "next")?;
+        until_fetched(hosts, 2, "customer", "next", "next")?;
         serve(hosts, 0, "own", &["--network", "ov"])?;
-        until_fetched(hosts, 2, "client", "own", "own")?;
-        until_fetched(hosts, 1, "next", "client", "client")?;
+        until_fetched(hosts, 2, "customer", "own", "own")?;
+        until_fetched(hosts, 1, "next", "customer", "client")?;
         // Nobody finds who is gone: his address was given back although no manager was there.
-        let gone = fetch(hosts, 2, "client", "web");
+        let gone = fetch(hosts, 2, "customer", "web");
         ensure!(gone.is_err(), "{gone:?}");
-        for (place, name) in [(0, "own"), (1, "next"), (2, "client")] {
+        for (place, name) in [(0, "own"), (1, "next"), (2, "customer")] {
             hosts.run(place, &["rm", "-f", name])?;
         }
         hosts.run(0, &["network", "rm", "ov"])?;
