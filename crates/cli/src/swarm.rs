@@ -222,11 +222,12 @@ async fn token(client: &Client, role: &str) -> Result<String, Failure> {
 }
 
 async fn print_join_command(client: &Client, role: &str) -> Result<(), Failure> {
+    // A host that is no manager says so here.
+    let token = token(client, role).await?;
     let part = part(client).await?;
     let id = part["NodeID"].as_str().unwrap_or_default();
     let node = get(client, &format!("/nodes/{id}")).await?;
     let address = node["ManagerStatus"]["Addr"].as_str().unwrap_or_default();
-    let token = token(client, role).await?;
     println!(
         "To add a {role} to this swarm, run the following command:\n\n    {} swarm join --token \
          {token} {address}\n",

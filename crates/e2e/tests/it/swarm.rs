@@ -402,10 +402,12 @@ fn swarms_that_cannot_be_are_refused_by(hosts: &mut Hosts) -> Result<()> {
         ensure!(hosts.part(0)?["LocalNodeState"] == "inactive", "{args:?}");
     }
     for args in [&["swarm", "leave"][..], &["swarm", "leave", "--force"]] {
-        ensure!(hosts.refused(0, args)?.contains("This node is not part of a swarm"));
+        let refused = hosts.refused(0, args)?;
+        ensure!(refused.contains("This node is not part of a swarm"), "{args:?}: {refused}");
     }
     for args in [&["node", "ls"][..], &["swarm", "join-token", "worker"], &["swarm", "ca"]] {
-        ensure!(hosts.refused(0, args)?.contains("This node is not a swarm manager."));
+        let refused = hosts.refused(0, args)?;
+        ensure!(refused.contains("This node is not a swarm manager."), "{args:?}: {refused}");
     }
     let add = ["-n", &namespace, "addr", "add", "198.51.100.1/24", "dev", "eth0"];
     ensure!(std::process::Command::new("ip").args(add).status()?.success());
