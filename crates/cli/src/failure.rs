@@ -5,6 +5,22 @@ use std::fmt;
 /// The exit code of an engine's or this program's own refusal to run something.
 pub(crate) const REFUSED: u8 = 125;
 
+/// What a shell says of a command whose reader has gone (`teu ps | head -1`): SIGPIPE ended it.
+const READER_GONE: u8 = 128 + 13;
+
+/// Makes a command end in silence where it prints to a reader that has gone. The standard library
+/// turns SIGPIPE off and has `println!` panic instead.
+pub(crate) fn end_with_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let what = panic.payload_as_str().unwrap_or_default();
+        if what.starts_with("failed printing to std") && what.contains("Broken pipe") {
+            std::process::exit(READER_GONE.into());
+        }
+        report(panic);
+    }));
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -67,6 +83,9 @@ impl From<scheduler::Error> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::with_code(READER_GONE, "");
+        }
         Self::new(error.to_string())
     }
 }

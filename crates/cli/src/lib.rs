@@ -53,6 +53,7 @@ pub fn end_with_parent(args: &mut Vec<OsString>) -> Result<(), String> {
 
 /// Runs one command line; the first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    failure::end_with_reader();
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_default();
     let program = match Path::new(&name).file_name().and_then(|n| n.to_str()) {

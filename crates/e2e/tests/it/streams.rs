@@ -1,5 +1,7 @@
 //! attach, exec, logs, terminals: everything that flows.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -16,7 +18,22 @@ both_clients!(
     terminal_has_size_and_signals,
     terminal_of_exec,
     ctrl_c_ends_a_container_without_terminal,
+    a_command_ends_with_its_reader,
 );
+
+fn a_command_ends_with_its_reader(world: &World) -> Result<()> {
+    world.client.run(&["run", "--name", "cc", "busybox", "echo", "x"])?;
+    for args in [&["--help"][..], &["ps", "-a"], &["logs", "cc"], &["inspect", "cc"]] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = world.client.command(args).stdout(writer).stderr(Stdio::piped()).output()?;
+        // By the signal, or as a shell would tell of it.
+        let status = output.status;
+        let is_by_signal = status.signal() == Some(13) || status.code() == Some(128 + 13);
+        ensure!(is_by_signal && output.stderr.is_empty(), "{args:?}: {output:?}");
+    }
+    Ok(())
+}
 
 fn logs_in_all_their_options(world: &World) -> Result<()> {
     world.client.run(&[
