@@ -8,8 +8,9 @@
 //! A commit is durable when it returns.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::books::{Books, Change};
 use crate::error::{Code, Error, Result};
@@ -21,6 +22,10 @@ const VERSION: u32 = 1;
 const CLUSTER: &str = "cluster";
 /// What the database may keep of its pages; the books themselves are in memory anyway.
 const CACHE_BYTES: usize = 1 << 20;
+
+/// How long a process that has just given up the data root may hold the file.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The open store.
 #[derive(Debug)]
@@ -68,10 +73,16 @@ impl Store {
         let path = dir.join(Self::FILE);
         let failed =
             |error: redb::Error| Error::internal(format!("open {}", path.display()), &error);
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|error| failed(error.into()))?;
+        let deadline = Instant::now() + PATIENCE;
+        let database = loop {
+            match Database::builder().set_cache_size(CACHE_BYTES).create(&path) {
+                // Whoever had the data root before has given it up, and not yet closed all files.
+                Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                opened => break opened.map_err(|error| failed(error.into()))?,
+            }
+        };
         let store = Self { path: path.clone(), database };
         let version = store.prepare().map_err(failed)?;
         if version != VERSION {

@@ -6,7 +6,7 @@ mod parts;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -65,6 +65,8 @@ struct Inner {
     disk: Disk,
     /// Held for one look; changed under `changing` only.
     part: Mutex<Part>,
+    /// Whether the disk was asked which part that is.
+    read: Once,
     /// Held by init, join and leave, one of which waits for another up to its end: they stop tasks
     /// and wait for sockets.
     changing: tokio::sync::Mutex<()>,
@@ -192,27 +194,21 @@ pub struct TrustRoot {
 }
 
 impl Swarm {
-    /// Reads what this host is to a swarm. Nothing is spoken to anybody before [`Swarm::start`]; what
-    /// is known of networks can be asked for at once.
+    /// This host's part in a swarm. The disk is read when it is asked for first, by when the data root
+    /// has to be this process' alone. Nothing is spoken to anybody before [`Swarm::start`]; what is
+    /// known of networks can be asked for at once.
     pub fn open(data_root: &Path) -> Self {
-        let disk = Disk::new(data_root);
-        let inner = Inner {
+        Self(Arc::new(Inner {
             part: Mutex::new(Part::Outside),
+            read: Once::new(),
             changing: tokio::sync::Mutex::new(()),
             account: Arc::default(),
             view: Arc::new(watch::Sender::new(Arc::new(View::new()))),
             host: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            disk,
-        };
-        let part = match inner.disk.record() {
-            Ok(None) => Part::Outside,
-            Ok(Some(record)) => inner.idle(record).map_or_else(broken, Part::Idle),
-            Err(error) => broken(error),
-        };
-        *inner.part() = part;
-        Self(Arc::new(inner))
+            disk: Disk::new(data_root),
+        }))
     }
 
     /// Begins to take part, and to tell the host of networks.
@@ -258,6 +254,8 @@ impl Swarm {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.host.set(None);
+        // Whoever is next to have the data root can open what is in it.
+        *self.0.part() = Part::Outside;
     }
 
     /// Makes a swarm of which this host is the manager; its node id.
@@ -409,7 +407,15 @@ impl Swarm {
 
 impl Inner {
     fn part(&self) -> MutexGuard<'_, Part> {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner)
+        let part = || self.part.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read.call_once(|| {
+            *part() = match self.disk.record() {
+                Ok(None) => Part::Outside,
+                Ok(Some(record)) => self.idle(record).map_or_else(broken, Part::Idle),
+                Err(error) => broken(error),
+            };
+        });
+        part()
     }
 
     fn running(&self) -> Option<Running> {

@@ -359,3 +359,20 @@ async fn what_cannot_be_read_is_told_and_can_be_left() {
     assert_eq!(node.swarm.status().state, LocalState::Inactive);
     node.end().await;
 }
+
+#[tokio::test]
+async fn the_disk_is_read_when_it_is_asked_for_and_let_go_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), "first").await;
+    let id = first.swarm.init(init(free_port())).await.unwrap();
+    // A daemon that waits for the data root, which is another's still.
+    let second = Swarm::open(dir.path());
+    let kept = first.swarm.clone();
+    first.end().await;
+    let host = Arc::new(FakeHost { name: "second".to_owned(), ..FakeHost::default() });
+    second.start(host).await;
+    let status = second.status();
+    assert!(status.is_manager && status.node_id == id, "{status:?}");
+    assert!(!kept.status().is_manager);
+    second.shutdown().await;
+}
