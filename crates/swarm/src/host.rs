@@ -14,8 +14,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// Lists all that the host has in the swarm's networks, with the addresses.
     fn attachments(&self) -> Vec<(AttachRequest, Ipv4Addr)>;
 
-    /// Tells that these networks, or who is in them, are others than before, or are no more.
-    fn networks_changed(&self, network_ids: &[String]);
+    /// Tells that these networks, or who is in them, are others than before, or are no more. Answers
+    /// those that the host could not make so, of which it is told again.
+    fn networks_changed(&self, network_ids: &[String]) -> Vec<String>;
 
     /// Tells that something happened which clients may want to hear of.
     fn happened(&self, event: Event);

@@ -65,14 +65,16 @@ impl Host for DaemonHost {
             .collect()
     }
 
-    fn networks_changed(&self, network_ids: &[String]) {
-        for id in network_ids {
+    fn networks_changed(&self, network_ids: &[String]) -> Vec<String> {
+        let failed = network_ids.iter().filter(|id| {
             let peers = self.swarm.peers(id).into_iter().map(fabric::peer).collect();
-            if let Err(error) = self.engine.network().overlay_changed(id, peers) {
-                // The next change, or the daemon's next start, says all of it again.
+            let changed = self.engine.network().overlay_changed(id, peers);
+            if let Err(error) = &changed {
                 tracing::error!(network = id, %error, "a network is not as the swarm says");
             }
-        }
+            changed.is_err()
+        });
+        failed.cloned().collect()
     }
 
     fn happened(&self, event: Event) {

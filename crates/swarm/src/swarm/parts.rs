@@ -1,6 +1,11 @@
 //! How each kind of part begins, and what it does while it lasts.
 
+use std::collections::BTreeSet;
+
 use super::*;
+
+/// Until a host is told again of what it could not do: at first, and at most.
+const RETRY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(60)];
 
 impl Inner {
     /// What the disk says, ready to begin.
@@ -322,28 +327,39 @@ impl Inner {
     pub(super) async fn follow(self: Arc<Self>) {
         let mut receiver = self.view.subscribe();
         let mut before = Arc::new(View::new());
+        // What the host could not do, and is told again.
+        let mut owed: BTreeSet<String> = BTreeSet::new();
+        let [first, longest] = RETRY;
+        let mut retry = first;
         loop {
             let now = receiver.borrow_and_update().clone();
             let news = server::difference(&before, &now);
+            let has_news = !news.changed.is_empty() || !news.gone.is_empty();
             let changed = news.changed.iter().map(|network| network.network.id.clone());
-            let ids: Vec<String> = changed.chain(news.gone).collect();
-            if !ids.is_empty() {
+            owed.extend(changed.chain(news.gone));
+            if !owed.is_empty() {
                 let (inner, view) = (self.clone(), now.clone());
+                let ids: Vec<String> = owed.iter().cloned().collect();
                 let told = blocking(move || {
-                    inner.keep_view(&view);
-                    if let Some(host) = inner.host.get() {
-                        host.networks_changed(&ids);
+                    if has_news {
+                        inner.keep_view(&view);
                     }
-                    Ok(())
+                    let host = inner.host.get();
+                    Ok(host.map(|host| host.networks_changed(&ids)).unwrap_or_default())
                 });
-                if let Err(error) = told.await {
-                    tracing::error!(%error, "the host was not told of its networks");
+                match told.await {
+                    Ok(failed) => owed = failed.into_iter().collect(),
+                    Err(error) => {
+                        tracing::error!(%error, "the host was not told of its networks");
+                    }
                 }
             }
             before = now;
+            retry = if owed.is_empty() { first } else { (retry * 2).min(longest) };
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = receiver.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(retry), if !owed.is_empty() => {}
             }
         }
     }

@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -14,6 +15,8 @@ struct FakeHost {
     has: Mutex<Vec<(AttachRequest, Ipv4Addr)>>,
     events: Mutex<Vec<Event>>,
     changes: watch::Sender<Vec<String>>,
+    /// How many more times it can do nothing.
+    failures: AtomicUsize,
 }
 
 impl Host for FakeHost {
@@ -25,8 +28,13 @@ impl Host for FakeHost {
         self.has.lock().unwrap().clone()
     }
 
-    fn networks_changed(&self, network_ids: &[String]) {
+    fn networks_changed(&self, network_ids: &[String]) -> Vec<String> {
+        let fails = |left: usize| left.checked_sub(1);
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+            return network_ids.to_vec();
+        }
         self.changes.send_modify(|changes| changes.extend_from_slice(network_ids));
+        Vec::new()
     }
 
     fn happened(&self, event: Event) {
@@ -375,4 +383,19 @@ async fn the_disk_is_read_when_it_is_asked_for_and_let_go_at_the_end() {
     assert!(status.is_manager && status.node_id == id, "{status:?}");
     assert!(!kept.status().is_manager);
     second.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_host_is_told_again_of_what_it_could_not_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Node::start(dir.path(), "manager").await;
+    manager.swarm.init(init(free_port())).await.unwrap();
+    manager.host.failures.store(1, Ordering::Relaxed);
+    let mut changes = manager.host.changes.subscribe();
+    let request = NetworkRequest { name: "ov".to_owned(), ..NetworkRequest::default() };
+    let network = manager.swarm.create_network(request).unwrap();
+    let told = changes.wait_for(|changes| changes.contains(&network.id));
+    assert!(tokio::time::timeout(DEADLINE, told).await.is_ok(), "it is not told again");
+    assert_eq!(manager.host.failures.load(Ordering::Relaxed), 0);
+    manager.end().await;
 }
