@@ -239,6 +239,7 @@ fn runc_execs_pauses_and_has_a_terminal() {
     container.request::<Empty>(&Request::Pause).unwrap();
     container.request::<Empty>(&Request::Resume).unwrap();
     assert!(!container.request::<State>(&Request::State).unwrap().paused);
+    container.until_logged("/dev/pts/0");
     container.request::<Empty>(&Request::Kill { signal: 9, all: false }).unwrap();
     let exit = container.wait();
     assert_eq!((exit.exit_code, exit.warnings), (137, Vec::<String>::new()));

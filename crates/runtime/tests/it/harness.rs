@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use runtime::shim::client::{self, ClientError};
 use runtime::shim::protocol::{
@@ -167,6 +168,15 @@ impl Container {
         let text = std::fs::read_to_string(&self.config.log.path).unwrap();
         let logs = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         logs.map(|log| log["log"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until it has logged that.
+    pub(crate) fn until_logged(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.logged().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in {:?}", self.logged());
+            std::thread::yield_now();
+        }
     }
 
     /// An exec of `args` as init runs, ready to be changed.

@@ -117,10 +117,7 @@ fn a_terminal_is_controlling_sized_and_the_console() {
     let (attached, mut connection) =
         client::request::<Attached>(container.socket(), &Request::Attach(ALL)).unwrap();
     assert!(attached.tty);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !container.logged().contains("ptmx") && std::time::Instant::now() < deadline {
-        std::thread::yield_now();
-    }
+    container.until_logged("ptmx");
     let resize = Request::Resize { exec_id: None, rows: 40, cols: 100 };
     container.request::<Empty>(&resize).unwrap();
     let mut frames = Vec::new();
