@@ -63,6 +63,7 @@ pub(crate) fn ensure(
     let master = master.ok_or_else(|| Error::BridgeMissing(plan.bridge.clone()))?.index;
     let present = route.link(name).context(action)?;
     let link = match present {
+        Some(link) if is_unmarked(&link, &plan.vxlan) => mark(route, config, name, link)?,
         Some(link) if !is_ours(&link, config) => {
             return Err(Error::Invalid(format!(
                 "interface {name}, which an overlay network needs, is there already and another's: \
@@ -110,9 +111,20 @@ fn create(route: &mut Route, config: &Config, plan: &Plan, master: u32) -> Resul
     let link = route.link(name).context(action)?;
     let link = link.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from).context(action)?;
     // Whose it is, before anything else is done with it.
+    mark(route, config, name, link)
+}
+
+fn mark(route: &mut Route, config: &Config, name: &str, link: Link) -> Result<Link> {
     let alias = alias(config);
+    let action = || format!("mark interface {name}");
     route.execute([Request::set_alias(link.index, &alias)]).context(action)?;
     Ok(Link { alias: Some(alias), ..link })
+}
+
+/// Whether a process was killed between making the interface and marking it: it is what the record
+/// of our network says, under a name with that network's id.
+fn is_unmarked(link: &Link, vxlan: &Vxlan) -> bool {
+    link.alias.as_deref().unwrap_or_default().is_empty() && link.vxlan.as_ref() == Some(vxlan)
 }
 
 /// Opens the UDP port.
@@ -178,10 +190,11 @@ fn changes(
 }
 
 /// Deletes an interface of ours; another's stays.
-pub(crate) fn delete(route: &mut Route, config: &Config, name: &str) -> Result<()> {
+pub(crate) fn delete(route: &mut Route, config: &Config, plan: &Plan) -> Result<()> {
+    let name = &plan.name;
     let action = || format!("delete interface {name}");
     match route.link(name).context(action)? {
-        Some(link) if is_ours(&link, config) => {
+        Some(link) if is_ours(&link, config) || is_unmarked(&link, &plan.vxlan) => {
             crate::reaper::gone(route.execute([Request::delete_link(name)])).context(action)
         }
         _ => Ok(()),

@@ -244,8 +244,10 @@ impl Inner {
         };
         let Some(record) = record else { return Ok(()) };
         let removed = self.store.remove_overlay(&record.id);
-        let vxlan = device::delete(&mut kernel.route, &self.config, &device::name_of(&record.id));
         let bridge = record.interface.unwrap_or_default();
+        let plan = record.overlay.and_then(|overlay| Plan::of(&record.id, &bridge, &overlay));
+        let vxlan =
+            plan.map_or(Ok(()), |plan| device::delete(&mut kernel.route, &self.config, &plan));
         let bridge = bridge::delete(&mut kernel.route, &self.config, &bridge);
         let rules = self.apply_bridge_rules(kernel);
         removed.and(vxlan).and(bridge).and(rules)

@@ -343,3 +343,24 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let error = host.on(|network| network.create(&encrypted)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotImplemented, "{error}");
 }
+
+/// A process can be killed after it has made the interface and before it has marked it.
+#[test]
+fn an_interface_without_its_mark_is_marked_or_goes() {
+    let Some(mut swarm) = Swarm::new() else { return };
+    let id = swarm.create("ov", false);
+    swarm.hosts[0].container("a", "ov", &request("a", &[]));
+    let init = Init::start(swarm.hosts[0].network(), "a");
+    let vxlan = format!("vx-{}", &id[..12]);
+    let mark = |host: &Host| host.run("ip", &["-o", "link", "show", &vxlan]);
+    let unmark = |host: &Host| host.run("ip", &["link", "set", "dev", &vxlan, "alias", ""]);
+    assert!(mark(&swarm.hosts[0]).contains("alias teu-vxlan:"));
+    unmark(&swarm.hosts[0]);
+    assert!(!mark(&swarm.hosts[0]).contains("alias"));
+    swarm.hosts[0].stop();
+    swarm.hosts[0].restart(&[init.live("a")]);
+    assert!(mark(&swarm.hosts[0]).contains("alias teu-vxlan:"));
+    unmark(&swarm.hosts[0]);
+    swarm.hosts[0].network().disconnect("a", "ov").unwrap();
+    assert_eq!(swarm.hosts[0].run("ip", &["-o", "link", "show", "type", "vxlan"]), "");
+}
