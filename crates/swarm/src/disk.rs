@@ -124,7 +124,9 @@ impl Disk {
             .recursive(true)
             .mode(0o700)
             .create(&certificates)
-            .map_err(|error| failed("create", &certificates, &error))
+            .map_err(|error| failed("create", &certificates, &error))?;
+        // What is written into it is only as durable as its own name.
+        self.dir.parent().map_or(Ok(()), sync)
     }
 
     /// Takes all away. After a crash within, this host is in no swarm.
