@@ -40,7 +40,7 @@ pub use host::{Event, Host};
 pub use model::{
     AttachRequest, Attachment, Availability, Cluster, ClusterSpec, DEFAULT_DATA_PATH_PORT, Network,
     NetworkRequest, NetworkView, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Peer,
-    Role,
+    Role, node_name,
 };
 pub use subnet::Subnet;
 pub use swarm::{Init, Join, LocalState, Status, Swarm, TrustRoot};

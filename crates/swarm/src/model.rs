@@ -244,6 +244,6 @@ pub struct NetworkView {
 pub(crate) type View = BTreeMap<String, Arc<NetworkView>>;
 
 /// How a node is named where the hosts of a network are listed.
-pub(crate) fn node_name(hostname: &str, node_id: &str) -> String {
+pub fn node_name(hostname: &str, node_id: &str) -> String {
     format!("{hostname}-{}", node_id.get(..12).unwrap_or(node_id))
 }

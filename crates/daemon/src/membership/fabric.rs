@@ -27,7 +27,7 @@ impl Fabric for SwarmFabric {
     fn underlay(&self) -> Option<Underlay> {
         let (address, port) = self.swarm.vtep()?;
         let id = self.swarm.node_id()?;
-        let node_name = format!("{}-{}", self.hostname, id.get(..12).unwrap_or(&id));
+        let node_name = swarm::node_name(&self.hostname, &id);
         Some(Underlay { address, port, node_name })
     }
 
